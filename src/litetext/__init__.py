@@ -1,0 +1,40 @@
+"""litetext: text prompting for segmentation models that is small, fast and honest.
+
+``import litetext`` is light: names are looked up when first used, so neither torch nor transformers is
+imported before something needs them.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .encoders import TextEncoder, TextFeatures, load_encoder
+    from .errors import LitetextError
+    from .segment import Instances, Segmenter
+    from .tokenizer import Tokenizer
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "Instances": "segment",
+    "LitetextError": "errors",
+    "Segmenter": "segment",
+    "TextEncoder": "encoders",
+    "TextFeatures": "encoders",
+    "Tokenizer": "tokenizer",
+    "load_encoder": "encoders",
+}
+
+__all__ = ["Instances", "LitetextError", "Segmenter", "TextEncoder", "TextFeatures", "Tokenizer", "load_encoder"]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        return getattr(importlib.import_module(f".{_HOMES[name]}", __name__), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_HOMES])

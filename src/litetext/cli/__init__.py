@@ -1,0 +1,71 @@
+"""The ``litetext`` command: one module a command; here they meet, and errors become one line.
+
+Exit codes: 0 done; 1 a defect of litetext (a traceback is shown); 2 bad input (one line on standard error
+that names the file, key or value and the remedy); 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+
+import click
+import typer
+
+from .. import __version__
+from ..errors import LitetextError
+
+# Every module here has `register(app)`, which adds its command (or group of commands).
+_COMMANDS = ()
+
+app = typer.Typer(
+    name="litetext",
+    help="Text prompting for segmentation models: small, fast and honest.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _show_version(value: bool) -> None:
+    if value:
+        print(f"litetext {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: bool = typer.Option(False, "--version", callback=_show_version, is_eager=True, help="Show the version."),
+) -> None:
+    pass
+
+
+for _name in _COMMANDS:
+    importlib.import_module(f".{_name}", __name__).register(app)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line (``sys.argv`` by default) and exit with its code."""
+    try:
+        code = app(args=list(arguments) if arguments is not None else None, standalone_mode=False)
+    except LitetextError as error:
+        code = _fail(str(error))
+    except click.ClickException as error:
+        code = _fail(f"{error.format_message()} (see litetext --help)")
+    except (KeyboardInterrupt, click.Abort):
+        print("litetext: interrupted", file=sys.stderr)
+        code = 130
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader went away: nothing to report
+        code = 0
+    except OSError as error:
+        code = _fail(f"{error.filename or 'file system'}: {error.strerror or error}; check the path and the free space")
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _fail(message: str) -> int:
+    print(f"litetext: {' '.join(message.split())}", file=sys.stderr)
+    return 2
