@@ -1,0 +1,23 @@
+"""Corpora of noun phrases: read from files or the hub, normalise, de-duplicate, split, permute.
+
+The room below everything else: plain strings in, plain strings out; no tokens, no encoders.
+"""
+
+from .corpus import Duplicates, PromptCorpus, corpus_of, read_corpus
+from .permute import permute_words
+from .phrases import MERGES, article_free, normalise, stem
+from .split import Split, split_by_stem
+
+__all__ = [
+    "MERGES",
+    "Duplicates",
+    "PromptCorpus",
+    "Split",
+    "article_free",
+    "corpus_of",
+    "normalise",
+    "permute_words",
+    "read_corpus",
+    "split_by_stem",
+    "stem",
+]

@@ -1,0 +1,261 @@
+"""Phrases out of files, one at a time: text, tables, JSON of every shape the field uses, RefCOCO's pickle.
+
+Every reader is a generator over raw phrases in file order; none holds more than one record, save for
+RefCOCO's pickles, which can only be read whole. JSON is parsed as a stream of events, so a 1 GB LVIS file
+costs no more memory than a small one.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import pickle
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any, NoReturn
+
+from ..errors import LitetextError, missing_extra
+
+MAX_PHRASE_CHARS = 10_000
+"""Longer lines or values are not noun phrases but a sign of another kind of file."""
+
+PHRASE_FIELDS = ("phrase", "noun_phrase", "text_input", "prompt", "text", "caption", "sentence", "sent", "name")
+"""Fields that hold a phrase in tables and JSON records, the first present one counts."""
+
+
+def read_phrases(path: Path, column: str | None = None) -> Iterator[str]:
+    """Yield the phrases of one file in their order, as they stand.
+
+    The suffix says the format: ``.txt`` (one a line), ``.csv``/``.tsv``, ``.jsonl``, ``.json`` (a list; an
+    object with a list; COCO and LVIS categories; SA-Co Gold's ``text_input``; SA-Co VEval's ``noun_phrase``),
+    ``.parquet``, and ``.p`` (RefCOCO's ``refs(*).p``, read by an unpickler that can build no objects).
+
+    Args:
+        path: the file.
+        column: the column or field that holds the phrase, if it is none of `PHRASE_FIELDS`.
+
+    Raises:
+        LitetextError: for a file that is missing, binary, malformed or holds no phrase field.
+    """
+    if not path.is_file():
+        raise LitetextError(f"{path}: no such file")
+    reader = READERS.get(path.suffix.lower())
+    if reader is None:
+        kind = path.suffix or "a file without suffix"
+        raise LitetextError(f"{path}: cannot read phrases from {kind}; give one of {', '.join(READERS)}")
+    for phrase in reader(path, column):
+        if len(phrase) > MAX_PHRASE_CHARS:
+            raise LitetextError(
+                f"{path} holds a phrase of {len(phrase):,} characters that starts with {phrase[:40]!r}; "
+                f"a phrase has at most {MAX_PHRASE_CHARS:,}: is it one phrase a line?"
+            )
+        yield phrase
+
+
+def _text(path: Path, column: str | None) -> Iterator[str]:
+    yield from _lines(path)
+
+
+def _lines(path: Path) -> Iterator[str]:
+    """Yield the decoded lines of a text file; a line is read up to the allowed length only."""
+    limit = 4 * MAX_PHRASE_CHARS + 1  # bytes; UTF-8 takes at most four a character
+    with path.open("rb") as file:
+        for number, raw in enumerate(iter(lambda: file.readline(limit), b""), start=1):
+            if b"\0" in raw:
+                raise LitetextError(f"{path} is a binary file (a zero byte in line {number}); give a text file")
+            try:
+                line = raw.decode("utf-8-sig" if number == 1 else "utf-8")
+            except UnicodeDecodeError as error:
+                if len(raw) < limit:
+                    raise LitetextError(
+                        f"{path} is not UTF-8 (line {number}, byte {error.start}); convert it, for example with "
+                        f"iconv -f latin1 -t utf-8"
+                    ) from None
+                line = raw.decode("utf-8", "ignore")  # cut inside a character; the length is reported below
+            if len(raw) == limit:
+                raise LitetextError(
+                    f"{path}: line {number} is longer than {MAX_PHRASE_CHARS:,} characters and starts with "
+                    f"{line[:40]!r}; is it one phrase a line?"
+                )
+            yield line
+
+
+def _table(path: Path, column: str | None) -> Iterator[str]:
+    separator = "\t" if path.suffix.lower() == ".tsv" else ","
+    rows = csv.reader(_lines(path), delimiter=separator)
+    try:
+        header = next(rows, None)
+        if header is None:
+            return
+        index = _column_index(path, [name.strip() for name in header], column)
+        if index is None:  # a single column without a header
+            index = 0
+            yield header[0]
+        for row in rows:
+            if index < len(row):
+                yield row[index]
+            elif row:
+                raise LitetextError(f"{path}: line {rows.line_num} has {len(row)} of {len(header)} columns")
+    except csv.Error as error:
+        raise LitetextError(f"{path}: line {rows.line_num} is not valid CSV ({error})") from None
+
+
+def _column_index(path: Path, header: list[str], column: str | None) -> int | None:
+    if column is None and len(header) == 1 and header[0].lower() not in PHRASE_FIELDS:
+        return None
+    name = _field(path, header, column)
+    return header.index(name)
+
+
+def _field(path: Path, names: list[str], column: str | None) -> str:
+    """Return which of ``names`` holds the phrase."""
+    if column is not None:
+        if column in names:
+            return column
+        raise LitetextError(f"{path} has no column {column!r}; it has: {', '.join(names)}")
+    lowered = {name.lower(): name for name in reversed(names)}
+    for candidate in PHRASE_FIELDS:
+        if candidate in lowered:
+            return lowered[candidate]
+    raise LitetextError(f"{path}: which column holds the phrase? Name one of: {', '.join(names)} (--column)")
+
+
+def _jsonl(path: Path, column: str | None) -> Iterator[str]:
+    for number, line in enumerate(_lines(path), start=1):
+        if not line.strip():
+            continue
+        try:
+            record = json.loads(line)
+        except json.JSONDecodeError as error:
+            raise LitetextError(f"{path}: line {number} is not valid JSON ({error})") from None
+        yield from _record_phrases(path, record, column)
+
+
+def _record_phrases(path: Path, record: Any, column: str | None) -> Iterator[str]:
+    """Yield the phrase (or list of phrases) of one record: a string, or an object with a phrase field."""
+    if isinstance(record, dict):
+        record = record[_field(path, [str(name) for name in record], column)]
+    values = record if isinstance(record, list) else [record]
+    for value in values:
+        if not isinstance(value, str):
+            raise LitetextError(f"{path}: a phrase should be a string, found {type(value).__name__}: {str(value)[:60]}")
+        yield value
+
+
+def _json(path: Path, column: str | None) -> Iterator[str]:
+    """Yield the phrases of a JSON document, parsed as a stream.
+
+    Category names stand in for phrases only where the document has no phrases of its own: SA-Co files carry
+    a category table too, which is a by-product.
+    """
+    try:
+        import ijson
+    except ImportError:
+        raise missing_extra("ijson", "anatomy") from None
+    with path.open("rb") as file:
+        try:
+            first = next((event for _, event, _ in ijson.parse(file)), None)
+            file.seek(0)
+            if first == "start_array":
+                for record in ijson.items(file, "item"):
+                    yield from _record_phrases(path, record, column)
+            elif first == "start_map":
+                yield from _document_phrases(path, file, column)
+            else:
+                raise LitetextError(f"{path} holds a single value; give a list of phrases or an annotation file")
+        except (ijson.JSONError, UnicodeDecodeError) as error:
+            reason = str(error).partition("\n")[0]  # the parser draws the place on further lines
+            raise LitetextError(f"{path} is not valid JSON ({reason}); is it cut short?") from None
+
+
+_PHRASE_LISTS = ("prompts", "phrases", "noun_phrases", "texts")
+_PHRASE_PATHS = {f"{name}.item" for name in _PHRASE_LISTS} | {
+    "images.item.text_input",
+    "video_np_pairs.item.noun_phrase",
+}
+
+
+def _document_phrases(path: Path, file: io.BufferedReader, column: str | None) -> Iterator[str]:
+    """Yield what stands at the known places of an annotation document (see `read_phrases`)."""
+    import ijson
+
+    wanted = _PHRASE_PATHS | {
+        f"{name}.item.{field}" for name in _PHRASE_LISTS for field in (column or "", *PHRASE_FIELDS)
+    }
+    if column is not None:
+        wanted |= {f"images.item.{column}", f"annotations.item.{column}"}
+    found = False
+    categories: list[str] = []
+    keys: list[str] = []
+    for place, event, value in ijson.parse(file):
+        if event == "string":
+            if place in wanted:
+                found = True
+                yield value
+            elif place == "categories.item.name":
+                categories.append(value.replace("_", " "))  # LVIS writes "aerosol_can"
+        elif event == "map_key" and place == "":
+            keys.append(value)
+    if not found:
+        if not categories:
+            raise LitetextError(
+                f"{path}: no phrases under its keys {', '.join(keys) or '(none)'}; expected a list under "
+                f"{', '.join(_PHRASE_LISTS)}, images[].text_input, video_np_pairs[].noun_phrase or categories[].name"
+            )
+        yield from categories
+
+
+def _parquet(path: Path, column: str | None) -> Iterator[str]:
+    try:
+        import pyarrow
+        from pyarrow.parquet import ParquetFile
+    except ImportError:
+        raise missing_extra("pyarrow", "anatomy") from None
+    try:
+        with ParquetFile(path) as table:
+            name = _field(path, table.schema_arrow.names, column)
+            for batch in table.iter_batches(batch_size=8192, columns=[name]):
+                for value in batch.column(0).to_pylist():
+                    if value is not None:
+                        yield from _record_phrases(path, value, None)
+    except pyarrow.ArrowException as error:
+        raise LitetextError(f"{path} is not a readable parquet file ({error})") from None
+
+
+class _PlainUnpickler(pickle.Unpickler):
+    """Builds lists, dictionaries, strings and numbers; refuses to look up any class or function."""
+
+    def find_class(self, module_name: str, global_name: str) -> NoReturn:
+        raise LitetextError(
+            f"the pickle asks for {module_name}.{global_name}; only plain lists, dictionaries, strings and numbers are "
+            f"read: a genuine refs(*).p holds nothing else"
+        )
+
+
+def _refcoco(path: Path, column: str | None) -> Iterator[str]:
+    with path.open("rb") as file:
+        try:
+            refs = _PlainUnpickler(file, encoding="utf-8", errors="replace").load()
+            sentences = [sentence[column or "sent"] for ref in refs for sentence in ref["sentences"]]
+        except LitetextError as error:
+            raise LitetextError(f"{path}: {error}") from None
+        except Exception as error:  # a damaged pickle can fail in any way at all
+            raise LitetextError(
+                f"{path} is not a RefCOCO refs(*).p file ({type(error).__name__}: {error}); expected a list of "
+                f"references with sentences"
+            ) from None
+    for sentence in sentences:
+        yield from _record_phrases(path, sentence, None)
+
+
+READERS: dict[str, Callable[[Path, str | None], Iterable[str]]] = {
+    ".txt": _text,
+    ".csv": _table,
+    ".tsv": _table,
+    ".jsonl": _jsonl,
+    ".json": _json,
+    ".parquet": _parquet,
+    ".p": _refcoco,
+}
+"""File suffix -> reader."""
