@@ -1,0 +1,68 @@
+"""Text encoders: the seam (`TextFeatures`, `TextEncoder`), presets, modules, checkpoints.
+
+Importing this package is light; the names that need torch are looked up when first used.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from .config import AUTHORS, PRESETS, SAM3, TRANSFORMERS, Convention, EncoderConfig, preset
+from .features import TextEncoder, TextFeatures
+
+if TYPE_CHECKING:
+    from .checkpoints import Checkpoint, load_encoder, read_checkpoint, save_encoder, write_authors, write_checkpoint
+    from .modules import TextTransformer, build
+    from .parity import Parity, measure_parity
+    from .torch_encoder import TorchTextEncoder
+
+_HOMES = {
+    "Checkpoint": "checkpoints",
+    "Parity": "parity",
+    "TextTransformer": "modules",
+    "TorchTextEncoder": "torch_encoder",
+    "build": "modules",
+    "load_encoder": "checkpoints",
+    "measure_parity": "parity",
+    "read_checkpoint": "checkpoints",
+    "save_encoder": "checkpoints",
+    "write_authors": "checkpoints",
+    "write_checkpoint": "checkpoints",
+}
+
+__all__ = [
+    "AUTHORS",
+    "PRESETS",
+    "SAM3",
+    "TRANSFORMERS",
+    "Checkpoint",
+    "Convention",
+    "EncoderConfig",
+    "Parity",
+    "TextEncoder",
+    "TextFeatures",
+    "TextTransformer",
+    "TorchTextEncoder",
+    "build",
+    "load_encoder",
+    "measure_parity",
+    "preset",
+    "read_checkpoint",
+    "save_encoder",
+    "write_authors",
+    "write_checkpoint",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    try:
+        return getattr(importlib.import_module(f".{_HOMES[name]}", __name__), name)
+    except ModuleNotFoundError as error:
+        if error.name in ("torch", "transformers"):
+            from ..errors import missing_extra
+
+            raise missing_extra(error.name, "sam3") from None
+        raise

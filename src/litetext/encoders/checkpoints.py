@@ -1,0 +1,226 @@
+"""Checkpoints in and out: litetext's folder, the authors' file, Meta's, transformers'.
+
+A litetext checkpoint is a folder: ``model.safetensors`` (every tensor, unfolded, the unused projection and the whole
+position table included), ``config.json`` (shape, convention, kept vocabulary), ``tokenizer.json`` and a model card. What
+came in under the authors' names goes out under them unchanged, dtype for dtype.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+from ..data import resolve
+from ..errors import LitetextError
+from ..files import atomic_folder, atomic_path, read_json, write_json, write_text
+from ..hub import local_path
+from ..tokenizer import CLIP_VOCABULARY_SIZE, Tokenizer
+from .card import model_card
+from .config import PRESETS, EncoderConfig, Positions
+from .layouts import FULL_CHECKPOINT_PREFIX, STUDENT, TEACHER, find_layout, our_shapes, variant_of
+from .modules import TextTransformer, build
+from .tensorfile import TensorFile, open_tensors
+from .torch_encoder import TorchTextEncoder
+
+FORMAT = "litetext-encoder"
+
+SHIPPED = {"mini": "mini/text/teacher"}
+"""Encoders that come with the package: name -> where `litetext.data` keeps them."""
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """An encoder as it stands in a file, before any of it runs.
+
+    Attributes:
+        config: shape and convention.
+        state: our name -> tensor, in the dtypes of the file.
+        tokenizer: the vocabulary that belongs to the embedding.
+        layout: whose names the file spells (``litetext``, ``authors``, ``sam3``, ``transformers-litetext``,
+            ``transformers-sam3``).
+        source: the path or name it came from.
+    """
+
+    config: EncoderConfig
+    state: Mapping[str, Tensor]
+    tokenizer: Tokenizer
+    layout: str
+    source: str
+
+    def bytes(self) -> int:
+        """Return the size of the encoder's tensors, in bytes."""
+        return sum(tensor.numel() * tensor.element_size() for tensor in self.state.values())
+
+    def module(self, dtype: torch.dtype = torch.float32) -> TextTransformer:
+        """Return the encoder as an unfolded module in eval mode."""
+        module = build(self.config, device="meta")
+        state = {
+            name: tensor.to(dtype) if tensor.is_floating_point() else tensor for name, tensor in self.state.items()
+        }
+        module.load_state_dict(state, strict=True, assign=True)
+        return module.eval()
+
+
+def load_encoder(
+    name_or_path: str | os.PathLike[str],
+    *,
+    device: str | torch.device | None = None,
+    dtype: torch.dtype = torch.float32,
+    heads: int | None = None,
+    context_length: int | None = None,
+    positions: Positions | None = None,
+) -> TorchTextEncoder:
+    """Load a text encoder ready to encode; see `read_checkpoint` for what ``name_or_path`` may be."""
+    checkpoint = read_checkpoint(name_or_path, heads=heads, context_length=context_length, positions=positions)
+    return TorchTextEncoder(checkpoint.module(dtype).to(device), checkpoint.tokenizer)
+
+
+def read_checkpoint(
+    name_or_path: str | os.PathLike[str],
+    *,
+    heads: int | None = None,
+    context_length: int | None = None,
+    positions: Positions | None = None,
+) -> Checkpoint:
+    """Read an encoder from any layout.
+
+    Args:
+        name_or_path: something that ships with litetext (``mini``), a litetext folder, a file or folder in the
+            authors', Meta's or transformers' layout (bare encoder or whole SAM3), or a hub name (``owner/name``).
+        heads: attention heads, where neither a config nor width / 64 says.
+        context_length, positions: change the stored convention.
+
+    Raises:
+        LitetextError: naming the file and the key that is missing, unexpected or mis-shaped.
+    """
+    path = find_checkpoint(name_or_path)
+    changes = {"context_length": context_length, "positions": positions}
+    changes = {key: value for key, value in changes.items() if value is not None}
+    file = open_tensors(path)
+    ours = _our_config(path)
+    if ours is not None:
+        return _read_ours(file, path, ours, heads, changes)
+    return _read_foreign(file, path, heads, changes)
+
+
+def find_checkpoint(name_or_path: str | os.PathLike[str]) -> Path:
+    """Return where an encoder's files are: shipped with the package, on disk, or fetched from the hub."""
+    name = str(name_or_path)
+    if name in SHIPPED:
+        return resolve(SHIPPED[name])
+    if name in PRESETS and not Path(name).exists():
+        raise LitetextError(
+            f"{name} is the shape of an encoder, without weights; give a checkpoint, "
+            "such as a .pt of the authors, a transformers folder or a hub name"
+        )
+    return local_path(name_or_path)
+
+
+def save_encoder(
+    module: TextTransformer, tokenizer: Tokenizer, folder: str | os.PathLike[str], *, notes: str = ""
+) -> None:
+    """Write an unfolded module as a litetext checkpoint, atomically; ``notes`` (Markdown) go into its model card."""
+    checkpoint = Checkpoint(module.config, module.state_dict(), tokenizer, "litetext", str(folder))
+    write_checkpoint(checkpoint, folder, notes=notes)
+
+
+def write_checkpoint(checkpoint: Checkpoint, folder: str | os.PathLike[str], *, notes: str = "") -> None:
+    """Write a litetext checkpoint folder, atomically, dtypes kept."""
+    names = [name for name, _ in our_shapes(checkpoint.config)]
+    if sorted(names) != sorted(checkpoint.state):
+        odd = sorted(set(names) ^ set(checkpoint.state))[0]
+        raise LitetextError(f"a checkpoint holds every tensor, unfolded; {odd!r} is missing or unexpected")
+    with atomic_folder(folder) as temporary:
+        tensors = {name: checkpoint.state[name].detach().cpu().contiguous() for name in names}
+        save_file(tensors, str(temporary / "model.safetensors"), metadata={"format": FORMAT})
+        vocabulary = list(checkpoint.tokenizer.kept) if checkpoint.tokenizer.kept is not None else None
+        config = {"format": FORMAT, "version": 1, "encoder": checkpoint.config.to_dict(), "vocabulary": vocabulary}
+        write_json(temporary / "config.json", config, indent=None)
+        checkpoint.tokenizer.save(temporary / "tokenizer.json")
+        write_text(temporary / "README.md", model_card(checkpoint.config, checkpoint.bytes(), notes))
+
+
+def write_authors(checkpoint: Checkpoint, destination: str | os.PathLike[str]) -> None:
+    """Write the encoder under the authors' names (a teacher: under Meta's), dtypes kept.
+
+    A ``.safetensors`` gets the bare encoder; a ``.pt`` gets ``{"model": {...}}`` with the prefix of a full SAM3 file.
+    """
+    layout = TEACHER if checkpoint.config.causal else STUDENT
+    if checkpoint.tokenizer.kept is not None:
+        raise LitetextError(
+            f"{checkpoint.source} has a pruned vocabulary of {checkpoint.config.vocab_size} rows, which the authors' "
+            "code cannot tokenize for; convert the unpruned checkpoint, or use --to litetext"
+        )
+    tensors = layout.write(checkpoint.state, checkpoint.config)
+    suffix = Path(destination).suffix
+    if suffix not in (".pt", ".safetensors"):
+        raise LitetextError(f"{destination}: the authors' layout is one file; give a name ending in .pt or .safetensors")
+    with atomic_path(destination) as temporary:
+        if suffix == ".pt":
+            torch.save({"model": {FULL_CHECKPOINT_PREFIX + key: value for key, value in tensors.items()}}, temporary)
+        else:
+            save_file(tensors, str(temporary))
+
+
+def _our_config(path: Path) -> dict[str, Any] | None:
+    config = (path if path.is_dir() else path.parent) / "config.json"
+    if not config.is_file() or (path.is_file() and path.name != "model.safetensors"):
+        return None
+    values = read_json(config)
+    return values if isinstance(values, dict) and values.get("format") == FORMAT else None
+
+
+def _read_ours(
+    file: TensorFile, path: Path, values: dict[str, Any], heads: int | None, changes: dict[str, Any]
+) -> Checkpoint:
+    if values.get("version") != 1 or not isinstance(values.get("encoder"), dict):
+        raise LitetextError(f"{path}: config.json is of version {values.get('version')!r}; this litetext reads version 1")
+    config = EncoderConfig.from_dict(values["encoder"], f"{path}/config.json")
+    config = replace(config, heads=heads or config.heads).with_convention(**changes)
+    expected = dict(our_shapes(config))
+    for key, shape in expected.items():
+        if key not in file:
+            raise LitetextError(f"{file.source}: key {key!r} is missing (litetext layout)")
+        if file.shape(key) != shape:
+            raise LitetextError(f"{file.source}: key {key!r} has shape {file.shape(key)}, expected {shape}")
+    for key in file:
+        if key not in expected:
+            raise LitetextError(f"{file.source}: unexpected key {key!r} (litetext layout)")
+    tokenizer = Tokenizer(values.get("vocabulary"))
+    _check_vocabulary(config, tokenizer, str(path))
+    return Checkpoint(config, {key: file.get(key) for key in expected}, tokenizer, "litetext", str(path))
+
+
+def _read_foreign(file: TensorFile, path: Path, heads: int | None, changes: dict[str, Any]) -> Checkpoint:
+    layout, prefix = find_layout(file, file.source)
+    config = layout.infer(file, prefix, heads or _transformers_heads(path), file.source)
+    layout.check(file, prefix, config, file.source)
+    config = replace(config.with_convention(**changes), variant=variant_of(config))
+    tokenizer = Tokenizer()
+    return Checkpoint(config, layout.read(file.get, prefix, config), tokenizer, layout.name, str(path))
+
+
+def _transformers_heads(path: Path) -> int | None:
+    """The number of heads in a transformers folder's config (its ``text_config``, the detector's in a video model)."""
+    config = (path if path.is_dir() else path.parent) / "config.json"
+    if not config.is_file():
+        return None
+    values = read_json(config)
+    values = values.get("detector_config") or values
+    text = values.get("text_config") if isinstance(values, dict) else None
+    return text.get("num_attention_heads") if isinstance(text, dict) else None
+
+
+def _check_vocabulary(config: EncoderConfig, tokenizer: Tokenizer, source: str) -> None:
+    if config.vocab_size != tokenizer.vocab_size:
+        raise LitetextError(
+            f"{source}: the embedding has {config.vocab_size} rows, its vocabulary {tokenizer.vocab_size}; "
+            f"CLIP's has {CLIP_VOCABULARY_SIZE}"
+        )

@@ -1,0 +1,50 @@
+"""A text encoder that runs in PyTorch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from ..tokenizer import Tokenizer
+from .config import EncoderConfig
+from .features import TextFeatures
+from .modules import TextTransformer
+
+_BATCH = 256  # prompts run at once; bounds memory, changes nothing else
+
+
+class TorchTextEncoder:
+    """Noun phrases to `TextFeatures` through a `TextTransformer`, under the convention stored with it.
+
+    Args:
+        module: the encoder, unfolded; a folded copy of it runs (same function, fewer operations).
+        tokenizer: its vocabulary must have as many rows as the module's embedding.
+
+    Attributes:
+        module: the folded module that runs.
+        config: shape and convention.
+        tokenizer: see `Tokenizer`.
+    """
+
+    def __init__(self, module: TextTransformer, tokenizer: Tokenizer) -> None:
+        self.module = module.folded().requires_grad_(False)
+        self.config: EncoderConfig = module.config
+        self.tokenizer = tokenizer
+
+    def encode(self, prompts: Sequence[str]) -> TextFeatures:
+        """Return tokens [B, L, D] and mask [B, L] on the encoder's device; L is the convention's context length."""
+        convention = self.config.convention
+        ids = self.tokenizer(list(prompts), convention.context_length, convention.pad_id)
+        return self.encode_ids(torch.from_numpy(ids))
+
+    @torch.inference_mode()
+    def encode_ids(self, ids: Tensor) -> TextFeatures:
+        """Return the features of ids int64 [B, L], for any L that the position table serves."""
+        device = self.module.position_embedding.device
+        parts = [self.module(chunk.to(device)) for chunk in ids.split(_BATCH)]
+        if not parts:
+            empty = self.module.position_embedding.new_zeros(0, ids.shape[1], self.config.output_dim)
+            return TextFeatures(empty, torch.zeros(0, ids.shape[1], dtype=torch.bool, device=device))
+        return TextFeatures(torch.cat([tokens for tokens, _ in parts]), torch.cat([mask for _, mask in parts]))
