@@ -1,0 +1,442 @@
+"""The files that image evaluation reads: ground truth and predictions, checked at the door, one small record an object.
+
+The unit of SA-Co is the *pair* of an image and a noun phrase. Three kinds of ground truth become pairs:
+
+- **SA-Co** (Gold, Silver): every entry of ``images`` is a pair already; one without annotations is a negative.
+- **COCO**: every image with every category of the file's list; the categories absent from an image are its negatives.
+- **LVIS**: an image with the categories annotated in it and with its ``neg_category_ids``; the others are unknown and
+  make no pair, and ``not_exhaustive_category_ids`` make pairs that are left out, as SA-Co leaves them out.
+
+Predictions are COCO results: a list of ``{image_id, category_id, score, segmentation (RLE), bbox}``.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from ..errors import LitetextError, choice_error
+from .rle import Size, compressed, run_totals
+from .stream import Entry, stream_json
+
+IouType = Literal["segm", "bbox"]
+PairId = int | str | tuple[int | str, int]
+"""The ``id`` of a SA-Co pair, or (image id, category id) where pairs were made from a COCO or LVIS file."""
+
+_CHECKED_TOGETHER = 512
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Pair:
+    """An image and a noun phrase: ``size`` is (height, width) in pixels; not ``exhaustive``: left out of scores."""
+
+    id: PairId
+    prompt: str
+    file_name: str
+    size: Size
+    exhaustive: bool = True
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Region:
+    """One object: its mask (compressed RLE) or its box (x, y, width, height), by the IoU type it was read for.
+
+    ``entry`` is its place in the file's list. ``size`` is the mask's (height, width), None for a box.
+    """
+
+    shape: bytes | tuple[float, float, float, float]
+    size: Size | None
+    category: int
+    entry: int
+    score: float = 1.0
+    crowd: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class GroundTruth:
+    """One annotator's file: pairs in file order, and the objects of those that have any (by category, then file order).
+
+    ``by_category``: pairs were made from categories (COCO, LVIS), so a prediction belongs to (image_id, category_id);
+    otherwise ``image_id`` alone names the pair, as in SA-Co.
+    """
+
+    name: str
+    iou_type: IouType
+    pairs: Mapping[PairId, Pair]
+    regions: Mapping[PairId, Sequence[Region]]
+    categories: frozenset[int]
+    by_category: bool = False
+
+    def subset(self, ids: Iterable[PairId]) -> GroundTruth:
+        """Return the same annotator's file reduced to some pairs."""
+        kept = {id: self.pairs[id] for id in ids}
+        return dataclasses.replace(
+            self, pairs=kept, regions={id: regions for id, regions in self.regions.items() if id in kept}
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class Predictions:
+    """A system's predictions by ``image_id``, in file order (any score; the evaluator applies the threshold)."""
+
+    name: str
+    iou_type: IouType
+    regions: Mapping[int | str, Sequence[Region]]
+
+    def __len__(self) -> int:
+        return sum(len(regions) for regions in self.regions.values())
+
+    def of_pair(self, id: PairId, truth: GroundTruth) -> list[Region]:
+        """Return the predictions for one pair whose category ``truth`` knows, by category, then in file order."""
+        image, category = id if isinstance(id, tuple) else (id, None)
+        found = self.regions.get(image, ())
+        if category is not None:
+            return [region for region in found if region.category == category]
+        kept = [region for region in found if region.category in truth.categories]
+        return sorted(kept, key=lambda region: region.category) if len(truth.categories) > 1 else kept
+
+
+def read_ground_truth(path: str | Path, iou_type: IouType = "segm") -> GroundTruth:
+    """Read a SA-Co, COCO or LVIS annotation file; which one it is shows in its ``images``.
+
+    Raises `LitetextError` naming file, entry and key for missing or mistyped keys, duplicate ids, ids that no image or
+    category has, and masks that do not fit their image.
+    """
+    return _ground_truth(str(path), stream_json(path), iou_type)
+
+
+def ground_truth_from(
+    document: Mapping[str, Any], iou_type: IouType = "segm", name: str = "ground truth"
+) -> GroundTruth:
+    """Return the ground truth of an annotation document already in memory, checked as `read_ground_truth` does."""
+    entries = (
+        Entry(key, index, value)
+        for key, values in document.items()
+        for index, value in (enumerate(values) if isinstance(values, list) else [(None, values)])
+    )
+    return _ground_truth(name, entries, iou_type)
+
+
+def read_predictions(path: str | Path, iou_type: IouType = "segm") -> Predictions:
+    """Read COCO results; `LitetextError` names file, entry and key of what is missing, mistyped or not a number."""
+    return _predictions(str(path), stream_json(path), iou_type)
+
+
+def predictions_from(
+    results: Sequence[Mapping[str, Any]], iou_type: IouType = "segm", name: str = "predictions"
+) -> Predictions:
+    """Return predictions already in memory (COCO results), checked as `read_predictions` does."""
+    return _predictions(name, (Entry("", index, result) for index, result in enumerate(results)), iou_type)
+
+
+def check_predictions(predictions: Predictions, truths: Sequence[GroundTruth]) -> list[str]:
+    """Check predictions against the ground truth they are to be scored on, and return warnings about what is dropped.
+
+    Raises `LitetextError` for an ``image_id`` that no ground truth knows, a mask of another size than its image, and
+    boxes in pixels against boxes divided by the image size (or the reverse).
+    """
+    sizes: dict[Any, Size] = {}
+    for truth in truths:
+        for id, pair in truth.pairs.items():
+            sizes[id[0] if isinstance(id, tuple) else id] = pair.size
+    categories = frozenset().union(*(truth.categories for truth in truths))
+    other_category = unlisted = 0
+    for image, regions in predictions.regions.items():
+        if image not in sizes:
+            raise LitetextError(
+                f"{predictions.name}: entry {regions[0].entry}: key 'image_id': {image!r} is not in "
+                f"{_names(truths)}; predict on the images of that file"
+            )
+        for region in regions:
+            _check_size(predictions.name, f"entry {region.entry}", region, sizes[image])
+            if region.category not in categories:
+                other_category += 1
+            elif truths[0].by_category and (image, region.category) not in truths[0].pairs:
+                unlisted += 1
+    if predictions.iou_type == "bbox":
+        _check_box_units(predictions, truths)
+    warnings = []
+    if other_category:
+        warnings.append(
+            f"{predictions.name}: {other_category:,} predictions are ignored, as the official evaluator does: their "
+            f"category_id is not among those of {_names(truths)}"
+        )
+    if unlisted:
+        warnings.append(
+            f"{predictions.name}: {unlisted:,} predictions are ignored: the ground truth says nothing of their "
+            "category in their image (LVIS annotates some categories an image)"
+        )
+    return warnings
+
+
+def require(entry: Entry, key: str, kind: type | tuple[type, ...], name: str) -> Any:
+    """Return ``entry.value[key]`` if it is there and of that kind; otherwise a `LitetextError` naming all three."""
+    if not isinstance(entry.value, dict):
+        raise LitetextError(f"{name}: {entry.place} is {type(entry.value).__name__}, not an object with keys")
+    if key not in entry.value:
+        raise LitetextError(f"{name}: {entry.place}: key {key!r} is missing; every entry needs it")
+    value = entry.value[key]
+    if not isinstance(value, kind) or (isinstance(value, bool) and kind in (int, _NUMBER, _ID)):
+        kinds = kind if isinstance(kind, tuple) else (kind,)
+        wanted = " or ".join(_KINDS.get(one, one.__name__) for one in kinds)
+        raise fault(name, entry, key, f"is {_short(value)}, where {wanted} should stand")
+    return value
+
+
+def require_score(entry: Entry, name: str) -> float:
+    """Return the entry's ``score`` if it is a finite number."""
+    score = float(require(entry, "score", _NUMBER, name))
+    if not math.isfinite(score):
+        raise fault(name, entry, "score", f"is {score}, where a finite number should stand")
+    return score
+
+
+def require_box(entry: Entry, key: str, box: Any, name: str) -> tuple[float, float, float, float]:
+    """Return a box [x, y, width, height] as floats; finite, with no negative side."""
+    numbers = isinstance(box, list) and len(box) == 4 and all(type(side) in (int, float) for side in box)
+    if not numbers or not all(math.isfinite(side) for side in box) or box[2] < 0 or box[3] < 0:
+        raise fault(name, entry, key, f"is {_short(box)}, where [x, y, width, height] should stand")
+    return (float(box[0]), float(box[1]), float(box[2]), float(box[3]))
+
+
+def require_mask(entry: Entry, key: str, mask: Any, name: str, size: Size | None) -> tuple[bytes, Size]:
+    """Return a mask as (compressed RLE, size); ``size`` is the image's where known, which polygons need."""
+    if isinstance(mask, list):
+        if size is None:
+            raise fault(name, entry, key, "holds polygons, whose image size the file does not tell; give an RLE")
+        if not mask or not all(isinstance(polygon, list) and len(polygon) >= 6 for polygon in mask):
+            raise fault(name, entry, key, f"is {_short(mask)}, where an RLE or a list of polygons should stand")
+        return compressed(mask, size), size
+    if not isinstance(mask, dict) or "size" not in mask or "counts" not in mask:
+        raise fault(name, entry, key, f"is {_short(mask)}, where an RLE with keys 'size' and 'counts' should stand")
+    own = mask["size"]
+    if not (isinstance(own, list) and len(own) == 2 and all(type(side) is int and side > 0 for side in own)):
+        raise fault(name, entry, key, f"has size {_short(own)}, where [height, width] should stand")
+    own_size = (own[0], own[1])
+    counts = mask["counts"]
+    if isinstance(counts, list) and all(type(run) is int and run >= 0 for run in counts):
+        return compressed({"size": list(own_size), "counts": counts}, own_size), own_size
+    if not isinstance(counts, str) or not counts.isascii():
+        raise fault(name, entry, key, "has counts that are neither a compressed string nor a list of run lengths")
+    return counts.encode("ascii"), own_size
+
+
+def fault(name: str, entry: Entry, key: str, what: str) -> LitetextError:
+    """Return the error that names file, entry and key."""
+    return LitetextError(f"{name}: {entry.place}: key {key!r} {what}")
+
+
+class MaskCheck:
+    """Checks that run lengths fill their mask, hundreds of masks at a time; call `finish` after the last."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._waiting: list[tuple[bytes, Size, str, str]] = []
+
+    def add(self, mask: bytes, size: Size, place: str, key: str) -> None:
+        self._waiting.append((mask, size, place, key))
+        if len(self._waiting) >= _CHECKED_TOGETHER:
+            self.finish()
+
+    def finish(self) -> None:
+        totals = run_totals([mask for mask, *_ in self._waiting])
+        for total, (_, (height, width), place, key) in zip(totals.tolist(), self._waiting, strict=True):
+            if total != height * width:
+                what = "is malformed" if total < 0 else f"covers {total:,} pixels"
+                raise LitetextError(
+                    f"{self._name}: {place}: key {key!r}: the RLE {what}, its size {height} x {width} has "
+                    f"{height * width:,}; write the mask again"
+                )
+        self._waiting.clear()
+
+
+_NUMBER = (int, float)
+_ID = (int, str)
+_KINDS: dict[type, str] = {int: "a whole number", float: "a number", str: "a text", list: "a list", dict: "an object"}
+
+
+def _ground_truth(name: str, entries: Iterable[Entry], iou_type: IouType) -> GroundTruth:
+    if iou_type not in ("segm", "bbox"):
+        raise choice_error("IoU type", iou_type, ["segm", "bbox"])
+    images: list[Entry] = []
+    categories: dict[int, str] = {}
+    polygons: list[tuple[int | str, Entry]] = []
+    regions: dict[Any, list[Region]] = {}
+    masks = MaskCheck(name)
+    seen: set[Any] = set()
+    sections = set()
+    for entry in entries:
+        sections.add(entry.key)
+        if entry.key == "images":
+            images.append(entry)
+        elif entry.key == "categories":
+            id = require(entry, "id", int, name)
+            if id in categories:
+                raise fault(name, entry, "id", f"is {id}, which an earlier category has; ids occur once")
+            categories[id] = str(entry.value.get("name", id))
+        elif entry.key == "annotations":
+            id = require(entry, "id", _ID, name)
+            if id in seen:
+                raise fault(name, entry, "id", f"is {id!r}, which an earlier annotation has; ids occur once")
+            seen.add(id)
+            image = require(entry, "image_id", _ID, name)
+            if iou_type == "segm" and isinstance(entry.value.get("segmentation"), list):
+                polygons.append((image, entry))  # needs the image's size, which may stand later in the file
+                continue
+            regions.setdefault(image, []).append(_region(name, entry, iou_type, masks, None))
+    masks.finish()
+    _require_sections(name, sections)
+    sizes = _image_sizes(name, images)
+    for image, entry in polygons:
+        if image not in sizes:
+            raise fault(name, entry, "image_id", f"is {image!r}, which no entry of 'images' has")
+        regions.setdefault(image, []).append(_region(name, entry, iou_type, masks, sizes[image]))
+    for image, found in regions.items():
+        for region in found:
+            entry = Entry("annotations", region.entry, None)
+            if image not in sizes:
+                raise fault(name, entry, "image_id", f"is {image!r}, which no entry of 'images' has")
+            if region.category not in categories:
+                raise fault(name, entry, "category_id", f"is {region.category}, which no entry of 'categories' has")
+            _check_size(name, entry.place, region, sizes[image])
+        found.sort(key=lambda region: (region.category, region.entry))
+    known = frozenset(categories)
+    if images and not {"text_input", "is_instance_exhaustive"} & images[0].value.keys():
+        pairs = {pair.id: pair for pair in _category_pairs(name, images, sizes, categories, regions)}
+        by_pair: dict[PairId, list[Region]] = {}
+        for image, found in regions.items():
+            for region in found:
+                by_pair.setdefault((image, region.category), []).append(region)
+        return GroundTruth(name, iou_type, pairs, by_pair, known, by_category=True)
+    pairs = {pair.id: pair for pair in _saco_pairs(name, images, sizes)}
+    return GroundTruth(name, iou_type, pairs, regions, known)
+
+
+def _require_sections(name: str, sections: set[str]) -> None:
+    if "videos" in sections:
+        raise LitetextError(f"{name} is a video annotation file; score it with: litetext evaluate --video")
+    for key in ("images", "categories"):
+        if key not in sections:
+            raise LitetextError(f"{name}: key {key!r} is missing or empty; give a SA-Co, COCO or LVIS annotation file")
+
+
+def _region(
+    name: str, entry: Entry, iou_type: IouType, masks: MaskCheck, size: Size | None, score: float = 1.0
+) -> Region:
+    """One annotation or prediction as a `Region`; its run lengths are checked a little later, with many others."""
+    category = require(entry, "category_id", int, name)
+    place = entry.index or 0
+    crowd = bool(entry.value.get("iscrowd", 0))
+    if iou_type == "bbox":
+        box = require_box(entry, "bbox", require(entry, "bbox", list, name), name)
+        return Region(box, None, category, place, score, crowd)
+    mask = require(entry, "segmentation", (dict, list), name)
+    counts, own_size = require_mask(entry, "segmentation", mask, name, size)
+    masks.add(counts, own_size, entry.place, "segmentation")
+    return Region(counts, own_size, category, place, score, crowd)
+
+
+def _image_sizes(name: str, images: Sequence[Entry]) -> dict[int | str, Size]:
+    sizes: dict[int | str, Size] = {}
+    for entry in images:
+        id = require(entry, "id", _ID, name)
+        if id in sizes:
+            raise fault(name, entry, "id", f"is {id!r}, which an earlier image has; ids occur once")
+        size = (require(entry, "height", int, name), require(entry, "width", int, name))
+        if min(size) < 1:
+            raise fault(name, entry, "height", f"and 'width' are {size[0]} and {size[1]}; both are at least 1 pixel")
+        sizes[id] = size
+    return sizes
+
+
+def _saco_pairs(name: str, images: Sequence[Entry], sizes: Mapping[Any, Size]) -> Iterator[Pair]:
+    for entry in images:
+        image = entry.value
+        prompt = require(entry, "text_input", str, name)
+        exhaustive = bool(require(entry, "is_instance_exhaustive", (int, bool), name))
+        yield Pair(image["id"], prompt, str(image.get("file_name", "")), sizes[image["id"]], exhaustive)
+
+
+def _category_pairs(
+    name: str,
+    images: Sequence[Entry],
+    sizes: Mapping[Any, Size],
+    categories: Mapping[int, str],
+    regions: Mapping[Any, Sequence[Region]],
+) -> Iterator[Pair]:
+    federated = any("neg_category_ids" in entry.value for entry in images)  # LVIS
+    for entry in images:
+        image = entry.value
+        id = image["id"]
+        listed: Iterable[int] = sorted(categories)
+        partial: set[int] = set()
+        if federated:
+            negatives = require(entry, "neg_category_ids", list, name)
+            partial = set(image.get("not_exhaustive_category_ids", []))
+            listed = sorted({region.category for region in regions.get(id, ())} | set(negatives))
+        for category in listed:
+            if category not in categories:
+                raise fault(name, entry, "neg_category_ids", f"holds {category!r}, which no entry of 'categories' has")
+            prompt = categories[category].replace("_", " ")
+            yield Pair((id, category), prompt, str(image.get("file_name", "")), sizes[id], category not in partial)
+
+
+def _predictions(name: str, entries: Iterable[Entry], iou_type: IouType) -> Predictions:
+    if iou_type not in ("segm", "bbox"):
+        raise choice_error("IoU type", iou_type, ["segm", "bbox"])
+    regions: dict[int | str, list[Region]] = {}
+    masks = MaskCheck(name)
+    for entry in entries:
+        if entry.key or entry.index is None:
+            raise LitetextError(
+                f"{name}: predictions are one list of objects (COCO results), but this file has key {entry.key!r}; "
+                "is it a ground truth file?"
+            )
+        image = require(entry, "image_id", _ID, name)
+        score = require_score(entry, name)
+        regions.setdefault(image, []).append(_region(name, entry, iou_type, masks, None, score))
+    masks.finish()
+    return Predictions(name, iou_type, regions)
+
+
+def _check_size(name: str, place: str, region: Region, size: Size) -> None:
+    if region.size is not None and region.size != size:
+        raise LitetextError(
+            f"{name}: {place}: key 'segmentation': the RLE's size is {region.size[0]} x {region.size[1]} "
+            f"(height x width), its image's {size[0]} x {size[1]}; write masks at the size of the image"
+        )
+
+
+def _check_box_units(predictions: Predictions, truths: Sequence[GroundTruth]) -> None:
+    ours, theirs = _far_corner([predictions]), _far_corner(truths)
+    if ours and theirs and (ours > _NORMALISED) != (theirs > _NORMALISED):
+        pixels, parts = (predictions.name, _names(truths)) if ours > theirs else (_names(truths), predictions.name)
+        raise LitetextError(
+            f"{pixels}: key 'bbox' is in pixels, but in {parts} it is divided by the image size; write both alike"
+        )
+
+
+_NORMALISED = 2.0  # a box divided by the image size ends near 1 at most
+
+
+def _far_corner(files: Sequence[GroundTruth | Predictions]) -> float:
+    corners = (
+        max(region.shape[0] + region.shape[2], region.shape[1] + region.shape[3])
+        for file in files
+        for regions in file.regions.values()
+        for region in regions
+        if isinstance(region.shape, tuple)
+    )
+    return max(corners, default=0.0)
+
+
+def _names(truths: Sequence[GroundTruth]) -> str:
+    return ", ".join(truth.name for truth in truths)
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."
