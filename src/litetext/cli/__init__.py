@@ -18,7 +18,7 @@ from .. import __version__
 from ..errors import LitetextError
 
 # Every module here has `register(app)`, which adds its command (or group of commands).
-_COMMANDS = ()
+_COMMANDS = ("convert", "embed", "info", "parity",)
 
 app = typer.Typer(
     name="litetext",

@@ -21,7 +21,7 @@ from ..data import resolve
 from ..errors import LitetextError
 from ..files import atomic_folder, atomic_path, read_json, write_json, write_text
 from ..hub import local_path
-from ..tokenizer import CLIP_VOCABULARY_SIZE, Tokenizer
+from ..tokenizer import Tokenizer
 from .card import model_card
 from .config import PRESETS, EncoderConfig, Positions
 from .layouts import FULL_CHECKPOINT_PREFIX, STUDENT, TEACHER, find_layout, our_shapes, variant_of
@@ -219,8 +219,7 @@ def _transformers_heads(path: Path) -> int | None:
 
 
 def _check_vocabulary(config: EncoderConfig, tokenizer: Tokenizer, source: str) -> None:
-    if config.vocab_size != tokenizer.vocab_size:
+    if tokenizer.kept is not None and config.vocab_size != tokenizer.vocab_size:
         raise LitetextError(
-            f"{source}: the embedding has {config.vocab_size} rows, its vocabulary {tokenizer.vocab_size}; "
-            f"CLIP's has {CLIP_VOCABULARY_SIZE}"
+            f"{source}: the embedding has {config.vocab_size} rows, its vocabulary {tokenizer.vocab_size}"
         )

@@ -107,7 +107,7 @@ class Layout:
             output_dim=shape("projector.bias", 1)[0],
             unused_projection=unused,
             repmixer_kernel=kernel,
-            convention=_default_convention(self.convention, table[-2]),
+            convention=_default_convention(self.convention, table[-2], vocabulary),
         )
         return replace(config, variant=variant_of(config))
 
@@ -339,8 +339,9 @@ def variant_of(config: EncoderConfig) -> str:
     return "custom"
 
 
-def _default_convention(convention: Convention, rows: int) -> Convention:
-    """The source's convention, its context no longer than a sliced table allows (a table of 8 rows serves 8)."""
+def _default_convention(convention: Convention, rows: int, vocabulary: int) -> Convention:
+    """The source's convention, its context no longer than a sliced table allows, its pad id within the vocabulary."""
+    convention = replace(convention, pad_id=min(convention.pad_id, vocabulary - 1))
     if convention.positions == "slice" and rows < convention.context_length:
         return replace(convention, context_length=rows)
     return convention

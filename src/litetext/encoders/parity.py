@@ -50,11 +50,13 @@ def measure_parity(
     prompts: Sequence[str],
     first: Convention | None = None,
     second: Convention | None = None,
+    second_module: TextTransformer | None = None,
 ) -> Parity:
     """Compare the features of ``prompts`` under two conventions.
 
     ``first`` defaults to the authors' (SAM3's own for a teacher), ``second`` to transformers' (padded to 32 with EOT
-    under an attention mask; a sliced table for a teacher, whose transformers class cannot interpolate).
+    under an attention mask; a sliced table for a teacher, whose transformers class cannot interpolate). With
+    ``second_module`` the second convention runs on other weights, such as an export's.
     """
     if not prompts:
         raise LitetextError("parity needs one prompt or more")
@@ -64,7 +66,7 @@ def measure_parity(
     second = second or (replace(TRANSFORMERS, positions="slice", context_length=min(32, rows)) if causal else TRANSFORMERS)
     second = replace(second, pad_id=min(second.pad_id, tokenizer.eot_id))
     a, ids = _features(module, tokenizer, prompts, first)
-    b, _ = _features(module, tokenizer, prompts, second)
+    b, _ = _features(second_module or module, tokenizer, prompts, second)
     length = min(a.shape[1], b.shape[1])
     real = ~after_first_eot(ids[:, :length], tokenizer.eot_id)
     a, b = a[:, :length].double(), b[:, :length].double()

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from ..errors import LitetextError
 from ..tokenizer import Tokenizer
 from .config import EncoderConfig
 from .features import TextFeatures
@@ -42,6 +43,11 @@ class TorchTextEncoder:
     @torch.inference_mode()
     def encode_ids(self, ids: Tensor) -> TextFeatures:
         """Return the features of ids int64 [B, L], for any L that the position table serves."""
+        if ids.numel() and not 0 <= int(ids.min()) <= int(ids.max()) < self.config.vocab_size:
+            raise LitetextError(
+                f"token id {int(ids.max())} is outside the embedding's {self.config.vocab_size} rows; "
+                "is this the vocabulary the encoder was made for?"
+            )
         device = self.module.position_embedding.device
         parts = [self.module(chunk.to(device)) for chunk in ids.split(_BATCH)]
         if not parts:

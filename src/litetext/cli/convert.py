@@ -1,0 +1,56 @@
+"""``litetext convert``: the same encoder in another layout."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import typer
+
+from ..errors import choice_error
+from .output import notes, print_json
+from .prompt_list import SHIPPED_PHRASES, read_prompt_list
+
+LAYOUTS = ("litetext", "transformers", "authors")
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command("convert")(convert)
+
+
+def convert(
+    source: str = typer.Argument(..., metavar="SRC", help="An encoder in any layout: file, folder or hub name."),
+    destination: Path = typer.Argument(..., metavar="DST", help="A folder; for authors a .pt or .safetensors file."),
+    to: str = typer.Option(..., help="litetext, transformers (model and processor) or authors."),
+    model: str = typer.Option(None, help="For transformers: the SAM3 whose detector goes with it, if not SRC's own."),
+    heads: int = typer.Option(None, min=1, help="Attention heads, where neither a config nor width / 64 says."),
+    prompts: Path = typer.Option(SHIPPED_PHRASES, help="For transformers: prompts to measure its convention on."),
+    as_json: bool = typer.Option(False, "--json", help="Print one JSON document about what was written."),
+) -> None:
+    """Write an encoder in litetext's, the authors' (a teacher: Meta's) or transformers' layout."""
+    if to not in LAYOUTS:
+        raise choice_error("layout", to, LAYOUTS)
+    texts = read_prompt_list(prompts)
+    from ..encoders import read_checkpoint, write_authors, write_checkpoint
+
+    checkpoint = read_checkpoint(source, heads=heads)
+    report: dict[str, object] = {"source": source, "destination": str(destination), "layout": to}
+    report["parameters"] = checkpoint.config.parameters()
+    if to == "litetext":
+        write_checkpoint(checkpoint, destination)
+    elif to == "authors":
+        write_authors(checkpoint, destination)
+    else:
+        from ..data import resolve
+        from ..encoders.transformers_folder import parity_note, write_transformers
+        from ..hub import local_path
+
+        base = model or source
+        detector = resolve(base) if base == "mini" else local_path(base)
+        parity = write_transformers(checkpoint, detector, destination, texts)
+        report["parity"] = {"mean_cosine": parity.mean_cosine, "min_cosine": parity.min_cosine, "max_abs": parity.max_abs}
+        notes.print(parity_note(parity).replace("**", ""), soft_wrap=True, highlight=False)
+    if as_json:
+        print_json(report)
+    else:
+        notes.print(f"{destination}: written in the {to} layout", highlight=False, soft_wrap=True)

@@ -1,0 +1,74 @@
+"""``litetext embed``: prompts to features on disk."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import typer
+
+from ..errors import LitetextError
+from ..files import atomic_path
+from .output import notes, print_json
+from .prompt_list import read_prompt_list
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command("embed")(embed)
+
+
+def embed(
+    checkpoint: str = typer.Argument(..., help="An encoder: a shipped name, file, folder or hub name."),
+    prompts: Path = typer.Argument(None, help="A .txt (one a line), a .json list, or an object with a 'prompts' list."),
+    out: Path = typer.Option(..., help="Where to write: tokens float32 [B, L, D], mask bool [B, L] (True = padding)."),
+    context: int = typer.Option(None, min=2, help="Context length, if not the encoder's own."),
+    positions: str = typer.Option(None, help="How a longer position table is read: slice or interpolate."),
+    ids: str = typer.Option(None, metavar="F.safetensors:KEY", help="Token ids [B, L] to feed instead of prompts."),
+    heads: int = typer.Option(None, min=1, help="Attention heads, where neither a config nor width / 64 says."),
+    as_json: bool = typer.Option(False, "--json", help="Print one JSON document about what was written."),
+) -> None:
+    """Write the features of prompts, in their order, to a safetensors file."""
+    if (prompts is None) == (ids is None):
+        raise LitetextError("give either a file of PROMPTS or --ids F.safetensors:KEY")
+    texts = read_prompt_list(prompts) if prompts is not None else []
+    from safetensors.torch import save_file
+
+    from ..encoders import load_encoder
+
+    given_ids = _read_ids(ids) if ids is not None else None
+    if given_ids is not None and context is None:
+        context = given_ids.shape[1]
+    encoder = load_encoder(checkpoint, heads=heads, context_length=context, positions=_choice(positions))
+    features = encoder.encode(texts) if given_ids is None else encoder.encode_ids(given_ids)
+    with atomic_path(out) as temporary:
+        save_file({"tokens": features.tokens.float().contiguous(), "mask": features.mask.contiguous()}, str(temporary))
+    shape = list(features.tokens.shape)
+    if as_json:
+        print_json({"out": str(out), "tokens": shape, "mask": list(features.mask.shape)})
+    else:
+        notes.print(f"{out}: tokens {shape}, mask {shape[:2]}", highlight=False)
+
+
+def _choice(positions: str | None) -> Literal["slice", "interpolate"] | None:
+    if positions not in (None, "slice", "interpolate"):
+        raise LitetextError(f"--positions {positions!r}; choose slice or interpolate")
+    return positions  # type: ignore[return-value]
+
+
+def _read_ids(spec: str) -> Tensor:
+    path, _, key = spec.rpartition(":")
+    if not path or not key:
+        raise LitetextError(f"--ids {spec!r} must read F.safetensors:KEY, such as ids.safetensors:ids")
+    from ..encoders.tensorfile import open_tensors
+
+    file = open_tensors(path)
+    if key not in file:
+        raise LitetextError(f"{path}: key {key!r} is missing; it holds {', '.join(sorted(file)[:8])}")
+    ids = file.get(key)
+    if ids.ndim != 2 or ids.dtype.is_floating_point or ids.shape[1] < 1:
+        raise LitetextError(f"{path}:{key} has shape {tuple(ids.shape)}, {ids.dtype}; ids are integers [B, L]")
+    return ids.long()

@@ -1,0 +1,60 @@
+"""``litetext info``: what an encoder is made of, from a preset's name or from its files."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+import typer
+from rich.table import Table
+
+from ..encoders.config import PRESETS, EncoderConfig
+from .output import console, print_json
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command("info")(info)
+
+
+def info(
+    name: str = typer.Argument(..., metavar="NAME|CHECKPOINT", help="A preset (s0, s1, l, teacher), file, folder or hub name."),
+    heads: int = typer.Option(None, min=1, help="Attention heads, where neither a config nor width / 64 says."),
+    as_json: bool = typer.Option(False, "--json", help="Print one JSON document."),
+) -> None:
+    """Show an encoder's variant, parameters (published and live), bytes, layout and convention."""
+    facts = _facts(name, heads)
+    if as_json:
+        print_json(facts)
+        return
+    table = Table(show_header=False)
+    rows = {"name": name, **facts, **facts["encoder"], **facts["convention"]}
+    for key, value in rows.items():
+        if not isinstance(value, dict):
+            table.add_row(key.replace("_", " "), f"{value:,}" if type(value) is int else str(value))
+    console.print(table)
+
+
+def _facts(name: str, heads: int | None) -> dict[str, Any]:
+    if name in PRESETS:
+        config, layout = PRESETS[name], "preset"
+        size = 4 * config.parameters()
+    else:
+        from ..encoders import read_checkpoint
+
+        checkpoint = read_checkpoint(name, heads=heads)
+        config, layout, size = checkpoint.config, checkpoint.layout, checkpoint.bytes()
+    return {
+        "variant": config.variant,
+        "parameters": config.parameters(),
+        "live_parameters": config.live_parameters(),
+        "bytes": size,
+        "layout": layout,
+        "context_length": config.convention.context_length,
+        "convention": asdict(config.convention),
+        "encoder": _shape(config),
+    }
+
+
+def _shape(config: EncoderConfig) -> dict[str, Any]:
+    return {key: value for key, value in config.to_dict().items() if key not in ("variant", "convention")}

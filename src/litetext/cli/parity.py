@@ -1,0 +1,45 @@
+"""``litetext parity``: how far apart the same weights are under the authors' convention and transformers'."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+
+import typer
+from rich.table import Table
+
+from .output import console, print_json
+from .prompt_list import SHIPPED_PHRASES, read_prompt_list
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command("parity")(parity)
+
+
+def parity(
+    checkpoint: str = typer.Argument(..., help="An encoder: a shipped name, file, folder or hub name."),
+    prompts: Path = typer.Argument(SHIPPED_PHRASES, help="A .txt or .json of prompts; by default, phrases we ship."),
+    heads: int = typer.Option(None, min=1, help="Attention heads, where neither a config nor width / 64 says."),
+    as_json: bool = typer.Option(False, "--json", help="Print one JSON document."),
+) -> None:
+    """Measure the token cosine between the two conventions an encoder of SAM3 is run under, on real tokens."""
+    texts = read_prompt_list(prompts)
+    from ..encoders import measure_parity, read_checkpoint
+
+    read = read_checkpoint(checkpoint, heads=heads)
+    result = measure_parity(read.module(), read.tokenizer, texts)
+    if as_json:
+        print_json(asdict(result) | {"by_length": {str(n): value for n, value in result.by_length.items()}})
+        return
+    table = Table("", "context", "pad id", "padding masked in", "positions", title=f"{checkpoint}: two conventions")
+    for name, one in (("authors", result.first), ("transformers", result.second)):
+        table.add_row(name, str(one.context_length), str(one.pad_id), one.mask_padding, one.positions)
+    console.print(table)
+    console.print(
+        f"token cosine over {result.prompts} prompts, {result.tokens} real tokens: "
+        f"mean {result.mean_cosine:.4f}, worst {result.min_cosine:.4f}; "
+        f"worst prompt {result.worst_prompt!r} ({result.worst_prompt_cosine:.4f}); largest difference {result.max_abs:.2g}",
+        highlight=False,
+        soft_wrap=True,
+    )

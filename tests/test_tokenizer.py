@@ -1,0 +1,122 @@
+"""CLIP ids as SAM3's own tokenizer gives them, and a vocabulary that can shrink without losing a string."""
+
+from __future__ import annotations
+
+import html
+import json
+from pathlib import Path
+
+import ftfy
+import numpy as np
+import pytest
+import tokenizers
+from hypothesis import given
+from hypothesis import strategies as st
+from safetensors.numpy import load_file
+
+from litetext.errors import LitetextError
+from litetext.tokenizer import BYTE_SYMBOLS, CLIP_VOCABULARY_SIZE, Tokenizer, clean
+
+GOLDEN = Path(__file__).parent / "encoders" / "golden"
+FULL = Tokenizer()
+
+
+@pytest.mark.parametrize("length", [8, 16, 32])
+def test_ids_equal_the_reference_at_every_context(length: int) -> None:
+    prompts = json.loads((GOLDEN / "prompts.json").read_text())["prompts"]
+    expected = load_file(GOLDEN / "ids.safetensors")[f"ids.T{length}"]
+    np.testing.assert_array_equal(FULL(prompts, length), expected)
+
+
+def test_untruncated_ids_equal_the_reference() -> None:
+    expected: dict[str, list[int]] = json.loads((GOLDEN / "tokens.json").read_text())
+    assert len(expected) == 300
+    assert FULL.encode_batch(list(expected)) == list(expected.values())
+
+
+@given(st.text(alphabet=st.characters(min_codepoint=32, max_codepoint=126), max_size=60))
+def test_plain_ascii_may_skip_ftfy_and_unescaping(text: str) -> None:
+    slow = " ".join(html.unescape(html.unescape(ftfy.fix_text(text))).split()).lower()
+    assert FULL.encode_batch([clean(text)]) == FULL.encode_batch([slow])
+    if "&" not in text:
+        assert clean(text) == slow
+
+
+@given(st.lists(st.text(max_size=40), max_size=6), st.integers(2, 20))
+def test_rows_are_padded_and_cut_with_eot_last(prompts: list[str], length: int) -> None:
+    rows = FULL(prompts, length, pad_id=7)
+    assert rows.shape == (len(prompts), length) and rows.dtype == np.int64
+    for row, ids in zip(rows, FULL.encode_batch(prompts), strict=True):
+        assert row[0] == FULL.sot_id and FULL.eot_id in row
+        if len(ids) > length:
+            assert row.tolist() == [*ids[: length - 1], FULL.eot_id]
+        else:
+            assert row.tolist() == ids + [7] * (length - len(ids))
+
+
+def test_special_words_typed_by_a_user_are_the_special_tokens() -> None:
+    # SimpleTokenizer reads them so, but not inside a run of symbols
+    assert FULL.encode_batch(["a <end_of_text> b"]) == [[49406, 320, 49407, 321, 49407]]
+    assert 49406 not in FULL.encode_batch(["!<start_of_text>"])[0][1:]
+
+
+CORPUS = ["white dog", "man in blue jacket", "striped umbrella", "café crème", "left-most player's number 23 jersey"]
+PRUNED = FULL.prune_vocabulary(CORPUS)
+
+
+def test_pruning_keeps_bytes_and_what_the_corpus_needs() -> None:
+    assert PRUNED.kept is not None
+    assert set(range(BYTE_SYMBOLS)) <= set(PRUNED.kept)
+    assert PRUNED.vocab_size < BYTE_SYMBOLS + 40
+    assert (PRUNED.sot_id, PRUNED.eot_id) == (PRUNED.vocab_size - 2, PRUNED.vocab_size - 1)
+    for full, pruned in zip(FULL.encode_batch(CORPUS), PRUNED.encode_batch(CORPUS), strict=True):
+        assert [PRUNED.kept[i] for i in pruned] == full
+
+
+@given(st.text(max_size=40))
+def test_every_string_still_encodes_to_the_same_bytes(text: str) -> None:
+    def spelled(tokenizer: Tokenizer) -> str:
+        ids = tokenizer.encode_batch([text])[0][1:-1]
+        clip_ids = [tokenizer.kept[i] if tokenizer.kept else i for i in ids]
+        return "".join(FULL._bpe.id_to_token(i) for i in clip_ids)
+
+    assert spelled(PRUNED) == spelled(FULL)
+
+
+def test_pruning_to_a_number_of_rows_keeps_the_first_merges() -> None:
+    pruned = FULL.prune_vocabulary(8000)
+    assert pruned.vocab_size == 8000
+    assert pruned.kept is not None and pruned.kept[:7998] == tuple(range(7998))
+    assert FULL.prune_vocabulary(CORPUS, rows=520).vocab_size == 520
+
+
+def test_a_frequent_token_survives_a_tight_budget() -> None:
+    pruned = FULL.prune_vocabulary(["zebra", "zebra", "umbrella"], rows=BYTE_SYMBOLS + 3)
+    assert len(pruned.encode_batch(["zebra"])[0]) == 3
+    assert len(pruned.encode_batch(["umbrella"])[0]) > 3
+
+
+def test_bad_vocabularies_are_refused() -> None:
+    with pytest.raises(LitetextError, match="lacks id 7"):
+        Tokenizer([i for i in range(CLIP_VOCABULARY_SIZE) if i != 7])
+    with pytest.raises(LitetextError, match="rows 100"):
+        FULL.prune_vocabulary(100)
+    with pytest.raises(LitetextError, match="already pruned"):
+        PRUNED.prune_vocabulary(CORPUS)
+    with pytest.raises(LitetextError, match="context_length 1"):
+        FULL(["dog"], 1)
+
+
+def test_decode_token_names_words_pieces_and_specials() -> None:
+    ids = FULL.encode_batch(["café"])[0]
+    assert [FULL.decode_token(i) for i in ids] == ["<start_of_text>", "café</w>", "<end_of_text>"]
+    assert PRUNED.decode_token(PRUNED.eot_id) == "<end_of_text>"
+    with pytest.raises(LitetextError, match="outside"):
+        FULL.decode_token(CLIP_VOCABULARY_SIZE)
+
+
+def test_saved_tokenizer_json_serves_others(tmp_path: Path) -> None:
+    FULL.save(tmp_path / "tokenizer.json")
+    standalone = tokenizers.Tokenizer.from_file(str(tmp_path / "tokenizer.json"))
+    for prompt in ("White  Dog", "left-most player's jersey", "日本の傘"):
+        assert standalone.encode(prompt).ids == FULL.encode_batch([prompt])[0]
