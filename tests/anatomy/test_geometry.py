@@ -8,9 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from litetext.anatomy.embedding import token_embedding
-from litetext.anatomy.manifold import BiasCurve, bent_ball, bias_curve, dimension, manifold, neighbour_distances, pool
+from litetext.anatomy.manifold import BiasCurve, bent_ball, bias_curve, dimension, manifold, neighbour_distances
 from litetext.anatomy.positions import positions
 from litetext.anatomy.spectrum import spectrum
+from litetext.anatomy.subject import RealTokens
 from litetext.errors import LitetextError
 
 
@@ -136,20 +137,17 @@ def test_the_bias_curve_rises_lies_below_the_truth_and_inverts() -> None:
     assert BiasCurve(9, [2, 4], [3, 2], [3, 2]).true_dimension(2.5) is None
 
 
-def test_pooling_counts_real_tokens_only() -> None:
-    features = np.arange(12, dtype=np.float32).reshape(1, 3, 4)
-    assert pool(features, np.array([[False, False, True]])).tolist() == [[2, 3, 4, 5]]
-    assert pool(features, np.ones((1, 3), bool)).tolist() == [[0, 0, 0, 0]]
+def test_pooling_takes_the_mean_of_each_prompts_tokens() -> None:
+    tokens = np.arange(12, dtype=np.float32).reshape(3, 4)
+    assert RealTokens(tokens, np.array([2, 1])).pooled().tolist() == [[2, 3, 4, 5], [8, 9, 10, 11]]
 
 
 def test_manifold_of_features_and_of_identical_prompts() -> None:
-    rng = np.random.default_rng(0)
-    features = rng.standard_normal((200, 4, 6)).astype(np.float32)
-    padding = np.tile([False, False, False, True], (200, 1))
-    result = manifold(features, padding, sample=300)
+    tokens = np.random.default_rng(0).standard_normal((600, 6)).astype(np.float32)
+    result = manifold(RealTokens(tokens, np.full(200, 3)), sample=300)
     assert result.pooled.dimension is not None and result.pooled.dimension.points == 200
     assert result.tokens.dimension is not None and result.tokens.dimension.points == 300
     assert result.tokens.dimension.two_nn.value == pytest.approx(6, rel=0.25)
     assert result.bias.points == 300
-    same = manifold(np.ones((5, 4, 6), np.float32), np.zeros((5, 4), bool))
+    same = manifold(RealTokens(np.ones((15, 6), np.float32), np.full(5, 3)))
     assert same.pooled.dimension is None and same.pooled.spectrum.effective_rank == 0 and same.bias.true == []

@@ -18,6 +18,7 @@ import numpy as np
 
 from ..errors import LitetextError
 from .spectrum import Spectrum, spectrum
+from .subject import RealTokens
 
 DEFAULT_SAMPLE = 5_000
 DEFAULT_NEIGHBOURS = (5, 10, 20, 50)
@@ -91,37 +92,25 @@ class Manifold:
 
 
 def manifold(
-    features: np.ndarray,
-    padding: np.ndarray,
+    features: RealTokens,
     *,
     sample: int = DEFAULT_SAMPLE,
     neighbours: Sequence[int] = DEFAULT_NEIGHBOURS,
     seed: int = 0,
 ) -> Manifold:
-    """Return the manifold figures of token features.
+    """Return the manifold figures of the features of some prompts.
 
     Args:
-        features: floating [N, L, D], the features of N prompts.
-        padding: bool [N, L], True on padding.
+        features: the real tokens of N prompts.
         sample: at most this many single tokens are looked at (drawn with ``seed``).
         neighbours: the k of the maximum-likelihood estimator.
     """
-    real = ~padding
-    pooled = pool(features, padding)
-    tokens = features[real]
+    tokens = features.tokens
     if len(tokens) > sample:
         tokens = tokens[np.sort(np.random.default_rng(seed).choice(len(tokens), sample, replace=False))]
-    clouds = [_cloud(points, neighbours, seed) for points in (pooled, tokens)]
+    clouds = [_cloud(points, neighbours, seed) for points in (features.pooled(), tokens)]
     counts = [cloud.dimension.points for cloud in clouds if cloud.dimension]
     return Manifold(clouds[0], clouds[1], bias_curve(max(counts, default=0), neighbours=neighbours, seed=seed))
-
-
-def pool(features: np.ndarray, padding: np.ndarray) -> np.ndarray:
-    """Return the mean over each prompt's real tokens, [N, D] (zero for a prompt that is all padding)."""
-    weights = (~padding).astype(features.dtype)
-    totals = np.einsum("nld,nl->nd", features, weights)
-    pooled: np.ndarray = totals / np.maximum(weights.sum(axis=1, keepdims=True), 1)
-    return pooled
 
 
 def _cloud(points: np.ndarray, neighbours: Sequence[int], seed: int) -> FeatureCloud:

@@ -18,9 +18,14 @@ _CHUNK = 16_384  # prompts a batch: bounds the lists that live at one time
 class PromptTokenizer(Protocol):
     """What the study needs of a tokenizer; `litetext.Tokenizer` is one."""
 
-    vocab_size: int
-    sot_id: int
-    eot_id: int
+    @property
+    def vocab_size(self) -> int: ...
+
+    @property
+    def sot_id(self) -> int: ...
+
+    @property
+    def eot_id(self) -> int: ...
 
     def encode_batch(self, prompts: Sequence[str]) -> list[list[int]]:
         """Return each prompt's ids with its start and end tokens, neither padded nor truncated."""

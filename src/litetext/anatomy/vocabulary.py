@@ -104,7 +104,7 @@ def with_words(result: Vocabulary, phrases: Iterable[str], tokenizer: PromptToke
     words = [word for word, _ in counts.most_common(_FREQUENT_WORDS)]
     words_of: dict[int, list[str]] = {}
     for word, ids in zip(words, tokenizer.encode_batch(words), strict=True):
-        for token_id in dict.fromkeys(ids[1:-1]):
+        for token_id in set(ids) - {tokenizer.sot_id, tokenizer.eot_id}:
             words_of.setdefault(token_id, []).append(word)
     top = [
         TopToken(t.token_id, tokenizer.decode_token(t.token_id), t.count, t.share, words_of.get(t.token_id, [])[:3])

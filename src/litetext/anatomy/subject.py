@@ -1,0 +1,184 @@
+"""The encoder under study, whatever it is: its tables as arrays, its features without padding.
+
+Every question but the first two asks an encoder for the same three things: the token embedding, the position
+table, and features of prompts. `Subject` is that, for litetext's own encoders (and everything `load_encoder`
+reads) and for any text model in a local transformers folder, with its own tokenizer.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..encoders import TextEncoder, load_encoder
+from ..encoders.features import TextFeatures
+from ..errors import LitetextError, missing_extra
+from ..files import read_json
+from .tokens import PromptTokenizer
+
+if TYPE_CHECKING:
+    from ..encoders import TorchTextEncoder
+
+_BATCH = 256  # prompts encoded at once: bounds the padded features that live at one time
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RealTokens:
+    """Features of N prompts, real tokens only, end to end.
+
+    Attributes:
+        tokens: float32 [T, D].
+        lengths: int64 [N], real tokens of each prompt (SOT and EOT included), each at least 1.
+    """
+
+    tokens: np.ndarray
+    lengths: np.ndarray
+
+    def pooled(self) -> np.ndarray:
+        """float32 [N, D]: the mean over each prompt's tokens."""
+        starts = np.cumsum(self.lengths) - self.lengths
+        means: np.ndarray = np.add.reduceat(self.tokens, starts, axis=0) / self.lengths[:, None].astype(np.float32)
+        return means
+
+
+@dataclass(frozen=True, eq=False)
+class Subject:
+    """An encoder under study.
+
+    Attributes:
+        name: what the user called it.
+        encoder: turns prompts into features.
+        tokenizer: its own.
+        embedding: float32 [V, D], a row a token.
+        positions: float32 [P, D], a row a position; None for encoders without such a table.
+    """
+
+    name: str
+    encoder: TextEncoder
+    tokenizer: PromptTokenizer
+    embedding: np.ndarray
+    positions: np.ndarray | None
+
+    def features(self, prompts: Sequence[str], on_progress: Callable[[int], None] | None = None) -> RealTokens:
+        """Return the features of the real tokens of ``prompts``.
+
+        Real tokens end with EOT, or with the context where a prompt was cut; that is counted in the ids, for the
+        published students' mask also flags a real token whose id happens to be the padding's.
+        """
+        tokens, lengths = [], []
+        for start in range(0, len(prompts), _BATCH):
+            batch = prompts[start : start + _BATCH]
+            features = self.encoder.encode(batch).numpy()
+            context = features.tokens.shape[1]
+            counts = np.array([min(len(ids), context) for ids in self.tokenizer.encode_batch(batch)])
+            tokens.append(features.tokens[np.arange(context) < counts[:, None]])
+            lengths.append(counts)
+            if on_progress is not None:
+                on_progress(start + len(batch))
+        return RealTokens(np.concatenate(tokens), np.concatenate(lengths))
+
+
+def load_subject(name_or_path: str | os.PathLike[str]) -> Subject:
+    """Load the encoder to study: anything `load_encoder` takes, or a local folder of a transformers text model."""
+    path = Path(name_or_path)
+    if (path / "config.json").is_file():
+        kind = str(read_json(path / "config.json").get("model_type", ""))
+        if kind and not kind.startswith("sam3"):
+            return _from_transformers(path)
+    return subject_of(load_encoder(name_or_path), str(name_or_path))
+
+
+def subject_of(encoder: TorchTextEncoder, name: str) -> Subject:
+    """Return a litetext encoder as a subject; its position table is the one in the file, every row."""
+    module = getattr(encoder, "module", None)
+    if module is None:
+        raise LitetextError(f"{name} has no weights to look into; the audit takes a torch checkpoint")
+    return Subject(
+        name,
+        encoder,
+        encoder.tokenizer,
+        module.token_embedding.weight.detach().float().cpu().numpy(),
+        module.position_embedding.detach().float().cpu().numpy(),
+    )
+
+
+def _from_transformers(folder: Path) -> Subject:
+    try:
+        import torch
+        from transformers import AutoModel, AutoTokenizer
+    except ImportError:
+        raise missing_extra("transformers", "sam3") from None
+    try:
+        model = AutoModel.from_pretrained(folder, local_files_only=True, dtype=torch.float32).eval()
+        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    except (OSError, ValueError, KeyError) as error:
+        reason = str(error).partition("\n")[0]
+        raise LitetextError(f"{folder} is not a transformers text model that loads here ({reason})") from None
+    model = getattr(model, "text_model", model)  # the text tower of a CLIP-like pair
+    if getattr(model.config, "is_encoder_decoder", False):
+        model = model.get_encoder()
+    tables = [weight for name, weight in model.named_parameters() if name.endswith(_POSITION_TABLES)]
+    return Subject(
+        name=folder.name if folder.name != "model" else f"{folder.parent.name}/model",
+        encoder=_TransformersEncoder(model, tokenizer),
+        tokenizer=_TransformersTokenizer(tokenizer),
+        embedding=model.get_input_embeddings().weight.detach().numpy(),
+        positions=tables[0].detach().numpy() if tables else None,
+    )
+
+
+_POSITION_TABLES = ("position_embeddings.weight", "position_embedding.weight", "embed_positions.weight", "wpe.weight")
+
+
+@dataclass(frozen=True)
+class _TransformersEncoder:
+    """A transformers text model behind the seam: its last hidden states under its own attention mask."""
+
+    model: Any
+    tokenizer: Any
+
+    def encode(self, prompts: Sequence[str]) -> TextFeatures:
+        import torch
+
+        batch = self.tokenizer(list(prompts), padding=True, truncation=True, return_tensors="pt")
+        with torch.inference_mode():
+            tokens = self.model(**batch).last_hidden_state
+        return TextFeatures(tokens, batch["attention_mask"] == 0)
+
+
+@dataclass(frozen=True)
+class _TransformersTokenizer:
+    """A transformers tokenizer with the surface of `litetext.Tokenizer`."""
+
+    tokenizer: Any
+
+    @cached_property
+    def _frame(self) -> list[int]:
+        """What the tokenizer puts around nothing: its start and end tokens."""
+        ids: list[int] = self.tokenizer("")["input_ids"]
+        return ids or [self.tokenizer.eos_token_id or 0]
+
+    @property
+    def vocab_size(self) -> int:
+        return len(self.tokenizer)
+
+    @property
+    def sot_id(self) -> int:
+        return self._frame[0]
+
+    @property
+    def eot_id(self) -> int:
+        return self._frame[-1]
+
+    def encode_batch(self, prompts: Sequence[str]) -> list[list[int]]:
+        ids: list[list[int]] = self.tokenizer(list(prompts), return_attention_mask=False, verbose=False)["input_ids"]
+        return ids
+
+    def decode_token(self, token_id: int) -> str:
+        return str(self.tokenizer.convert_ids_to_tokens(token_id))
