@@ -103,8 +103,8 @@ class Tokenizer:
         if not 0 <= token_id < self.vocab_size:
             raise LitetextError(f"token id {token_id} is outside this vocabulary of {self.vocab_size} rows")
         clip_id = token_id if self.kept is None else self.kept[token_id]
-        token = {49406: SOT, 49407: EOT}.get(clip_id) or self._bpe.id_to_token(clip_id)
-        if token in (SOT, EOT):
+        token = str(self._bpe.id_to_token(clip_id))
+        if clip_id >= CLIP_VOCABULARY_SIZE - 2:
             return token
         stem, end = (token[:-4], "</w>") if token.endswith("</w>") else (token, "")
         return bytes(_byte_of_symbol()[symbol] for symbol in stem).decode("utf-8", errors="replace") + end
@@ -164,7 +164,9 @@ class Tokenizer:
         rows = self._row[clip_ids].tolist()
         if -1 not in rows:
             return rows
-        return [piece for row, i in zip(rows, clip_ids, strict=True) for piece in ([row] if row >= 0 else self._split(i))]
+        return [
+            piece for row, i in zip(rows, clip_ids, strict=True) for piece in ([row] if row >= 0 else self._split(i))
+        ]
 
     def _split(self, clip_id: int) -> list[int]:
         if self._row[clip_id] >= 0:
@@ -218,7 +220,9 @@ def _byte_of_symbol() -> dict[str, int]:
 def _checked_kept(kept: Iterable[int]) -> tuple[int, ...]:
     ids = tuple(sorted({int(i) for i in kept}))
     if not ids or ids[0] < 0 or ids[-1] >= CLIP_VOCABULARY_SIZE:
-        raise LitetextError(f"a pruned vocabulary holds CLIP ids 0 to {CLIP_VOCABULARY_SIZE - 1}; got {ids[:1]}..{ids[-1:]}")
+        raise LitetextError(
+            f"a pruned vocabulary holds CLIP ids 0 to {CLIP_VOCABULARY_SIZE - 1}; got {ids[:1]}..{ids[-1:]}"
+        )
     lacking = sorted({*range(BYTE_SYMBOLS), 49406, 49407} - set(ids))
     if lacking:
         raise LitetextError(

@@ -11,14 +11,22 @@ import os
 import sys
 from collections.abc import Sequence
 
-import click
 import typer
 
 from .. import __version__
 from ..errors import LitetextError
 
 # Every module here has `register(app)`, which adds its command (or group of commands).
-_COMMANDS = ("convert", "embed", "info", "parity",)
+_COMMANDS = (
+    "convert",
+    "embed",
+    "info",
+    "parity",
+)
+
+# What typer raises for wrong usage. Older typers take the class from click, newer ones carry their own; either way it
+# stands two steps above the one that typer exports: BadParameter, UsageError, ClickException.
+_UsageProblem: type[Exception] = typer.BadParameter.__mro__[2]
 
 app = typer.Typer(
     name="litetext",
@@ -53,9 +61,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         code = app(args=list(arguments) if arguments is not None else None, standalone_mode=False)
     except LitetextError as error:
         code = _fail(str(error))
-    except click.ClickException as error:
-        code = _fail(f"{error.format_message()} (see litetext --help)")
-    except (KeyboardInterrupt, click.Abort):
+    except _UsageProblem as error:
+        message = error.format_message()  # type: ignore[attr-defined]
+        code = _fail(f"{message} (see litetext --help)") if message else 0  # without arguments the help was shown
+    except (KeyboardInterrupt, typer.Abort):
         print("litetext: interrupted", file=sys.stderr)
         code = 130
     except BrokenPipeError:

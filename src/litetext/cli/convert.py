@@ -48,7 +48,11 @@ def convert(
         base = model or source
         detector = resolve(base) if base == "mini" else local_path(base)
         parity = write_transformers(checkpoint, detector, destination, texts)
-        report["parity"] = {"mean_cosine": parity.mean_cosine, "min_cosine": parity.min_cosine, "max_abs": parity.max_abs}
+        report["parity"] = {
+            "mean_cosine": parity.mean_cosine,
+            "min_cosine": parity.min_cosine,
+            "max_abs": parity.max_abs,
+        }
         notes.print(parity_note(parity).replace("**", ""), soft_wrap=True, highlight=False)
     if as_json:
         print_json(report)

@@ -18,7 +18,9 @@ def register(app: typer.Typer) -> None:
 
 
 def info(
-    name: str = typer.Argument(..., metavar="NAME|CHECKPOINT", help="A preset (s0, s1, l, teacher), file, folder or hub name."),
+    name: str = typer.Argument(
+        ..., metavar="NAME|CHECKPOINT", help="A preset (s0, s1, l, teacher), file, folder or hub name."
+    ),
     heads: int = typer.Option(None, min=1, help="Attention heads, where neither a config nor width / 64 says."),
     as_json: bool = typer.Option(False, "--json", help="Print one JSON document."),
 ) -> None:

@@ -17,7 +17,11 @@ def model_card(config: EncoderConfig, size: int, notes: str = "") -> str:
     blocks = f"{config.layers} transformer blocks"
     if config.repmixer:
         blocks = f"RepMixer block, {config.layers - 2} transformer blocks, RepMixer block"
-    masking = "behind a causal mask" if config.causal and convention.mask_padding == "none" else _MASKING[convention.mask_padding]
+    masking = (
+        "behind a causal mask"
+        if config.causal and convention.mask_padding == "none"
+        else _MASKING[convention.mask_padding]
+    )
     lines = [
         "---",
         "library_name: litetext",

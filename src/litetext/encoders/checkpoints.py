@@ -161,7 +161,9 @@ def write_authors(checkpoint: Checkpoint, destination: str | os.PathLike[str]) -
     tensors = layout.write(checkpoint.state, checkpoint.config)
     suffix = Path(destination).suffix
     if suffix not in (".pt", ".safetensors"):
-        raise LitetextError(f"{destination}: the authors' layout is one file; give a name ending in .pt or .safetensors")
+        raise LitetextError(
+            f"{destination}: the authors' layout is one file; give a name ending in .pt or .safetensors"
+        )
     with atomic_path(destination) as temporary:
         if suffix == ".pt":
             torch.save({"model": {FULL_CHECKPOINT_PREFIX + key: value for key, value in tensors.items()}}, temporary)
@@ -181,7 +183,9 @@ def _read_ours(
     file: TensorFile, path: Path, values: dict[str, Any], heads: int | None, changes: dict[str, Any]
 ) -> Checkpoint:
     if values.get("version") != 1 or not isinstance(values.get("encoder"), dict):
-        raise LitetextError(f"{path}: config.json is of version {values.get('version')!r}; this litetext reads version 1")
+        raise LitetextError(
+            f"{path}: config.json is of version {values.get('version')!r}; this litetext reads version 1"
+        )
     config = EncoderConfig.from_dict(values["encoder"], f"{path}/config.json")
     config = replace(config, heads=heads or config.heads).with_convention(**changes)
     expected = dict(our_shapes(config))

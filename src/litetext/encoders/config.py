@@ -93,7 +93,9 @@ class EncoderConfig:
         if self.width % self.heads:
             raise LitetextError(f"width {self.width} is not divisible by heads {self.heads}; give --heads a divisor")
         if self.repmixer and self.layers < 2:
-            raise LitetextError(f"a RepMixer encoder needs 2 layers or more (the first and the last), got {self.layers}")
+            raise LitetextError(
+                f"a RepMixer encoder needs 2 layers or more (the first and the last), got {self.layers}"
+            )
         if self.convention.positions == "slice" and self.convention.context_length > self.position_rows:
             raise LitetextError(
                 f"context_length {self.convention.context_length} is longer than the position table "

@@ -63,7 +63,9 @@ def measure_parity(
     causal = module.config.causal
     rows = module.config.position_rows
     first = first or (SAM3 if causal else replace(AUTHORS, context_length=min(AUTHORS.context_length, rows)))
-    second = second or (replace(TRANSFORMERS, positions="slice", context_length=min(32, rows)) if causal else TRANSFORMERS)
+    second = second or (
+        replace(TRANSFORMERS, positions="slice", context_length=min(32, rows)) if causal else TRANSFORMERS
+    )
     second = replace(second, pad_id=min(second.pad_id, tokenizer.eot_id))
     a, ids = _features(module, tokenizer, prompts, first)
     b, _ = _features(second_module or module, tokenizer, prompts, second)

@@ -108,7 +108,9 @@ def _open_safetensors(source: str, paths: list[Path]) -> TensorFile:
 
 def _open_pickle(path: Path) -> TensorFile:
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True, mmap=torch.serialization._is_zipfile(path.open("rb")))
+        content = torch.load(
+            path, map_location="cpu", weights_only=True, mmap=torch.serialization._is_zipfile(path.open("rb"))
+        )
     except pickle.UnpicklingError:
         raise LitetextError(
             f"{path} holds Python objects beside its tensors, which could run code when loaded; "

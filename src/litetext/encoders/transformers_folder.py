@@ -72,7 +72,12 @@ def write_transformers(
     lengths = [len(ids) for ids in checkpoint.tokenizer.encode_batch(prompts)]
     fitting = [p for p, n in zip(prompts, lengths, strict=True) if n <= config.convention.context_length]
     parity = measure_parity(
-        checkpoint.module(), checkpoint.tokenizer, fitting, config.convention, exported.config.convention, exported.module()
+        checkpoint.module(),
+        checkpoint.tokenizer,
+        fitting,
+        config.convention,
+        exported.config.convention,
+        exported.module(),
     )
     layout = TRANSFORMERS_TEACHER if config.causal else TRANSFORMERS_STUDENT
     state = parts.tensors | layout.write(exported.state, exported.config)
@@ -202,8 +207,8 @@ def _processor(parts: Detector) -> Any:
     # transformers spells the two special tokens its own way; the ids are the same
     vocabulary, merges = vocabulary_and_merges()
     spelling = {SOT: "<|startoftext|>", EOT: "<|endoftext|>"}
-    tokenizer = CLIPTokenizer(
-        vocab={spelling.get(token, token): i for token, i in vocabulary.items()}, merges=merges, model_max_length=32
-    )
+    spelled: Any = {spelling.get(token, token): i for token, i in vocabulary.items()}
+    pairs: Any = merges  # transformers' annotation lacks the pairs its own files hold
+    tokenizer = CLIPTokenizer(vocab=spelled, merges=pairs, model_max_length=PROCESSOR_LENGTH)
     settings = {k: v for k, v in parts.preprocessor.items() if k not in ("image_processor_type", "processor_class")}
     return Sam3Processor(image_processor=Sam3ImageProcessor(**settings), tokenizer=tokenizer)

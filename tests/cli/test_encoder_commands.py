@@ -1,0 +1,144 @@
+"""``litetext info | embed | parity | convert``: the answers, and one line for every mistake."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from litetext.encoders import load_encoder, save_encoder
+from litetext.tokenizer import Tokenizer
+
+from ..encoders.conftest import random_encoder, small_config
+
+Run = Callable[..., Any]
+PROMPTS = ["white dog", "", "a red car"]
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("checkpoints") / "s1"
+    save_encoder(random_encoder(small_config("s1")), Tokenizer(), folder)
+    return folder
+
+
+@pytest.fixture
+def prompts(tmp_path: Path) -> Path:
+    (tmp_path / "prompts.json").write_text(json.dumps({"prompts": PROMPTS}))
+    return tmp_path / "prompts.json"
+
+
+def test_info_knows_presets_without_weights(litetext: Run) -> None:
+    facts = litetext("info", "s0", "--json").json
+    assert facts["variant"] == "s0" and facts["layout"] == "preset" and facts["context_length"] == 16
+    assert (facts["parameters"], facts["live_parameters"]) == (42_541_312, 42_279_168)
+    assert facts["convention"] == {"context_length": 16, "pad_id": 0, "mask_padding": "none", "positions": "slice"}
+    assert "42,541,312" in litetext("info", "s0").out
+
+
+def test_info_reads_checkpoints(litetext: Run, checkpoint: Path) -> None:
+    facts = litetext("info", checkpoint, "--json").json
+    module = load_encoder(checkpoint).module
+    assert facts["layout"] == "litetext" and facts["bytes"] == 4 * facts["parameters"]
+    assert facts["live_parameters"] == sum(p.numel() for p in module.parameters())
+
+
+def test_info_names_what_would_do(refused: Run) -> None:
+    assert "'s9'" in refused("info", "s9") or "s9: no such file" in refused("info", "s9")
+
+
+def test_embed_writes_rows_in_order(litetext: Run, checkpoint: Path, prompts: Path, tmp_path: Path) -> None:
+    report = litetext("embed", checkpoint, prompts, "--out", tmp_path / "f.safetensors", "--json").json
+    assert report["tokens"] == [3, 16, 32]
+    written = load_file(tmp_path / "f.safetensors")
+    features = load_encoder(checkpoint).encode(PROMPTS)
+    assert torch.equal(written["tokens"], features.tokens) and torch.equal(written["mask"], features.mask)
+    assert written["tokens"].dtype == torch.float32 and written["mask"].dtype == torch.bool
+
+
+def test_embed_takes_text_files_and_ids(litetext: Run, checkpoint: Path, prompts: Path, tmp_path: Path) -> None:
+    (tmp_path / "prompts.txt").write_text("\n".join(PROMPTS) + "\n")
+    save_file({"ids": torch.from_numpy(Tokenizer()(PROMPTS, 8))}, tmp_path / "ids.safetensors")
+    litetext("embed", checkpoint, tmp_path / "prompts.txt", "--context", 8, "--out", tmp_path / "a.safetensors")
+    litetext("embed", checkpoint, "--ids", f"{tmp_path}/ids.safetensors:ids", "--out", tmp_path / "b.safetensors")
+    a, b = load_file(tmp_path / "a.safetensors"), load_file(tmp_path / "b.safetensors")
+    assert a["tokens"].shape == (3, 8, 32) and torch.equal(a["tokens"], b["tokens"])
+
+
+def test_embed_beyond_the_table_needs_interpolation(
+    litetext: Run, refused: Run, checkpoint: Path, prompts: Path, tmp_path: Path
+) -> None:
+    arguments = ("embed", checkpoint, prompts, "--out", tmp_path / "f.safetensors", "--context", 32)
+    assert "position table (16 rows)" in refused(*arguments)
+    assert not (tmp_path / "f.safetensors").exists()
+    assert litetext(*arguments, "--positions", "interpolate", "--json").json["tokens"] == [3, 32, 32]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["PROMPTS", "--positions", "guess"], "--positions 'guess'; choose slice or interpolate"),
+        ([], "give either a file of PROMPTS or --ids"),
+        (["missing.txt"], "missing.txt: no such file"),
+        (["--ids", "ids"], "--ids 'ids' must read F.safetensors:KEY"),
+        (["--ids", "missing.safetensors:k"], "missing.safetensors: no such file"),
+    ],
+)
+def test_embed_refuses(
+    refused: Run, checkpoint: Path, prompts: Path, tmp_path: Path, arguments: list[str], message: str
+) -> None:
+    given = [str(prompts) if a == "PROMPTS" else a for a in arguments]
+    assert message in refused("embed", checkpoint, *given, "--out", tmp_path / "f.safetensors")
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("p.json", '{"phrases": []}', "under 'prompts'"),
+        ("p.json", '["dog"', "not valid JSON"),
+        ("p.txt", b"\xff\xfe", "not UTF-8"),
+        ("p.txt", "", "holds no prompts"),
+    ],
+)
+def test_prompt_lists_are_checked(
+    refused: Run, checkpoint: Path, tmp_path: Path, name: str, content: str | bytes, message: str
+) -> None:
+    (tmp_path / name).write_bytes(content if isinstance(content, bytes) else content.encode())
+    assert message in refused("embed", checkpoint, tmp_path / name, "--out", tmp_path / "f.safetensors")
+
+
+def test_parity_reports_the_gap(litetext: Run, checkpoint: Path, prompts: Path) -> None:
+    report = litetext("parity", checkpoint, prompts, "--json").json
+    assert report["prompts"] == 3 and report["min_cosine"] <= report["mean_cosine"] < 0.999
+    assert report["worst_prompt"] in PROMPTS and report["second"]["pad_id"] == 49407
+    assert "token cosine over 163 prompts" in litetext("parity", checkpoint).out
+
+
+def test_convert_round_trip(litetext: Run, checkpoint: Path, tmp_path: Path) -> None:
+    assert litetext("convert", checkpoint, tmp_path / "a.pt", "--to", "authors").code == 0
+    report = litetext("convert", tmp_path / "a.pt", tmp_path / "b", "--to", "litetext", "--heads", 4, "--json").json
+    assert report["layout"] == "litetext"
+    before, after = load_encoder(checkpoint).encode(PROMPTS), load_encoder(tmp_path / "b").encode(PROMPTS)
+    assert torch.equal(before.tokens, after.tokens)
+
+
+def test_convert_refuses(refused: Run, checkpoint: Path, tmp_path: Path) -> None:
+    assert "choose one of: authors, litetext, transformers" in refused(
+        "convert", checkpoint, tmp_path / "x", "--to", "onyx"
+    )
+    assert "no config.json" in refused(
+        "convert", checkpoint, tmp_path / "x", "--to", "transformers", "--model", tmp_path
+    )
+    (tmp_path / "file").write_text("")
+    assert "give the path of a folder" in refused("convert", checkpoint, tmp_path / "file", "--to", "litetext")
+
+
+def test_usage_errors_are_one_line(refused: Run, litetext: Run) -> None:
+    assert "No such command" in refused("segmentt")
+    assert "Missing" in refused("embed", "x")
+    assert litetext("--version").out.startswith("litetext 0.")

@@ -1,0 +1,233 @@
+"""Checkpoints in and out: nothing lost, nothing loaded "mostly", nothing unpickled."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from litetext.encoders import (
+    Convention,
+    TorchTextEncoder,
+    load_encoder,
+    read_checkpoint,
+    save_encoder,
+    write_authors,
+    write_checkpoint,
+)
+from litetext.encoders.layouts import FULL_CHECKPOINT_PREFIX, STUDENT, variant_of
+from litetext.errors import LitetextError
+from litetext.tokenizer import Tokenizer
+
+from .conftest import STRUCTURES, random_encoder, small_config
+
+GOLDEN = Path(__file__).parent / "golden"
+PROMPTS = ["white dog", "man in blue jacket", ""]
+TOKENIZER = Tokenizer()
+
+
+@pytest.fixture
+def golden_state() -> dict[str, torch.Tensor]:
+    return load_file(GOLDEN / "s0" / "weights_table77.safetensors")
+
+
+@pytest.mark.parametrize("structure", STRUCTURES)
+def test_save_load_encode_is_bit_identical(structure: str, tmp_path: Path) -> None:
+    convention = replace(small_config(structure).convention, context_length=12)
+    module = random_encoder(small_config(structure, convention))
+    before = TorchTextEncoder(module, TOKENIZER).encode(PROMPTS)
+    save_encoder(module, TOKENIZER, tmp_path / "encoder")
+    loaded = load_encoder(tmp_path / "encoder")
+    assert loaded.config == module.config
+    after = loaded.encode(PROMPTS)
+    assert torch.equal(before.tokens, after.tokens) and torch.equal(before.mask, after.mask)
+    assert {f.name for f in (tmp_path / "encoder").iterdir()} == {
+        "README.md",
+        "config.json",
+        "model.safetensors",
+        "tokenizer.json",
+    }
+
+
+def test_pruned_vocabulary_travels_with_the_weights(tmp_path: Path) -> None:
+    pruned = TOKENIZER.prune_vocabulary(PROMPTS)
+    module = random_encoder(small_config("s1", vocab_size=pruned.vocab_size))
+    save_encoder(module, pruned, tmp_path / "encoder")
+    loaded = load_encoder(tmp_path / "encoder")
+    assert loaded.tokenizer.kept == pruned.kept
+    assert torch.equal(loaded.encode(PROMPTS).tokens, TorchTextEncoder(module, pruned).encode(PROMPTS).tokens)
+
+
+@pytest.mark.parametrize("name", ["s0", "s1", "l", "ve"])
+def test_authors_to_ours_to_authors_is_the_identity(name: str, tmp_path: Path) -> None:
+    source = GOLDEN / name / ("weights.safetensors" if name == "ve" else "weights_table77.safetensors")
+    write_checkpoint(read_checkpoint(source, heads=4 if name != "l" else 5), tmp_path / "ours")
+    write_authors(read_checkpoint(tmp_path / "ours"), tmp_path / "back.safetensors")
+    before, after = load_file(source), load_file(tmp_path / "back.safetensors")
+    assert before.keys() == after.keys()
+    for key, tensor in before.items():
+        assert tensor.dtype == after[key].dtype and torch.equal(tensor, after[key]), key
+
+
+def test_half_precision_files_keep_their_dtype(tmp_path: Path, golden_state: dict[str, torch.Tensor]) -> None:
+    half = {k: v.half() if v.is_floating_point() else v for k, v in golden_state.items()}
+    save_file(half, tmp_path / "half.safetensors")
+    write_authors(read_checkpoint(tmp_path / "half.safetensors"), tmp_path / "back.safetensors")
+    after = load_file(tmp_path / "back.safetensors")
+    assert all(torch.equal(half[k], after[k]) and half[k].dtype == after[k].dtype for k in half)
+
+
+def test_a_full_sam3_file_is_searched_for_its_encoder(tmp_path: Path, golden_state: dict[str, torch.Tensor]) -> None:
+    full = {FULL_CHECKPOINT_PREFIX + k: v for k, v in golden_state.items()} | {"tracker.temporal": torch.ones(3)}
+    torch.save({"model": full}, tmp_path / "sam3.pt")
+    read = read_checkpoint(tmp_path / "sam3.pt", heads=4)
+    assert read.layout == "authors" and read.config.position_rows == 77
+    assert read.config.convention == Convention(16, 0, "none", "slice")
+    write_authors(read, tmp_path / "text.pt")
+    written = torch.load(tmp_path / "text.pt", weights_only=True)["model"]
+    assert written.keys() == full.keys() - {"tracker.temporal"}
+
+
+def test_heads_come_from_the_width_or_are_asked_for(tmp_path: Path) -> None:
+    assert read_checkpoint(GOLDEN / "s0" / "weights_table77.safetensors").config.heads == 1
+    with pytest.raises(LitetextError, match="width 80 is not a multiple of 64.*--heads"):
+        read_checkpoint(GOLDEN / "l" / "weights_table77.safetensors")
+
+
+def test_presets_are_recognised_by_their_blocks() -> None:
+    from litetext.encoders import PRESETS
+
+    for name, config in PRESETS.items():
+        assert variant_of(replace(config, variant="custom", vocab_size=8000)) == name
+
+
+def _file(tmp_path: Path, state: dict[str, torch.Tensor]) -> Path:
+    save_file(state, tmp_path / "broken.safetensors")
+    return tmp_path / "broken.safetensors"
+
+
+@pytest.mark.parametrize(
+    "key",
+    ["encoder.transformer.0.token_mixer.layer_scale", "encoder.final_layer_norm.bias", "projector.weight",
+     "encoder.transformer.3.pre_norm_mha.1.qkv_proj.bias", "encoder.transformer.5.convffn.fc2.weight"],
+)  # fmt: skip
+def test_every_missing_or_misshaped_key_is_named(
+    key: str, tmp_path: Path, golden_state: dict[str, torch.Tensor]
+) -> None:
+    tensor = golden_state.pop(key)
+    with pytest.raises(LitetextError, match=f"{key}.*missing"):
+        read_checkpoint(_file(tmp_path, golden_state), heads=4)
+    golden_state[key] = torch.zeros(*tensor.shape, 2)
+    with pytest.raises(LitetextError, match=f"{key}.*shape"):
+        read_checkpoint(_file(tmp_path, golden_state), heads=4)
+
+
+def test_unexpected_keys_are_named_and_unrelated_ones_ignored(
+    tmp_path: Path, golden_state: dict[str, torch.Tensor]
+) -> None:
+    with pytest.raises(LitetextError, match="unexpected key 'encoder.extra'"):
+        read_checkpoint(_file(tmp_path, golden_state | {"encoder.extra": torch.ones(1)}), heads=4)
+    full = {FULL_CHECKPOINT_PREFIX + k: v for k, v in golden_state.items()} | {"detector.other": torch.ones(1)}
+    assert read_checkpoint(_file(tmp_path, full), heads=4).config.repmixer
+    full[FULL_CHECKPOINT_PREFIX + "extra"] = torch.ones(1)
+    with pytest.raises(LitetextError, match="unexpected key"):
+        read_checkpoint(_file(tmp_path, full), heads=4)
+
+
+def test_files_without_or_with_two_encoders_are_refused(tmp_path: Path, golden_state: dict[str, torch.Tensor]) -> None:
+    with pytest.raises(LitetextError, match=r"no text encoder in it.*encoder\.embedding_layer\.weight"):
+        read_checkpoint(_file(tmp_path, {"a": torch.ones(1)}))
+    two = golden_state | {"b." + k: v.clone() for k, v in golden_state.items()}
+    with pytest.raises(LitetextError, match="more than one text encoder"):
+        read_checkpoint(_file(tmp_path, two))
+
+
+def test_pickled_objects_are_refused(tmp_path: Path) -> None:
+    torch.save({"model": {"encoder": Path("x")}}, tmp_path / "evil.pt")
+    with pytest.raises(LitetextError, match="Python objects"):
+        read_checkpoint(tmp_path / "evil.pt")
+
+
+@pytest.mark.parametrize("name", ["cut.safetensors", "cut.pt", "text.pt"])
+def test_damaged_files_are_named(name: str, tmp_path: Path, golden_state: dict[str, torch.Tensor]) -> None:
+    save_file(golden_state, tmp_path / "cut.safetensors")
+    torch.save(golden_state, tmp_path / "cut.pt")
+    (tmp_path / "text.pt").write_text("not a checkpoint")
+    damaged = tmp_path / name
+    damaged.write_bytes(damaged.read_bytes()[:-2000] if name.startswith("cut") else damaged.read_bytes())
+    with pytest.raises(LitetextError, match=name):
+        read_checkpoint(damaged)
+
+
+def test_sharded_indexes_are_checked(tmp_path: Path, golden_state: dict[str, torch.Tensor]) -> None:
+    keys = sorted(golden_state)
+    halves = {"a.safetensors": keys[:50], "b.safetensors": keys[50:]}
+    for name, part in halves.items():
+        save_file({k: golden_state[k] for k in part}, tmp_path / name)
+    index = tmp_path / "model.safetensors.index.json"
+    index.write_text(json.dumps({"weight_map": {k: name for name, part in halves.items() for k in part}}))
+    assert read_checkpoint(tmp_path, heads=4).state.keys() == dict(read_checkpoint(index, heads=4).state).keys()
+    (tmp_path / "b.safetensors").unlink()
+    with pytest.raises(LitetextError, match="names the shard 'b.safetensors'"):
+        read_checkpoint(tmp_path, heads=4)
+
+
+def test_a_folder_must_say_which_weights(tmp_path: Path, golden_state: dict[str, torch.Tensor]) -> None:
+    with pytest.raises(LitetextError, match="holds no weights"):
+        read_checkpoint(tmp_path)
+    for name in ("a.safetensors", "b.safetensors"):
+        save_file(golden_state, tmp_path / name)
+    with pytest.raises(LitetextError, match="holds 2 .safetensors files"):
+        read_checkpoint(tmp_path)
+
+
+def test_names_that_are_nowhere(tmp_path: Path) -> None:
+    with pytest.raises(LitetextError, match="shape of an encoder, without weights"):
+        load_encoder("s0")
+    with pytest.raises(LitetextError, match="no such file or folder"):
+        load_encoder(tmp_path / "nothing.pt")
+
+
+def test_our_own_folder_is_checked_too(tmp_path: Path) -> None:
+    save_encoder(random_encoder(small_config("s1")), TOKENIZER, tmp_path / "e")
+    state = load_file(tmp_path / "e" / "model.safetensors")
+    del state["projector.bias"]
+    save_file(state, tmp_path / "e" / "model.safetensors")
+    with pytest.raises(LitetextError, match=r"projector\.bias.*missing"):
+        load_encoder(tmp_path / "e")
+    config = json.loads((tmp_path / "e" / "config.json").read_text())
+    (tmp_path / "e" / "config.json").write_text(json.dumps(config | {"version": 9}))
+    with pytest.raises(LitetextError, match="version 9"):
+        load_encoder(tmp_path / "e")
+
+
+def test_a_failed_write_leaves_the_old_checkpoint(tmp_path: Path) -> None:
+    module = random_encoder(small_config("s1"))
+    save_encoder(module, TOKENIZER, tmp_path / "e")
+    folded = read_checkpoint(tmp_path / "e")
+    with pytest.raises(LitetextError, match="unfolded"):
+        write_checkpoint(replace(folded, state={"a": torch.ones(1)}), tmp_path / "e")
+    assert load_encoder(tmp_path / "e").config == module.config
+    assert [p.name for p in tmp_path.iterdir()] == ["e"]
+
+
+def test_authors_layout_needs_a_file_name_and_the_full_vocabulary(tmp_path: Path) -> None:
+    pruned = TOKENIZER.prune_vocabulary(PROMPTS)
+    save_encoder(random_encoder(small_config("s1", vocab_size=pruned.vocab_size)), pruned, tmp_path / "e")
+    with pytest.raises(LitetextError, match="pruned vocabulary"):
+        write_authors(read_checkpoint(tmp_path / "e"), tmp_path / "e.pt")
+    save_encoder(random_encoder(small_config("s1")), TOKENIZER, tmp_path / "f")
+    with pytest.raises(LitetextError, match=r"\.pt or \.safetensors"):
+        write_authors(read_checkpoint(tmp_path / "f"), tmp_path / "folder")
+
+
+def test_layout_tables_are_inverse_to_each_other() -> None:
+    module = random_encoder(small_config("s0"))
+    state = module.state_dict()
+    theirs = STUDENT.write(state, module.config)
+    back = STUDENT.read(theirs.__getitem__, "", module.config)
+    assert back.keys() == state.keys() and all(torch.equal(back[k], state[k]) for k in state)

@@ -1,0 +1,79 @@
+"""The house of docs/architecture.md: rooms import only from lower floors, and the front door is light."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+SOURCE = Path(__file__).parents[1] / "src" / "litetext"
+
+FLOORS = {
+    "errors": 0, "files": 0, "hub": 0, "prompts": 0, "data": 0, "tokenizer": 0,
+    "encoders": 1,
+    "anatomy": 2, "distill": 2, "segment": 2,
+    "evaluate": 3, "label": 3,
+    "mini": 4, "bench": 4, "app": 4,
+    "cli": 5,
+}  # fmt: skip
+GROUND = {"errors", "files", "hub", "data"}
+"""What every room on the ground floor may share."""
+
+
+def _room(path: Path) -> str:
+    return path.relative_to(SOURCE).parts[0].removesuffix(".py")
+
+
+def _imports(path: Path) -> Iterator[tuple[str, int]]:
+    """Every room of litetext that a file imports, at the top or inside functions, and the line."""
+    package = ["litetext", *path.relative_to(SOURCE).with_suffix("").parts][:-1]
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        names: list[list[str]] = []
+        if isinstance(node, ast.Import):
+            names = [alias.name.split(".") for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            base = package[: len(package) - node.level + 1] if node.level else []
+            module = [*base, *(node.module.split(".") if node.module else [])]
+            names = [[*module, alias.name] for alias in node.names]
+        for name in names:
+            if name[0] == "litetext" and len(name) > 1 and name[1] in FLOORS:
+                yield name[1], node.lineno
+
+
+def _files() -> list[Path]:
+    return [path for path in sorted(SOURCE.rglob("*.py")) if _room(path) not in ("__init__", "__main__")]
+
+
+@pytest.mark.parametrize("path", _files(), ids=lambda path: str(path.relative_to(SOURCE)))
+def test_rooms_import_only_from_lower_floors(path: Path) -> None:
+    room = _room(path)
+    assert room in FLOORS, f"{room} has no floor; give it one here and in docs/architecture.md"
+    for imported, line in _imports(path):
+        if imported == room or imported in GROUND:
+            continue
+        assert FLOORS[imported] < FLOORS[room], (
+            f"{path.name}:{line}: {room} imports {imported} of the same or a higher floor"
+        )
+
+
+HEAVY = ("torch", "transformers", "scipy", "matplotlib", "pycocotools", "supervision", "onnxruntime")
+
+
+@pytest.mark.parametrize("module", ["litetext", "litetext.encoders", "litetext.tokenizer", "litetext.cli"])
+def test_front_doors_are_light(module: str) -> None:
+    code = f"import sys, {module}; print(*[m for m in {HEAVY} if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == ""
+
+
+def test_public_names_resolve() -> None:
+    import litetext
+
+    for name in litetext.__all__:
+        assert getattr(litetext, name) is not None
+    with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
+        _ = litetext.nonsense
