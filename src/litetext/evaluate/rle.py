@@ -21,15 +21,43 @@ def run_totals(masks: Sequence[bytes]) -> NDArray[np.int64]:
     """Return, for every compressed RLE string, the sum of its run lengths, or -1 where the string is malformed.
 
     A well-formed string of an image has height x width as its total. Malformed: a character outside the alphabet, a
-    number that does not end, a negative run. Runs are coded as in COCO's ``maskApi.c``: 5 bits a character from the
-    low end, a continuation bit, the sign in the last character, and from the fourth run on the difference to the run
-    two before.
+    number that does not end, a negative run.
     """
     totals = np.full(len(masks), -1, dtype=np.int64)
-    filled = np.array([i for i, mask in enumerate(masks) if mask], dtype=np.int64)
-    if len(filled) == 0:
-        return totals
-    lengths = np.array([len(masks[i]) for i in filled], dtype=np.int64)
+    filled = [i for i, mask in enumerate(masks) if mask]
+    if filled:
+        runs, first, well_formed = _decoded_runs([masks[i] for i in filled])
+        totals[filled] = np.where(well_formed, np.add.reduceat(runs, first), -1)
+    return totals
+
+
+def joined(masks: Sequence[bytes | None], pixels: int) -> NDArray[np.int64]:
+    """Return the run lengths of a masklet: its frames (``pixels`` each; None: nothing there) laid end to end.
+
+    Runs are column by column, so the frames side by side are one wide image, and the IoU of two masklets (sums over
+    frames) is the plain IoU of two such images.
+    """
+    seen = [t for t, mask in enumerate(masks) if mask]
+    edges = np.zeros(0, dtype=np.int64)
+    if seen:
+        runs, first, _ = _decoded_runs([mask for mask in masks if mask])
+        counts = np.diff(np.append(first, len(runs)))
+        ends = np.cumsum(runs) + np.repeat(np.array(seen) - np.arange(len(seen)), counts) * pixels
+        inner = np.ones(len(runs), dtype=bool)
+        inner[(first + counts - 1)[counts % 2 == 1]] = False  # where a frame ends in background, nothing changes
+        places, times = np.unique(ends[inner], return_counts=True)
+        edges = places[times % 2 == 1]  # an object that goes on from a frame's last pixel into the next frame's first
+    total = len(masks) * pixels
+    return np.diff(edges[edges < total], prepend=0, append=total)
+
+
+def _decoded_runs(masks: Sequence[bytes]) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.bool_]]:
+    """All run lengths of some strings (none empty), where each string's begin, and which strings are well formed.
+
+    As in COCO's ``maskApi.c``: 5 bits a character from the low end, a continuation bit, the sign in the last character,
+    and from the fourth run on the difference to the run two before.
+    """
+    lengths = np.array([len(mask) for mask in masks], dtype=np.int64)
     codes = np.frombuffer(b"".join(masks), dtype=np.uint8).astype(np.int64) - 48
     ends_number = (codes & 32) == 0
     mask_ends = np.cumsum(lengths) - 1
@@ -55,9 +83,8 @@ def run_totals(masks: Sequence[bytes]) -> NDArray[np.int64]:
 
     in_alphabet = np.minimum.reduceat((codes >= 0) & (codes < 64), mask_ends - lengths + 1)
     short_numbers = np.maximum.reduceat(number_lengths, first) <= 6  # 30 bits: far above any image's pixels
-    well_formed &= in_alphabet & short_numbers & (np.minimum.reduceat(runs, first) >= 0)
-    totals[filled] = np.where(well_formed, np.add.reduceat(runs, first), -1)
-    return totals
+    well_formed = well_formed & in_alphabet & short_numbers & (np.minimum.reduceat(runs, first) >= 0)
+    return runs, first, well_formed
 
 
 def compressed(segmentation: Any, size: Size) -> bytes:
@@ -67,6 +94,30 @@ def compressed(segmentation: Any, size: Size) -> bytes:
     if isinstance(segmentation, dict):
         return bytes(coco.frPyObjects(segmentation, *size)["counts"])
     return bytes(coco.merge(coco.frPyObjects(segmentation, *size))["counts"])
+
+
+def area(mask: bytes, size: Size) -> int:
+    """Return the number of pixels of a compressed RLE."""
+    from pycocotools import mask as coco
+
+    return int(coco.area({"size": list(size), "counts": mask}))
+
+
+def overlap(one: bytes, other: bytes, size: Size) -> int:
+    """Return the number of pixels two compressed RLEs share."""
+    from pycocotools import mask as coco
+
+    shape = list(size)
+    both = coco.merge([{"size": shape, "counts": one}, {"size": shape, "counts": other}], intersect=True)
+    return int(coco.area(both))
+
+
+def bounding_box(mask: bytes, size: Size) -> tuple[float, float, float, float]:
+    """Return the smallest box (x, y, width, height in pixels) around a compressed RLE."""
+    from pycocotools import mask as coco
+
+    x, y, width, height = coco.toBbox({"size": list(size), "counts": mask}).tolist()
+    return (x, y, width, height)
 
 
 def box_mask(box: Sequence[float], size: Size) -> bytes:

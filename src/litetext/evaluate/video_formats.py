@@ -1,0 +1,220 @@
+"""Video annotation and prediction files (SA-Co VEval, YouTube-VIS layout), checked at the door.
+
+The unit is the pair of a video and a noun phrase (a category id); every object is a `Track` with a mask and a box in
+each frame where it is seen. ``video_np_pairs`` lists the pairs that were annotated, among them the negatives.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ..errors import LitetextError
+from .formats import MaskCheck, fault, require, require_box, require_mask, require_score
+from .rle import Size, area, bounding_box
+from .stream import Entry, stream_json
+
+Box = tuple[float, float, float, float]
+VideoPairId = tuple[int | str, int]
+"""(video id, category id)."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Video:
+    """``size`` is (height, width) in pixels, ``length`` the number of frames."""
+
+    id: int | str
+    name: str
+    size: Size
+    length: int
+    file_names: tuple[str, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Track:
+    """One object through a video: per frame its mask (compressed RLE) and box (x, y, width, height in pixels).
+
+    None where the object is not seen. ``entry`` is its place in the file's list.
+    """
+
+    masks: tuple[bytes | None, ...]
+    boxes: tuple[Box | None, ...]
+    video: int | str
+    category: int
+    entry: int
+    score: float = 1.0
+    crowd: bool = False
+
+    @property
+    def pair(self) -> VideoPairId:
+        return (self.video, self.category)
+
+
+@dataclasses.dataclass(frozen=True)
+class VideoTruth:
+    """A VEval annotation file: ``listed`` pairs in file order, None where the file has no ``video_np_pairs``."""
+
+    name: str
+    videos: Mapping[int | str, Video]
+    categories: Mapping[int, str]
+    tracks: Sequence[Track]
+    listed: Sequence[VideoPairId] | None
+
+
+@dataclasses.dataclass(frozen=True)
+class VideoPredictions:
+    """A system's tracks, in file order (any score; each metric applies its own threshold)."""
+
+    name: str
+    tracks: Sequence[Track]
+
+
+def read_video_truth(path: str | Path) -> VideoTruth:
+    """Read a VEval annotation file; `LitetextError` names file, entry and key of what is wrong."""
+    name = str(path)
+    sections: dict[str, list[Entry]] = {"videos": [], "categories": [], "annotations": [], "video_np_pairs": []}
+    listed = False
+    for entry in stream_json(path):
+        listed = listed or entry.key == "video_np_pairs"
+        if entry.key in sections:
+            sections[entry.key].append(entry)
+    for key in ("videos", "categories"):
+        if not sections[key]:
+            raise LitetextError(f"{name}: key {key!r} is missing or empty; give a SA-Co VEval annotation file")
+    videos = {video.id: video for video in _videos(name, sections["videos"])}
+    categories = dict(_categories(name, sections["categories"]))
+    _unique_ids(name, sections["annotations"])
+    masks = MaskCheck(name)
+    tracks = [_track(name, entry, videos, categories, masks) for entry in sections["annotations"]]
+    masks.finish()
+    pairs = list(dict.fromkeys(_pair(name, entry, videos, categories) for entry in sections["video_np_pairs"]))
+    return VideoTruth(name, videos, categories, tracks, pairs if listed else None)
+
+
+def read_video_predictions(path: str | Path, truth: VideoTruth) -> VideoPredictions:
+    """Read predicted tracks ({video_id, category_id, score, segmentations, bboxes, areas}) for a ground truth.
+
+    ``bboxes`` and ``areas`` may be left out: they follow from the masks. A frame without the object holds None, or an
+    empty RLE with box [0, 0, 0, 0]. `LitetextError` names file, entry and key of what is wrong.
+    """
+    name = str(path)
+    masks = MaskCheck(name)
+    tracks = []
+    for entry in stream_json(path):
+        if entry.key or entry.index is None:
+            raise LitetextError(
+                f"{name}: predictions are one list of tracks, but this file has key {entry.key!r}; "
+                "is it a ground truth file?"
+            )
+        score = require_score(entry, name)
+        tracks.append(_track(name, entry, truth.videos, truth.categories, masks, score))
+    masks.finish()
+    return VideoPredictions(name, tracks)
+
+
+def _videos(name: str, entries: Iterable[Entry]) -> Iterator[Video]:
+    seen = set()
+    for entry in entries:
+        id = require(entry, "id", (int, str), name)
+        if id in seen:
+            raise fault(name, entry, "id", f"is {id!r}, which an earlier video has; ids occur once")
+        seen.add(id)
+        size = (require(entry, "height", int, name), require(entry, "width", int, name))
+        length = require(entry, "length", int, name)
+        if min(*size, length) < 1:
+            raise fault(name, entry, "length", f"is {length} at {size[0]} x {size[1]} pixels; all are at least 1")
+        files = entry.value.get("file_names", [])
+        if files and len(files) != length:
+            raise fault(name, entry, "file_names", f"names {len(files)} frames, but 'length' is {length}")
+        yield Video(id, str(entry.value.get("video_name", id)), size, length, tuple(files))
+
+
+def _categories(name: str, entries: Iterable[Entry]) -> Iterator[tuple[int, str]]:
+    seen = set()
+    for entry in entries:
+        id = require(entry, "id", int, name)
+        if id in seen:
+            raise fault(name, entry, "id", f"is {id}, which an earlier category has; ids occur once")
+        seen.add(id)
+        yield id, require(entry, "name", str, name)
+
+
+def _unique_ids(name: str, entries: Iterable[Entry]) -> None:
+    seen = set()
+    for entry in entries:
+        id = require(entry, "id", (int, str), name)
+        if id in seen:
+            raise fault(name, entry, "id", f"is {id!r}, which an earlier annotation has; ids occur once")
+        seen.add(id)
+
+
+def _pair(name: str, entry: Entry, videos: Mapping[Any, Video], categories: Mapping[int, str]) -> VideoPairId:
+    video = require(entry, "video_id", (int, str), name)
+    if video not in videos:
+        raise fault(name, entry, "video_id", f"is {video!r}, which no video has")
+    category = require(entry, "category_id", int, name)
+    if category not in categories:
+        raise fault(name, entry, "category_id", f"is {category}, which no category has")
+    return (video, category)
+
+
+def _track(
+    name: str,
+    entry: Entry,
+    videos: Mapping[Any, Video],
+    categories: Mapping[int, str],
+    check: MaskCheck,
+    score: float = 1.0,
+) -> Track:
+    video_id, category = _pair(name, entry, videos, categories)
+    video = videos[video_id]
+    masks = [
+        _frame_mask(name, entry, t, mask, video.size, check)
+        for t, mask in enumerate(_per_frame(name, entry, "segmentations", video))
+    ]
+    areas: Sequence[Any] = [None] * video.length
+    if "areas" in entry.value:
+        areas = _per_frame(name, entry, "areas", video)
+    boxes = [None if mask is None else bounding_box(mask, video.size) for mask in masks]
+    if "bboxes" in entry.value:
+        given = _per_frame(name, entry, "bboxes", video)
+        boxes = [None if box is None else require_box(entry, f"bboxes[{t}]", box, name) for t, box in enumerate(given)]
+    seen = [_seen(mask, box, area, video.size) for mask, box, area in zip(masks, boxes, areas, strict=True)]
+    crowd = bool(entry.value.get("iscrowd", 0))
+    return Track(
+        tuple(mask if here else None for mask, here in zip(masks, seen, strict=True)),
+        tuple(box if here else None for box, here in zip(boxes, seen, strict=True)),
+        video_id,
+        category,
+        entry.index or 0,
+        score,
+        crowd,
+    )
+
+
+def _seen(mask: bytes | None, box: Box | None, given_area: float | None, size: Size) -> bool:
+    if mask is None or box is None or not any(box):
+        return False
+    return (area(mask, size) if given_area is None else given_area) > 0
+
+
+def _per_frame(name: str, entry: Entry, key: str, video: Video) -> list[Any]:
+    values: list[Any] = require(entry, key, list, name)
+    if len(values) != video.length:
+        raise fault(name, entry, key, f"has {len(values)} frames, but video {video.id!r} has {video.length}")
+    return values
+
+
+def _frame_mask(name: str, entry: Entry, t: int, mask: Any, size: Size, check: MaskCheck) -> bytes | None:
+    if mask is None:
+        return None
+    key = f"segmentations[{t}]"
+    counts, own = require_mask(entry, key, mask, name, size)
+    if own != size:
+        raise fault(
+            name, entry, key, f"has size {own[0]} x {own[1]} (height x width), but its video {size[0]} x {size[1]}"
+        )
+    check.add(counts, own, entry.place, key)
+    return counts
