@@ -125,7 +125,7 @@ def _from_transformers(folder: Path) -> Subject:
         model = model.get_encoder()
     tables = [weight for name, weight in model.named_parameters() if name.endswith(_POSITION_TABLES)]
     return Subject(
-        name=folder.name if folder.name != "model" else f"{folder.parent.name}/model",
+        name=folder.resolve().parent.name if folder.name == "model" else folder.resolve().name,
         encoder=_TransformersEncoder(model, tokenizer),
         tokenizer=_TransformersTokenizer(tokenizer),
         embedding=model.get_input_embeddings().weight.detach().numpy(),

@@ -1,0 +1,420 @@
+"""The study put into words, tables and figures, once; the page, the terminal and the pictures all show these."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from . import paper
+from .audit import Audit, EncoderStudy
+from .context import Window, window_of
+from .figures import BarChart, Figure, Heatmap, Line, LineChart, number
+from .manifold import Dimension, FeatureCloud, Manifold, Reading
+from .spectrum import Spectrum
+
+_NOT_PRINTED = "—"
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """Text in rows; the first column names the row."""
+
+    title: str
+    header: list[str]
+    rows: list[list[str]]
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """One question: what is asked, what was found, what the paper says.
+
+    Attributes:
+        key: anchor; also the key of `litetext.anatomy.paper.REMARKS`.
+        lead: what the figures mean, and by which definition.
+        remarks: what a reader must know when comparing with the paper.
+        summary: the first so many tables belong into a short summary (the terminal's).
+    """
+
+    key: str
+    title: str
+    lead: str
+    tables: list[Table]
+    figures: list[Figure] = field(default_factory=list)
+    remarks: list[str] = field(default_factory=list)
+    summary: int = 1
+
+
+def sections(audit: Audit) -> list[Section]:
+    """Return the whole report, in reading order."""
+    parts = [_prompts(audit), _context(audit), _vocabulary(audit)]
+    for study in audit.encoders:
+        parts += _encoder(study, audit)
+    return [*parts, _recipe(audit)]
+
+
+def figures_of(parts: Sequence[Section]) -> list[Figure]:
+    """Every figure of the report."""
+    return [figure for part in parts for figure in part.figures]
+
+
+def _percent(share: float) -> str:
+    return number(share, percent=True)
+
+
+def _prompts(audit: Audit) -> Section:
+    corpus, duplicates = audit.corpus, audit.corpus.duplicates
+    rows = [
+        ["phrases read", number(corpus.read), f"{paper.PROMPTS:,}"],
+        ["distinct", number(len(corpus)), _NOT_PRINTED],
+        ["exact repeats removed", number(duplicates.exact), _NOT_PRINTED],
+        ["equal to another but for case", number(duplicates.case), _NOT_PRINTED],
+        ["equal to another but for an article", number(duplicates.article), _NOT_PRINTED],
+        ["near-duplicates merged away", number(duplicates.merged), _NOT_PRINTED],
+    ]
+    return Section(
+        "prompts",
+        "The prompts",
+        "Phrases are stripped, white space is collapsed and exact repeats are removed. Repeats but for case or a "
+        "leading article are counted, and removed only on request.",
+        [Table("Prompts", ["", "here", "paper"], rows)],
+        remarks=paper.REMARKS["prompts"],
+    )
+
+
+def _context(audit: Audit) -> Section:
+    context = audit.context
+    windows = [
+        [f"L = {length}", *_beside(window, paper.WINDOWS.get(length)), _percent(window.token_loss)]
+        for length, window in context.windows.items()
+    ]
+    header = ["", "information density", "paper", "padding", "paper", "prompts cut", "paper", "tokens lost"]
+    summaries = {"all prompts": context.tokens, **context.sources}
+    lengths = [
+        [name, number(s.prompts), f"{s.mean:.3f}", number(s.p50), number(s.p95), number(s.p99), number(s.max)]
+        for name, s in summaries.items()
+    ]
+    printed_means = [[name, value] for name, value in paper.MEAN_TOKENS.items()]
+    return Section(
+        "context",
+        "1 · The context window",
+        f"Tokens of {audit.tokenizer}, SOT and EOT counted. For prompts of n tokens in a window of L slots: "
+        "information density is mean(min(n, L)) / L; padding is the rest; a prompt is cut where n > L; tokens lost is "
+        "the sum of max(0, n - L) over the sum of n. A cut prompt keeps EOT in its last slot, losing one word more.",
+        [
+            Table("Context window (table 1)", header, windows),
+            Table("Tokens a prompt", ["", "prompts", "mean", "p50", "p95", "p99", "max"], lengths),
+            Table("Mean tokens in the paper", ["", "mean"], printed_means),
+        ],
+        _context_figures(audit),
+        paper.REMARKS["context"],
+        summary=2,
+    )
+
+
+def _beside(window: Window, printed: paper.PaperWindow | None) -> list[str]:
+    """Density, padding and truncation, each measured and as printed."""
+    cells = [f"{window.information_density:.3f}", f"{printed.information_density:.3f}" if printed else _NOT_PRINTED]
+    for share in ("padding_share", "truncation_rate"):
+        cells += [_percent(getattr(window, share)), _percent(getattr(printed, share)) if printed else _NOT_PRINTED]
+    return cells
+
+
+def _context_figures(audit: Audit) -> list[Figure]:
+    histogram = np.array(audit.context.histogram)
+    lengths = np.repeat(np.arange(len(histogram)), histogram)
+    spread = list(range(2, max(33, max(audit.context.windows) + 1)))
+    windows = [window_of(lengths, length) for length in spread]
+    printed = list(paper.WINDOWS)
+    marks = [(float(length), f"L = {length}") for length in audit.context.windows]
+    trade = LineChart(
+        "context_window",
+        "What a context of L tokens fills and loses",
+        "context length L",
+        "share",
+        [
+            Line("information density", spread, [w.information_density for w in windows], color=0),
+            Line("prompts cut", spread, [w.truncation_rate for w in windows], color=1),
+            Line("tokens lost", spread, [w.token_loss for w in windows], color=2),
+            Line("density, paper", printed, [w.information_density for w in paper.WINDOWS.values()], True, color=0),
+            Line("prompts cut, paper", printed, [w.truncation_rate for w in paper.WINDOWS.values()], True, color=1),
+        ],
+        percent=True,
+        verticals=marks,
+    )
+    shown = np.arange(len(histogram))
+    counts = LineChart(
+        "token_counts",
+        "Prompts by their number of tokens",
+        "tokens a prompt, SOT and EOT included",
+        "share of prompts",
+        [
+            Line("exactly n tokens", shown.tolist(), (histogram / histogram.sum()).tolist()),
+            Line("at most n tokens", shown.tolist(), (np.cumsum(histogram) / histogram.sum()).tolist(), dashed=True),
+        ],
+        percent=True,
+        verticals=[mark for mark in marks if mark[0] < len(histogram)],
+    )
+    sources = audit.context.sources
+    if len(sources) < 2:
+        return [trade, counts]
+    by_source = BarChart(
+        "tokens_by_source",
+        "Tokens a prompt by source",
+        "tokens, SOT and EOT included",
+        list(sources),
+        {"mean": [s.mean for s in sources.values()], "99th percentile": [s.p99 for s in sources.values()]},
+    )
+    return [trade, counts, by_source]
+
+
+def _vocabulary(audit: Audit) -> Section:
+    found = audit.vocabulary
+    rows = [
+        ["tokens used", f"{found.used:,} of {found.size:,}", f"{paper.USED_TOKENS:,} of 49,408"],
+        ["share of the vocabulary", _percent(found.used_share), _percent(paper.USED_SHARE)],
+        ["share of SOT and EOT", _percent(found.special_share), _percent(paper.SPECIAL_SHARE)],
+        ["share of the 100 most frequent", _percent(found.top_100_share), _percent(paper.TOP_100_SHARE)],
+    ]
+    smallest = [
+        [_percent(share), number(found.rows_for_tokens[share]), number(found.rows_for_prompts[share])]
+        for share in found.rows_for_tokens
+    ]
+    top = [
+        [str(rank), token.text, number(token.count), _percent(token.share), ", ".join(token.words)]
+        for rank, token in enumerate(found.top, start=1)
+    ]
+    coverage = LineChart(
+        "vocabulary_coverage",
+        "Share of all tokens held by the most frequent ones",
+        "tokens, most frequent first",
+        "share of all tokens",
+        [Line("coverage", [float(rank) for rank, _ in found.coverage], [share for _, share in found.coverage])],
+        log_x=True,
+        percent=True,
+        verticals=[(float(found.rows_for_tokens[0.99]), "99 %")],
+    )
+    words = [token for token in found.top if token.words][:20]
+    frequent = BarChart(
+        "top_tokens",
+        "The most frequent tokens (without SOT and EOT)",
+        "share of all tokens",
+        [token.text.removesuffix("</w>") for token in words],
+        {"share": [token.share for token in words]},
+        percent=True,
+    )
+    return Section(
+        "vocabulary",
+        "2 · The vocabulary",
+        "Every count includes SOT and EOT. A prompt is covered when all of its tokens are; the smallest vocabularies "
+        "keep the most frequent tokens, which is exact for tokens and an upper bound for prompts.",
+        [
+            Table("Vocabulary (figure 3)", ["", "here", "paper"], rows),
+            Table("Smallest vocabulary that covers", ["share", "rows for tokens", "rows for whole prompts"], smallest),
+            Table("The 100 most frequent tokens", ["rank", "token", "count", "share", "frequent words with it"], top),
+        ],
+        [coverage, *([frequent] if words else [])],
+        paper.REMARKS["vocabulary"],
+        summary=2,
+    )
+
+
+def _encoder(study: EncoderStudy, audit: Audit) -> list[Section]:
+    parts = [_embedding(study)]
+    if study.positions is not None:
+        parts.append(_positions(study))
+    return [*parts, _manifold(study, audit)]
+
+
+def _slug(study: EncoderStudy) -> str:
+    return "".join(letter if letter.isalnum() else "-" for letter in study.name).strip("-").lower()
+
+
+def _spectrum_line(name: str, found: Spectrum) -> Line:
+    held = found.variance[: found.dimensions]
+    picked = sorted({round(float(n)) for n in np.geomspace(1, len(held), 120)})
+    return Line(name, [float(n) for n in picked], [held[n - 1] for n in picked])
+
+
+def _embedding(study: EncoderStudy) -> Section:
+    full, used = study.token_embedding.full, study.token_embedding.used
+    rows = [
+        ["rows", number(full.points), number(used.points), _NOT_PRINTED],
+        ["width", number(full.dimensions), number(used.dimensions), "1024"],
+        ["effective rank", number(full.effective_rank), number(used.effective_rank),
+         f"{paper.EMBEDDING['effective_rank']}; used tokens {paper.EMBEDDING['used_effective_rank']}"],
+        ["dimensions for 90 % of variance", number(full.dimensions_90), number(used.dimensions_90),
+         paper.EMBEDDING["dimensions_90"]],
+        ["dimensions for 95 % of variance", number(full.dimensions_95), number(used.dimensions_95), _NOT_PRINTED],
+    ]  # fmt: skip
+    chart = LineChart(
+        f"embedding_{_slug(study)}",
+        f"Variance of {study.name}'s token embedding",
+        "principal dimensions",
+        "share of the variance",
+        [_spectrum_line("whole vocabulary", full), _spectrum_line("tokens in the prompts", used)],
+        percent=True,
+    )
+    return Section(
+        f"embedding-{_slug(study)}",
+        f"3 · Token embedding of {study.name}",
+        "Singular values of the table about its mean. Effective rank is exp(entropy of their shares): the full width "
+        "for a round cloud, 1 for a line.",
+        [Table("Token embedding (table 2)", ["", "all rows", "used rows", "paper (SAM3's teacher)"], rows)],
+        [chart],
+        paper.REMARKS["embedding"],
+    )
+
+
+def _positions(study: EncoderStudy) -> Section:
+    found = study.positions
+    assert found is not None
+    printed = paper.POSITIONS
+    rows = [
+        ["rows examined", number(found.rows), "32"],
+        ["mean cosine, positions 0 to 7", _or_none(found.early), printed["early"]],
+        ["mean cosine, positions 8 and up", _or_none(found.late), printed["late"]],
+        ["late / early", _or_none(found.ratio), "1.4 to 1.5, from these two"],
+        ["effective rank", number(found.spectrum.effective_rank), printed["effective_rank"]],
+        ["components for 90 % of variance", number(found.spectrum.dimensions_90), printed["dimensions_90"]],
+    ]
+    return Section(
+        f"positions-{_slug(study)}",
+        f"4 · Positions of {study.name}",
+        "Cosine between the rows of the position table (its first 32). High cosines among late rows mean that the "
+        "encoder hardly tells late positions apart.",
+        [Table("Positions (figure 4)", ["", "here", "paper (SAM3's teacher)"], rows)],
+        [Heatmap(f"positions_{_slug(study)}", f"Cosine of {study.name}'s positions", "position", found.cosine)],
+        [],
+    )
+
+
+def _or_none(value: float | None) -> str:
+    return "does not apply" if value is None else number(value)
+
+
+def _manifold(study: EncoderStudy, audit: Audit) -> Section:
+    found = study.manifold
+    clouds = {"pooled prompts": found.pooled, "single tokens": found.tokens}
+    columns = [_dimension_cells(cloud) for cloud in clouds.values()]
+    printed = {
+        "effective rank": paper.MANIFOLD["effective_rank"],
+        "TwoNN": paper.MANIFOLD["dimension"],
+        "MLE, mean over k": paper.MANIFOLD["dimension"],
+    }
+    names = list(dict.fromkeys(name for cells in columns for name in cells))
+    rows = [
+        [name, *(cells.get(name, "does not apply") for cells in columns), printed.get(name, _NOT_PRINTED)]
+        for name in names
+    ]
+    bands = [(*paper.DIMENSION_BAND, "the paper's reading, 16 to 19")]
+    lines = [
+        Line("TwoNN", [float(d) for d in found.bias.true], found.bias.two_nn, color=0),
+        Line("MLE, mean over k", [float(d) for d in found.bias.true], found.bias.mle_mean, color=1),
+        Line("no bias", [float(d) for d in found.bias.true], [float(d) for d in found.bias.true], dashed=True, color=7),
+    ]
+    for name, cloud, color in (("pooled", found.pooled, 2), ("tokens", found.tokens, 3)):
+        if cloud.dimension is not None:
+            lines += _readings(name, cloud.dimension, found, color)
+    curve = LineChart(
+        f"bias_{_slug(study)}",
+        f"What {found.bias.points:,} points in balls of known dimension read",
+        "true dimension",
+        "reading",
+        lines,
+        bands=bands,
+    )
+    variance = LineChart(
+        f"features_{_slug(study)}",
+        f"Variance of {study.name}'s output features",
+        "principal dimensions",
+        "share of the variance",
+        [_spectrum_line(name, cloud.spectrum) for name, cloud in clouds.items()],
+        percent=True,
+    )
+    return Section(
+        f"manifold-{_slug(study)}",
+        f"5 · Output manifold of {study.name}",
+        f"Features of {audit.sample:,} prompts drawn with seed {audit.seed}: the mean over each prompt's real tokens, "
+        "and single real tokens. In brackets the 95 % bootstrap interval. " + _bias_sentence(found),
+        [
+            Table("Manifold (figure 5)", ["", *clouds, "paper (SAM3's teacher)"], rows),
+            Table("Which true dimension gives a reading of", ["reading", "by MLE", "by TwoNN"], _inverse_rows(found)),
+        ],
+        [*([curve] if found.bias.true else []), variance],
+        paper.REMARKS["manifold"],
+    )
+
+
+def _dimension_cells(cloud: FeatureCloud) -> dict[str, str]:
+    cells = {
+        "points": number(cloud.spectrum.points),
+        "effective rank": f"{number(cloud.spectrum.effective_rank)} of {cloud.spectrum.dimensions}",
+        "dimensions for 90 % of variance": number(cloud.spectrum.dimensions_90),
+    }
+    found = cloud.dimension
+    if found is None:
+        return cells
+    return {
+        **cells,
+        "TwoNN": _interval(found.two_nn),
+        **{f"MLE, k = {k}": _interval(reading) for k, reading in found.mle.items()},
+        "MLE, mean over k": f"{found.mle_mean:.2f}",
+        "repeated points left out": number(found.repeated),
+    }
+
+
+def _interval(reading: Reading) -> str:
+    return f"{reading.value:.2f} [{reading.low:.2f}, {reading.high:.2f}]"
+
+
+def _readings(name: str, found: Dimension, whole: Manifold, color: int) -> list[Line]:
+    """Marks on the bias curve where this cloud's readings lie."""
+    marks = []
+    for estimator, reading in (("TwoNN", found.two_nn.value), ("MLE", found.mle_mean)):
+        true = whole.bias.true_dimension(reading, "two_nn" if estimator == "TwoNN" else "mle_mean")
+        if true is not None:
+            marks.append(Line(f"{name}, {estimator}", [true], [reading], points=True, color=color))
+    return marks
+
+
+def _inverse_rows(found: Manifold) -> list[list[str]]:
+    readings = [("the paper's 16", 16.0, 16.0), ("the paper's 19", 19.0, 19.0)]
+    for name, cloud in (("pooled prompts here", found.pooled), ("single tokens here", found.tokens)):
+        if cloud.dimension is not None:
+            readings.append((name, cloud.dimension.mle_mean, cloud.dimension.two_nn.value))
+    return [
+        [f"{name} ({mle:.1f} / {two:.1f})" if "here" in name else name,
+         _or_none(found.bias.true_dimension(mle)), _or_none(found.bias.true_dimension(two, "two_nn"))]
+        for name, mle, two in readings
+    ]  # fmt: skip
+
+
+def _bias_sentence(found: Manifold) -> str:
+    low, high = (found.bias.true_dimension(reading) for reading in paper.DIMENSION_BAND)
+    if low is None or high is None:
+        return f"With {found.bias.points:,} points the bias curve does not reach a reading of 16 to 19."
+    two = [found.bias.true_dimension(reading, "two_nn") for reading in paper.DIMENSION_BAND]
+    return (
+        f"With {found.bias.points:,} points, a reading of 16 to 19 corresponds to a true dimension of {low:.0f} to "
+        f"{high:.0f} (MLE) or {two[0] or 0:.0f} to {two[1] or 0:.0f} (TwoNN)."
+    )
+
+
+def _recipe(audit: Audit) -> Section:
+    student, reasons = audit.recipe.student, audit.recipe.reasons
+    rows = [
+        ["context length", number(student.convention.context_length), reasons["context_length"]],
+        ["vocabulary rows", number(student.vocab_size), reasons["vocab_size"]],
+        ["layers x width", f"{student.layers} x {student.width}", reasons["shape"]],
+        ["padding", "masked everywhere", reasons["mask_padding"]],
+        ["parameters", f"{student.live_parameters():,}", "all that the output depends on, the embedding included"],
+    ]
+    return Section(
+        "recipe",
+        "The recipe",
+        "What these figures recommend for a student. recipe.toml holds it; litetext distill --student recipe.toml "
+        "takes it.",
+        [Table("Recommendation", ["", "choice", "reason"], rows)],
+    )
