@@ -18,8 +18,11 @@ from ..errors import LitetextError
 
 # Every module here has `register(app)`, which adds its command (or group of commands).
 _COMMANDS = (
+    "audit",
+    "bench",
     "convert",
     "embed",
+    "evaluate",
     "info",
     "parity",
 )

@@ -7,7 +7,8 @@ The unit of SA-Co is the *pair* of an image and a noun phrase. Three kinds of gr
 - **LVIS**: an image with the categories annotated in it and with its ``neg_category_ids``; the others are unknown and
   make no pair, and ``not_exhaustive_category_ids`` make pairs that are left out, as SA-Co leaves them out.
 
-Predictions are COCO results: a list of ``{image_id, category_id, score, segmentation (RLE), bbox}``.
+Predictions are COCO results: a list of ``{image_id, category_id, score, segmentation (RLE), bbox}``, and optionally
+``presence``.
 """
 
 from __future__ import annotations
@@ -25,6 +26,9 @@ from .stream import Entry, stream_json
 IouType = Literal["segm", "bbox"]
 PairId = int | str | tuple[int | str, int]
 """The ``id`` of a SA-Co pair, or (image id, category id) where pairs were made from a COCO or LVIS file."""
+
+Shape = bytes | tuple[float, float, float, float]
+"""A mask as compressed RLE, or a box (x, y, width, height)."""
 
 _CHECKED_TOGETHER = 512
 
@@ -44,15 +48,17 @@ class Pair:
 class Region:
     """One object: its mask (compressed RLE) or its box (x, y, width, height), by the IoU type it was read for.
 
-    ``entry`` is its place in the file's list. ``size`` is the mask's (height, width), None for a box.
+    ``entry`` is its place in the file's list. ``size`` is the mask's (height, width), None for a box. ``presence`` is a
+    prediction's belief that its phrase is in the image at all, where the file tells (0 to 1).
     """
 
-    shape: bytes | tuple[float, float, float, float]
+    shape: Shape
     size: Size | None
     category: int
     entry: int
     score: float = 1.0
     crowd: bool = False
+    presence: float | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -186,11 +192,11 @@ def require(entry: Entry, key: str, kind: type | tuple[type, ...], name: str) ->
     return value
 
 
-def require_score(entry: Entry, name: str) -> float:
-    """Return the entry's ``score`` if it is a finite number."""
-    score = float(require(entry, "score", _NUMBER, name))
+def require_score(entry: Entry, name: str, key: str = "score") -> float:
+    """Return the entry's ``score`` (or another key's) if it is a finite number."""
+    score = float(require(entry, key, _NUMBER, name))
     if not math.isfinite(score):
-        raise fault(name, entry, "score", f"is {score}, where a finite number should stand")
+        raise fault(name, entry, key, f"is {score}, where a finite number should stand")
     return score
 
 
@@ -397,7 +403,11 @@ def _predictions(name: str, entries: Iterable[Entry], iou_type: IouType) -> Pred
             )
         image = require(entry, "image_id", _ID, name)
         score = require_score(entry, name)
-        regions.setdefault(image, []).append(_region(name, entry, iou_type, masks, None, score))
+        presence = None if "presence" not in entry.value else require_score(entry, name, "presence")
+        region = _region(name, entry, iou_type, masks, None, score)
+        regions.setdefault(image, []).append(
+            region if presence is None else dataclasses.replace(region, presence=presence)
+        )
     masks.finish()
     return Predictions(name, iou_type, regions)
 

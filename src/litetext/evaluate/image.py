@@ -16,6 +16,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import itertools
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
@@ -32,7 +33,7 @@ from .formats import (
     Pair,
     PairId,
     Predictions,
-    Region,
+    Shape,
     check_predictions,
     predictions_from,
     read_ground_truth,
@@ -46,6 +47,7 @@ SCORE_THRESHOLD = 0.5
 _F1_EPSILON = 1e-4
 _PAIR_EPSILON = 1e-6
 _CHUNK = 256
+_FEW_PAIRS = 25_000
 
 
 @dataclasses.dataclass(frozen=True)
@@ -184,8 +186,8 @@ def evaluate_images(
     """Score predictions (a COCO results file or list) against one annotator's ground truth, or the best of several.
 
     The order of annotators decides ties between them, as in the official evaluator. ``processes`` above 1 starts
-    fresh Python processes (guard a script with ``if __name__ == "__main__"``). ``progress`` is called with the number
-    of pairs just done. Raises `LitetextError` for malformed input, naming file, entry and key.
+    fresh Python processes for large sets (guard a script with ``if __name__ == "__main__"``). ``progress`` is called
+    with the number of pairs just done. Raises `LitetextError` for malformed input, naming file, entry and key.
     """
     several = [ground_truths] if isinstance(ground_truths, (str, Path, GroundTruth)) else list(ground_truths)
     truths = [truth if isinstance(truth, GroundTruth) else read_ground_truth(truth, iou_type) for truth in several]
@@ -197,7 +199,7 @@ def evaluate_images(
     scores = score_pairs(
         truths, predictions, score_threshold=score_threshold, processes=processes, progress=progress or (lambda _: None)
     )
-    return ImageMetrics(scores, iou_type, tuple(warnings + _warnings_of(truths, scores)))
+    return ImageMetrics(scores, iou_type, tuple(warnings + warnings_of(truths, scores)))
 
 
 def score_pairs(
@@ -210,14 +212,17 @@ def score_pairs(
 ) -> PairScores:
     """Match predictions with ground truth in every pair that all annotators marked exhaustive, in file order.
 
-    Objects are handed to ``processes`` a few hundred pairs at a time; beside the input, memory holds one matching.
+    Masks are handed to ``processes`` a few hundred pairs at a time; beside the input, memory holds one matching. A set
+    that is scored sooner than processes start is scored here.
     """
     pairs = evaluated_pairs(truths)
     tasks = _tasks(pairs, truths, predictions, score_threshold)
     shards: list[PairScores] = []
-    for shard in _mapped(_score_chunk, tasks, processes):
-        shards.append(shard)
-        progress(len(shard))
+    done = 0
+    for columns in _mapped(_columns, tasks, processes if len(pairs) > _FEW_PAIRS else 1):
+        shards.append(PairScores(tuple(pairs[done : done + len(columns[0])]), *columns))
+        done += len(columns[0])
+        progress(len(columns[0]))
     return PairScores.merge(shards)
 
 
@@ -242,13 +247,13 @@ def evaluated_pairs(truths: Sequence[GroundTruth]) -> list[Pair]:
     return kept
 
 
-def pair_ious(predictions: Sequence[Region], truths: Sequence[Region], size: Size) -> NDArray[np.float64]:
-    """Return the IoU of each prediction with each object [predictions, truths]."""
+def pair_ious(predictions: Sequence[Shape], truths: Sequence[Shape], size: Size) -> NDArray[np.float64]:
+    """Return the IoU of each predicted mask (or box) with each true one [predictions, truths]."""
     if not predictions or not truths:
         return np.zeros((len(predictions), len(truths)))
-    p: list[Any] = [region.shape for region in predictions]
-    t: list[Any] = [region.shape for region in truths]
-    return mask_ious(p, t, size) if isinstance(p[0], bytes) else box_ious(p, t)
+    ours: Any = predictions
+    theirs: Any = truths
+    return mask_ious(ours, theirs, size) if isinstance(ours[0], bytes) else box_ious(ours, theirs)
 
 
 def matched_ious(ious: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -256,6 +261,14 @@ def matched_ious(ious: NDArray[np.float64]) -> NDArray[np.float64]:
     from scipy.optimize import linear_sum_assignment
 
     return np.asarray(ious[linear_sum_assignment(-ious)])
+
+
+def matched_rows(ious: NDArray[np.float64], threshold: float) -> set[int]:
+    """Return the predictions (rows) whose match in the same assignment has an IoU of at least ``threshold``."""
+    from scipy.optimize import linear_sum_assignment
+
+    rows, columns = linear_sum_assignment(-ious)
+    return {int(row) for row in rows[ious[rows, columns] >= threshold]}
 
 
 def hits_at_thresholds(ious: NDArray[np.float64]) -> NDArray[np.int64]:
@@ -330,96 +343,97 @@ def finite(values: NDArray[np.float64]) -> list[float | None]:
 _COUNT_NAMES = ("TPs", "FPs", "positive_micro_FPs", "FNs", "IL_TP", "IL_FP", "IL_TN", "IL_FN")
 
 
-def _sums(scores: PairScores, weights: NDArray[np.int64] | None = None) -> dict[str, NDArray[Any]]:
-    """The weighted sums over pairs that metrics are made of: [..., 10] per threshold, [...] for pair-level counts."""
-    if weights is None:
-        weights = np.ones(len(scores), dtype=np.int64)
+def _sums(scores: PairScores, weights: NDArray[np.int64] | None = None) -> dict[str, NDArray[np.float64]]:
+    """The weighted sums over pairs that metrics are made of: [..., 10] per threshold, [...] for pair-level counts.
+
+    Whole numbers far below 2^53, so floating point adds them exactly, in any order.
+    """
     there, predicted = scores.truths > 0, scores.predictions > 0
     false_positives = scores.predictions[:, None] - scores.hits
-
-    def total(values: NDArray[Any]) -> NDArray[Any]:
-        return np.asarray(weights.astype(np.float64) @ values)  # exact: whole numbers far below 2^53
-
-    return {
-        "TPs": total(scores.hits),
-        "FPs": total(false_positives),
-        "positive_micro_FPs": total(false_positives * there[:, None]),
-        "FNs": total(scores.truths[:, None] - scores.hits),
-        "macro_F1_sum": total(scores.f1 * there[:, None]),
-        "IL_TP": total(there & predicted),
-        "IL_FP": total(~there & predicted),
-        "IL_TN": total(~there & ~predicted),
-        "IL_FN": total(there & ~predicted),
+    columns = {
+        "TPs": scores.hits,
+        "FPs": false_positives,
+        "positive_micro_FPs": false_positives * there[:, None],
+        "FNs": scores.truths[:, None] - scores.hits,
+        "macro_F1_sum": scores.f1 * there[:, None],
+        "IL_TP": there & predicted,
+        "IL_FP": ~there & predicted,
+        "IL_TN": ~there & ~predicted,
+        "IL_FN": there & ~predicted,
     }
+    if weights is None:
+        return {name: values.sum(axis=0).astype(np.float64) for name, values in columns.items()}
+    drawn = weights.astype(np.float64)
+    return {name: np.asarray(drawn @ values.astype(np.float64)) for name, values in columns.items()}
 
 
 def _f1(precision: NDArray[np.float64], recall: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.asarray(2 * precision * recall / (precision + recall + _F1_EPSILON))
 
 
-_Task = tuple[list[Pair], list[list[list[Region]]], list[list[list[Region]]]]
+_Task = list[tuple[Size, list[list[Shape]], list[list[Shape]]]]
+"""For each of some pairs: its size and, for each annotator, the objects and the predictions that count."""
 
 
 def _tasks(
     pairs: Sequence[Pair], truths: Sequence[GroundTruth], predictions: Predictions, score_threshold: float
 ) -> Iterator[_Task]:
-    """Chunks of pairs with, for each pair and annotator, the objects that count and the predictions that count."""
     same_categories = all(truth.categories == truths[0].categories for truth in truths)
     for start in range(0, len(pairs), _CHUNK):
-        chunk = list(pairs[start : start + _CHUNK])
-        objects, found = [], []
-        for pair in chunk:
-            objects.append([[region for region in t.regions.get(pair.id, ()) if not region.crowd] for t in truths])
-            kept = [
-                [region for region in predictions.of_pair(pair.id, truth) if region.score >= score_threshold]
+        task = []
+        for pair in pairs[start : start + _CHUNK]:
+            objects = [[r.shape for r in truth.regions.get(pair.id, ()) if not r.crowd] for truth in truths]
+            found = [
+                [r.shape for r in predictions.of_pair(pair.id, truth) if r.score >= score_threshold]
                 for truth in (truths[:1] if same_categories else truths)
             ]
-            found.append(kept * len(truths) if same_categories else kept)
-        yield chunk, objects, found
+            task.append((pair.size, objects, found * len(truths) if same_categories else found))
+        yield task
 
 
-def _mapped(function: Callable[[_Task], PairScores], tasks: Iterator[_Task], processes: int) -> Iterator[PairScores]:
+def _mapped(function: Callable[[_Task], _Columns], tasks: Iterator[_Task], processes: int) -> Iterator[_Columns]:
     """Results in order; at most a few tasks a process are in flight, so memory stays bounded."""
     if processes <= 1:
         yield from map(function, tasks)
         return
     with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
-        waiting = [pool.submit(function, task) for task in itertools.islice(tasks, 4 * processes)]
+        waiting = deque(pool.submit(function, task) for task in itertools.islice(tasks, 4 * processes))
         while waiting:
-            yield waiting.pop(0).result()
+            yield waiting.popleft().result()
             waiting.extend(pool.submit(function, task) for task in itertools.islice(tasks, 1))
 
 
-def _score_chunk(task: _Task) -> PairScores:
-    pairs, objects, found = task
-    rows = [_best_row(pair, of_pair, kept) for pair, of_pair, kept in zip(pairs, objects, found, strict=True)]
-    truths, predictions, hits, annotator = (np.asarray(column, dtype=np.int64) for column in zip(*rows, strict=True))
-    return PairScores(tuple(pairs), truths, predictions, hits, annotator)
-
-
+_Columns = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]
 _Row = tuple[int, int, NDArray[np.int64], int]
 
 
-def _best_row(pair: Pair, objects: Sequence[Sequence[Region]], found: Sequence[Sequence[Region]]) -> _Row:
+def _columns(task: _Task) -> _Columns:
+    """The rows of some pairs: objects, predictions, hits [n, 10] and the annotator chosen."""
+    rows = [_best_row(*pair) for pair in task]
+    truths, predictions, hits, annotator = (np.asarray(column, dtype=np.int64) for column in zip(*rows, strict=True))
+    return truths, predictions, hits, annotator
+
+
+def _best_row(size: Size, objects: Sequence[Sequence[Shape]], found: Sequence[Sequence[Shape]]) -> _Row:
     """The pair scored against each annotator, and the row of the best: the official evaluator's choice and its ties."""
-    best = _row(pair, objects[0], found[0], 0)
+    best = _row(size, objects[0], found[0], 0)
     for number in range(1, len(objects)):
-        current = _row(pair, objects[number], found[number], number)
+        current = _row(size, objects[number], found[number], number)
         empty = current[0] + current[1] == 0
         if empty or (best[0] + best[1] > 0 and _mean_f1(current) > _mean_f1(best)):
             best = current
     return best
 
 
-def _row(pair: Pair, objects: Sequence[Region], found: Sequence[Region], annotator: int) -> _Row:
-    return len(objects), len(found), hits_at_thresholds(pair_ious(found, objects, pair.size)), annotator
+def _row(size: Size, objects: Sequence[Shape], found: Sequence[Shape], annotator: int) -> _Row:
+    return len(objects), len(found), hits_at_thresholds(pair_ious(found, objects, size)), annotator
 
 
 def _mean_f1(row: _Row) -> float:
     return float(local_f1(row[2], row[0], row[1]).mean())
 
 
-def _warnings_of(truths: Sequence[GroundTruth], scores: PairScores) -> list[str]:
+def warnings_of(truths: Sequence[GroundTruth], scores: PairScores) -> list[str]:
     """What the official evaluator leaves out without a word."""
     warnings = []
     left_out = len(truths[0].pairs) - len(scores)

@@ -1,0 +1,389 @@
+"""``litetext evaluate``: score predictions, or a model, with SA-Co's metrics for images and videos."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+from rich.table import Table
+
+from ..errors import LitetextError, choice_error
+from .output import console, notes, print_json, progress_bar, warn
+
+if TYPE_CHECKING:
+    from ..evaluate.formats import IouType, Predictions
+    from ..evaluate.tables import Scoreboard, Subset
+    from ..evaluate.video import VideoMetrics
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command("evaluate")(evaluate)
+
+
+def evaluate(
+    gt: list[Path] = typer.Option(
+        [], "--gt", help="Ground truth (SA-Co, COCO, LVIS, VEval): a file an annotator, or a folder."
+    ),
+    pred: list[str] = typer.Option(
+        [], "--pred", metavar="[NAME=]PATH", help="Predictions; repeat to compare systems with the first."
+    ),
+    iou_type: str = typer.Option("segm", help="What overlaps: segm (masks) or bbox (boxes)."),
+    video: bool = typer.Option(False, "--video", help="The files are of videos (SA-Co VEval)."),
+    check: Path = typer.Option(
+        None, "--check", metavar="P.json", help="Only check a predictions file (against --gt, if given)."
+    ),
+    model: str = typer.Option(None, help="Predict with this segmenter first (needs --images)."),
+    text: str = typer.Option(None, help="Text encoder for --model, or a model's own."),
+    system: str = typer.Option(
+        None, help="Predict with a baseline first: grounding-dino, mm-grounding-dino, llmdet, owlv2, owlvit."
+    ),
+    detector: str = typer.Option(None, help="Checkpoint for --system, where not its usual one."),
+    masks: str = typer.Option(None, help="SAM-family checkpoint that turns the boxes of --system into masks."),
+    images: Path = typer.Option(None, help="Folder of the images that the ground truth names."),
+    save_predictions: Path = typer.Option(
+        None, help="Where --model and --system write (default: in the cache folder)."
+    ),
+    seen_words: Path = typer.Option(
+        None, help="Training prompts, one a line: groups prompts by seen and unseen words."
+    ),
+    calibrate: bool = typer.Option(False, "--calibrate", help="Search the best thresholds and measure reliability."),
+    html: Path = typer.Option(None, help="Write a report with the worst cases drawn (on the photos, with --images)."),
+    resamples: int = typer.Option(1000, min=10, help="Draws of the bootstrap."),
+    processes: int = typer.Option(2, min=1, help="Processes for large sets."),
+    as_json: bool = typer.Option(False, "--json", help="Print one JSON document."),
+) -> None:
+    """Score predictions with cgF1, IL_MCC and pmF1 (images) or cgF1, pHOTA and TETA (videos)."""
+    if iou_type not in ("segm", "bbox"):
+        raise choice_error("IoU type", iou_type, ["segm", "bbox"])
+    kind: IouType = "bbox" if iou_type == "bbox" else "segm"
+    if check is not None:
+        _show_check(_check(check, gt, kind, video), as_json)
+        return
+    if not gt:
+        raise LitetextError("nothing to score against: give --gt FILE (or --check P.json to check predictions alone)")
+    if video:
+        _show_video(_score_video(gt, pred, kind), as_json)
+        return
+
+    from ..evaluate.tables import read_benchmark
+
+    subsets = read_benchmark(gt, kind)
+    sources = _sources(pred)
+    if model is not None or system is not None:
+        name, settings, load = _predictor(model, text, system, detector, masks)
+        sources[name] = _predicted(name, settings, load, subsets, images, save_predictions)
+    if not sources:
+        raise LitetextError("nothing to score: give --pred FILE, --model NAME or --system NAME")
+    predictions = _read_all(sources, subsets, kind)
+    boards = [_score(name, own, subsets, processes) for name, own in predictions.items()]
+    words = _seen_words(seen_words)
+    document = _document(boards, subsets, predictions, words, calibrate, resamples)
+    if html is not None:
+        from ..evaluate.report import write_report
+
+        write_report(html, boards, subsets, predictions, document, seen_words=words, images=images)
+        notes.print(f"report: {html}", highlight=False, soft_wrap=True)
+    if as_json:
+        print_json(document)
+    else:
+        _show(boards, document)
+
+
+def _sources(pred: Sequence[str]) -> dict[str, Path]:
+    """The named prediction files; a path without a name is named after its file."""
+    sources: dict[str, Path] = {}
+    for given in pred:
+        name, equals, path = given.partition("=")
+        source = Path(path) if equals else Path(given)
+        name = name if equals else source.stem
+        if name in sources:
+            raise LitetextError(f"two systems are named {name!r}; name them: --pred NAME={source}")
+        if not source.exists():
+            raise LitetextError(f"{source}: no such file or folder")
+        sources[name] = source
+    return sources
+
+
+def _predictor(
+    model: str | None, text: str | None, system: str | None, detector: str | None, masks: str | None
+) -> tuple[str, dict[str, Any], Callable[[], Any]]:
+    """A name, what identifies the run, and how to load it (only if something is left to predict)."""
+    if model is not None and system is not None:
+        raise LitetextError("give --model or --system, not both")
+    if model is not None:
+        chosen = model
+
+        def load_model() -> Any:
+            from ..segment import Segmenter
+
+            return Segmenter.from_pretrained(chosen, text=text)
+
+        return (f"{model}+{text}" if text else model), {"model": model, "text": text}, load_model
+
+    from ..evaluate.baselines import BASELINES, MASKS, load_baseline
+
+    if system not in BASELINES:
+        raise choice_error("baseline", system, list(BASELINES))
+    chosen, boxes, mask_model = str(system), detector or BASELINES[str(system)], masks or MASKS
+    settings = {"system": chosen, "detector": boxes, "masks": mask_model}
+    return chosen, settings, lambda: load_baseline(boxes, mask_model)
+
+
+def _predicted(
+    name: str,
+    settings: Mapping[str, Any],
+    load: Callable[[], Any],
+    subsets: Sequence[Subset],
+    images: Path | None,
+    destination: Path | None,
+) -> Path:
+    """Predict every subset; return the file, or the folder of one file a subset."""
+    from ..evaluate.predict import LazySystem, default_destination, predict
+
+    if images is None:
+        raise LitetextError("predicting needs the images: give --images DIR")
+    target = destination or default_destination(settings, [truth for subset in subsets for truth in subset.truths])
+    if destination is None:
+        notes.print(f"predictions: {target}", highlight=False, soft_wrap=True)
+    loaded, folder = LazySystem(load), target.with_suffix("")
+    for subset in subsets:
+        file = target if len(subsets) == 1 else folder / f"{subset.name}.json"
+        truth = subset.truths[0]
+        with _progress(
+            f"predicting {subset.name or name}", len({pair.file_name for pair in truth.pairs.values()})
+        ) as step:
+            predict(loaded, truth, images, file, settings=settings, progress=step)
+    return target if len(subsets) == 1 else folder
+
+
+def _read_all(
+    sources: Mapping[str, Path], subsets: Sequence[Subset], kind: IouType
+) -> dict[str, dict[str, Predictions]]:
+    from ..evaluate.tables import read_system
+
+    return {name: read_system(path, subsets, kind) for name, path in sources.items()}
+
+
+def _score(name: str, predictions: Mapping[str, Predictions], subsets: Sequence[Subset], processes: int) -> Scoreboard:
+    from ..evaluate.tables import score_system
+
+    with _progress(f"scoring {name}", sum(len(subset.truths[0].pairs) for subset in subsets)) as step:
+        board = score_system(name, predictions, subsets, processes=processes, progress=step)
+    for subset, metrics in board.subsets.items():
+        for warning in metrics.warnings:
+            warn(f"{subset}: {warning}" if subset else warning)
+    return board
+
+
+def _document(
+    boards: Sequence[Scoreboard],
+    subsets: Sequence[Subset],
+    predictions: Mapping[str, Mapping[str, Predictions]],
+    seen_words: frozenset[str] | None,
+    calibrate: bool,
+    resamples: int,
+) -> dict[str, Any]:
+    """What ``--json`` prints: one system's metrics, or all systems with retention and comparisons with the first."""
+    from ..evaluate.tables import retention
+
+    documents = {board.system: board.to_dict() for board in boards}
+    for board in boards:
+        documents[board.system]["groups"] = _groups(board, seen_words)
+        if calibrate:
+            documents[board.system]["calibration"] = _calibrations(board.system, predictions[board.system], subsets)
+    if len(boards) == 1:
+        return documents[boards[0].system]
+    comparisons = {}
+    for board in boards[1:]:
+        comparisons[board.system] = _comparison(boards[0], board, seen_words, resamples)
+    return {
+        "systems": documents,
+        "retention": retention(boards, _parameters([board.system for board in boards])),
+        "comparisons": {"first": boards[0].system, "with": comparisons},
+    }
+
+
+def _groups(board: Scoreboard, seen_words: frozenset[str] | None) -> dict[str, Any]:
+    from ..evaluate.compare import group_metrics, groups_of
+
+    scores = board.scores
+    return {
+        kind: {name: {"pairs": int(rows.sum()), **group_metrics(scores, rows)} for name, rows in parts.items()}
+        for kind, parts in groups_of(scores, seen_words).items()
+    }
+
+
+def _comparison(
+    first: Scoreboard, second: Scoreboard, seen_words: frozenset[str] | None, resamples: int
+) -> dict[str, Any]:
+    from ..evaluate.compare import compare
+
+    return compare(first.scores, second.scores, seen_words=seen_words, resamples=resamples).to_dict()
+
+
+def _calibrations(system: str, predictions: Mapping[str, Predictions], subsets: Sequence[Subset]) -> dict[str, Any]:
+    from ..evaluate.calibrate import GRID, calibrate
+
+    found = {}
+    for subset in subsets:
+        with _progress(f"calibrating {subset.name or system}", len(GRID)) as step:
+            found[subset.name] = calibrate(subset.truths, predictions[subset.name], progress=step).to_dict()
+    return found if len(subsets) > 1 else found[subsets[0].name]
+
+
+def _parameters(systems: Sequence[str]) -> dict[str, int]:
+    """Parameters of the text encoder, for systems that are named after a preset."""
+    from ..encoders.config import PRESETS
+
+    return {name: PRESETS[name.lower()].parameters() for name in systems if name.lower() in PRESETS}
+
+
+def _seen_words(path: Path | None) -> frozenset[str] | None:
+    if path is None:
+        return None
+    from ..evaluate.compare import words_of
+
+    try:
+        return frozenset(words_of(path.read_text(encoding="utf-8")))
+    except UnicodeDecodeError:
+        raise LitetextError(f"{path} is not UTF-8 text; give one prompt a line") from None
+
+
+def _check(path: Path, gt: Sequence[Path], kind: IouType, video: bool) -> dict[str, Any]:
+    """Read a predictions file as scoring would, and say what is in it; whatever is wrong is an error."""
+    if video:
+        from ..evaluate.video_formats import read_video_predictions, read_video_truth
+
+        if len(gt) != 1:
+            raise LitetextError("checking video predictions needs their ground truth: give --gt FILE once")
+        tracks = read_video_predictions(path, read_video_truth(gt[0])).tracks
+        return {
+            "file": str(path),
+            "ok": True,
+            "predictions": len(tracks),
+            "pairs": len({t.pair for t in tracks}),
+            "warnings": [],
+        }
+
+    from ..evaluate.formats import check_predictions, read_ground_truth, read_predictions
+
+    predictions = read_predictions(path, kind)
+    warnings = check_predictions(predictions, [read_ground_truth(file, kind) for file in gt]) if gt else []
+    return {
+        "file": str(path),
+        "ok": True,
+        "predictions": len(predictions),
+        "pairs": len(predictions.regions),
+        "warnings": warnings,
+    }
+
+
+def _show_check(facts: dict[str, Any], as_json: bool) -> None:
+    for warning in facts["warnings"]:
+        warn(warning)
+    if as_json:
+        print_json(facts)
+    else:
+        print(f"{facts['file']} is well formed: {facts['predictions']:,} predictions in {facts['pairs']:,} pairs")
+
+
+def _score_video(gt: Sequence[Path], pred: Sequence[str], kind: IouType) -> VideoMetrics:
+    from ..evaluate.video import evaluate_videos
+    from ..evaluate.video_formats import read_video_truth
+
+    if len(gt) != 1 or len(pred) != 1:
+        raise LitetextError("--video scores one predictions file against one ground truth: give --gt and --pred once")
+    truth = read_video_truth(gt[0])
+    (source,) = _sources(pred).values()
+    with _progress("scoring videos", None) as step:
+        metrics = evaluate_videos(truth, source, iou_type=kind, progress=step)
+    for warning in metrics.warnings:
+        warn(warning)
+    return metrics
+
+
+def _show_video(metrics: VideoMetrics, as_json: bool) -> None:
+    document = metrics.to_dict()
+    if as_json:
+        print_json(document)
+        return
+    names = ("cgF1", "VL_MCC", "pmF1", "pHOTA", "pDetA", "pAssA", "TETA", "phrase_AP", "video_mAP")
+    table = Table(
+        *names, title=f"{document['pairs']} (video, noun phrase) pairs, {document['positive_pairs']} positive"
+    )
+    table.add_row(*(_number(document[name], 3 if name == "VL_MCC" else 1) for name in names))
+    console.print(table)
+
+
+def _show(boards: Sequence[Scoreboard], document: Mapping[str, Any]) -> None:
+    from ..evaluate.tables import COLUMN_NAMES
+
+    subsets = list(boards[0].subsets)
+    if len(subsets) > 1:
+        table = Table("system", "Avg. cgF1", "IL_MCC", "pmF1", *(COLUMN_NAMES.get(name, name) for name in subsets))
+        for board in boards:
+            mean = board.mean
+            cells = [_number(metrics.cgF1) for metrics in board.subsets.values()]
+            table.add_row(
+                board.system, _number(mean["cgF1"]), _number(mean["IL_MCC"], 2), _number(mean["pmF1"]), *cells
+            )
+    else:
+        names = ("cgF1", "IL_MCC", "pmF1", "pMF1")
+        table = Table("system", *names, "pairs", "positive")
+        for board in boards:
+            facts = board.to_dict()
+            cells = [_number(facts[name], 3 if name == "IL_MCC" else 2) for name in names]
+            table.add_row(board.system, *cells, f"{facts['pairs']:,}", f"{facts['positive_pairs']:,}")
+    console.print(table)
+    if len(boards) > 1:
+        _show_retention(document)
+    for board in boards:
+        facts = document if len(boards) == 1 else document["systems"][board.system]
+        if "calibration" in facts:
+            _show_calibration(board.system, facts["calibration"])
+
+
+def _show_retention(document: Mapping[str, Any]) -> None:
+    first = document["comparisons"]["first"]
+    table = Table("system", "cgF1", f"of {first}", "difference [95 %]", "won", "lost", "text", "smaller")
+    for row in document["retention"]:
+        name = row["system"]
+        cells = ["", "", ""]
+        if name != first:
+            comparison = document["comparisons"]["with"][name]
+            change = comparison["differences"]["cgF1"]
+            cells = [
+                f"{change['difference']:+.2f} [{change['low']:+.2f}, {change['high']:+.2f}]",
+                str(comparison["won"]),
+                str(comparison["lost"]),
+            ]
+        parameters = f"{row['parameters'] / 1e6:.2f} M" if row["parameters"] else ""
+        compression = f"{row['compression']:.1f} x" if row["compression"] else ""
+        table.add_row(name, _number(row["cgF1"]), f"{_number(row['retained'])} %", *cells, parameters, compression)
+    console.print(table)
+
+
+def _show_calibration(system: str, calibration: Mapping[str, Any]) -> None:
+    parts: dict[str, Any] = {"": calibration} if "best" in calibration else dict(calibration)
+    table = Table(
+        "subset", "presence", "query", "cgF1 there", "cgF1 held out", "cgF1 at 0.5", title=f"{system}: thresholds"
+    )
+    for name, part in parts.items():
+        cells = [_number(part[key], 2) for key in ("best_presence", "best_query", "best", "held_out", "official")]
+        table.add_row(name or "all", *cells)
+    console.print(table)
+
+
+def _number(value: float | None, digits: int = 1) -> str:
+    return "–" if value is None else f"{value:.{digits}f}"
+
+
+@contextmanager
+def _progress(what: str, total: int | None) -> Iterator[Callable[[int], None]]:
+    with progress_bar() as bar:
+        task = bar.add_task(what, total=total)
+        yield lambda count: bar.advance(task, count)
