@@ -1,0 +1,147 @@
+"""Load SAM3's vision encoder, detector and mask decoder, and nothing of its text encoder.
+
+transformers' own classes are built, minus the text tower: it exists on the meta device for the moment of
+construction and is never given memory, nor are its weights read into any. What is loaded is loaded exactly:
+a key that is missing, left over or of another shape is an error that names it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import torch
+from transformers import AutoConfig, Sam3Config, Sam3ImageProcessor, Sam3LiteTextConfig, Sam3LiteTextModel, Sam3Model
+from transformers.utils import logging as transformers_logging
+
+from ..errors import LitetextError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+# SAM3's sessions of training leave parts in a checkpoint that image segmentation does not read: the text tower
+# (ours comes through the seam) and the video tracker.
+_NOT_OURS = [r"^(detector_model\.)?text_(encoder|projection)\.", r"^tracker_(model|neck)\."]
+
+
+class _TextFree:
+    """Mixed into a transformers SAM3 class: the same model without its text tower."""
+
+    base_model_prefix = "detector_model"  # as a `Sam3VideoModel` calls the detector inside it
+    _keys_to_ignore_on_load_unexpected: Any = _NOT_OURS
+
+    def __init__(self, config: Any) -> None:
+        super().__init__(config)  # type: ignore[call-arg]
+        del self.text_encoder, self.text_projection  # type: ignore[attr-defined]
+
+
+class Sam3Detector(_TextFree, Sam3Model):
+    """`transformers.Sam3Model` without its text tower."""
+
+
+class Sam3LiteTextDetector(_TextFree, Sam3LiteTextModel):
+    """`transformers.Sam3LiteTextModel` without its text tower."""
+
+
+Detector: TypeAlias = "Sam3Detector | Sam3LiteTextDetector"
+_DETECTORS = {Sam3Config: Sam3Detector, Sam3LiteTextConfig: Sam3LiteTextDetector}
+
+
+def load_detector(folder: Path, device: torch.device, dtype: torch.dtype) -> Detector:
+    """Return the detector of a transformers folder, in evaluation mode.
+
+    Args:
+        folder: holds ``config.json`` and ``*.safetensors`` (one file or shards) of a ``Sam3Model``,
+            ``Sam3LiteTextModel`` or ``Sam3VideoModel``, with or without the weights of its text encoder.
+        device: where the weights go.
+        dtype: what they are converted to.
+
+    Raises:
+        LitetextError: another kind of model, no weights, or keys that do not fit, by name.
+    """
+    config = _detector_config(folder)
+    if not any(folder.glob("*.safetensors")):
+        raise LitetextError(f"{folder} holds no *.safetensors; save the model there with save_pretrained")
+    return _build(config, str(folder), device, dtype, pretrained_model_name_or_path=str(folder), use_safetensors=True)
+
+
+def detector_from_tensors(
+    config: Sam3Config, tensors: Mapping[str, Tensor], name: str, device: torch.device, dtype: torch.dtype
+) -> Detector:
+    """Return the detector whose weights are ``tensors``, under transformers' key names (as `load_detector`)."""
+    return _build(config, name, device, dtype, pretrained_model_name_or_path=None, state_dict=dict(tensors))
+
+
+def load_image_processor(folder: Path, image_size: int) -> Sam3ImageProcessor:
+    """Return the image processor beside the weights; it must resize to the ``image_size`` the model was built for."""
+    if not any((folder / name).is_file() for name in ("preprocessor_config.json", "processor_config.json")):
+        raise LitetextError(f"{folder} has no preprocessor_config.json; save the model's image processor there")
+    with _quiet_transformers():
+        processor = Sam3ImageProcessor.from_pretrained(str(folder))
+    if (processor.size["height"], processor.size["width"]) != (image_size, image_size):
+        raise LitetextError(
+            f"{folder}: the image processor resizes to {processor.size['width']}x{processor.size['height']}, "
+            f"but the model sees {image_size}x{image_size}; make preprocessor_config.json and config.json agree"
+        )
+    return processor
+
+
+def _detector_config(folder: Path) -> Any:
+    if not (folder / "config.json").is_file():
+        raise LitetextError(f"{folder} has no config.json; give the folder of a saved transformers SAM3 model")
+    try:
+        config = AutoConfig.from_pretrained(str(folder))
+    except (OSError, ValueError, TypeError) as error:
+        raise LitetextError(f"{folder / 'config.json'} is not a model's configuration: {error}") from None
+    config = getattr(config, "detector_config", config)
+    if type(config) not in _DETECTORS:
+        raise LitetextError(
+            f"{folder / 'config.json'} describes a {config.model_type!r} model; "
+            "litetext segments with sam3, sam3_lite_text and sam3_video"
+        )
+    return config
+
+
+def _build(config: Any, name: str, device: torch.device, dtype: torch.dtype, **source: Any) -> Detector:
+    detector_class: Any = _DETECTORS[type(config)]
+    with _quiet_transformers():
+        detector, report = detector_class.from_pretrained(
+            config=config,
+            dtype=dtype,
+            weights_only=True,
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,  # so that they come in the report, by name, with the others
+            **source,
+        )
+    _refuse_misfits(name, report)
+    return detector.to(device).eval().requires_grad_(False)
+
+
+def _refuse_misfits(name: str, report: Mapping[str, Iterable[Any]]) -> None:
+    misshaped = [f"{key} {tuple(given)} instead of {tuple(wanted)}" for key, given, wanted in report["mismatched_keys"]]
+    for what, misfits in (
+        ("lacks the keys", report["missing_keys"]),
+        ("has unexpected keys", report["unexpected_keys"]),
+        ("has keys of another shape than config.json says", misshaped),
+        ("cannot be read", report["error_msgs"]),
+    ):
+        keys = sorted(misfits)
+        if keys:
+            shown = ", ".join(keys[:3]) + (f" and {len(keys) - 3} more" if len(keys) > 3 else "")
+            raise LitetextError(f"{name} {what}: {shown}; use the checkpoint that belongs to its config.json")
+
+
+@contextlib.contextmanager
+def _quiet_transformers() -> Iterator[None]:
+    """Loading says nothing of its own: what matters of it is in `_refuse_misfits`."""
+    verbosity, bars = transformers_logging.get_verbosity(), transformers_logging.is_progress_bar_enabled()
+    transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        transformers_logging.set_verbosity(verbosity)
+        if bars:
+            transformers_logging.enable_progress_bar()
