@@ -89,7 +89,7 @@ def number(value: float, percent: bool = False) -> str:
     """Write a value for people: three or four telling digits, thousands separated."""
     if percent:
         share = 100 * value
-        return f"{share:.3g} %" if 0 < abs(share) < 0.1 else f"{share:.1f} %"
+        return f"{share:.1g} %" if 0 < abs(share) < 0.1 else f"{share:.1f} %"
     if value == 0 or (abs(value) >= 1000 and float(value).is_integer()):
         return f"{value:,.0f}"
     if abs(value) >= 1e6 or abs(value) < 1e-3:

@@ -89,7 +89,7 @@ def _context(audit: Audit) -> Section:
         [f"L = {length}", *_beside(window, paper.WINDOWS.get(length)), _percent(window.token_loss)]
         for length, window in context.windows.items()
     ]
-    header = ["", "information density", "paper", "padding", "paper", "prompts cut", "paper", "tokens lost"]
+    header = ["", "density", "paper", "padding", "paper", "prompts cut", "paper", "tokens lost"]
     summaries = {"all prompts": context.tokens, **context.sources}
     lengths = [
         [name, number(s.prompts), f"{s.mean:.3f}", number(s.p50), number(s.p95), number(s.p99), number(s.max)]

@@ -1,0 +1,154 @@
+"""``litetext audit``: the paper's study of prompts and encoders, for any prompts and any encoder."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+from ..errors import LitetextError
+from .output import console, notes, print_json, progress_bar
+
+if TYPE_CHECKING:
+    from ..anatomy.sections import Section
+    from ..prompts import PromptCorpus
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command("audit")(audit)
+
+
+def audit(
+    prompts: list[str] = typer.Argument(
+        None,
+        help="Files (.txt, .csv, .json, .jsonl, .parquet, refs(*).p; COCO, LVIS, SA-Co), folders of them, or named "
+        "sources (saco-gold, saco-silver, saco-veval, lvis, refcoco, refcoco+, refcocog, rf100-vl). By default the "
+        "phrases of mini's world, with mini as encoder.",
+    ),
+    encoder: str = typer.Option(
+        None, help="An encoder to study: mini, a checkpoint, a transformers text model's folder."
+    ),
+    compare: list[str] = typer.Option([], help="A further encoder beside the first; may be given several times."),
+    out: Path = typer.Option(Path("audit"), help="Folder for report.html, report.json, recipe.toml and figures/."),
+    contexts: str = typer.Option("8,16,32", help="Context lengths to examine."),
+    merge: str = typer.Option("", help="Near-duplicates to remove: case, article, or case,article."),
+    column: str = typer.Option(None, help="The column or field that holds the phrase, where its name is unusual."),
+    limit: int = typer.Option(None, min=1, help="Stop after this many distinct phrases."),
+    sample: int = typer.Option(5000, min=4, help="Prompts encoded for the manifold."),
+    seed: int = typer.Option(0, help="Seed of every random draw."),
+    truncation: float = typer.Option(0.01, min=0.0, max=0.99, help="Share of prompts the recommended context may cut."),
+    as_json: bool = typer.Option(False, "--json", help="Print report.json on standard output."),
+) -> None:
+    """Study noun phrases and text encoders: context, vocabulary, embedding, positions, manifold; recommend a student.
+
+    Writes a page to look at (report.html), pictures, all figures as JSON, and recipe.toml for `litetext distill`.
+    Questions 1 and 2 use CLIP's full vocabulary unless --encoder is given; the others need --encoder.
+    """
+    if compare and not encoder:
+        raise LitetextError("--compare sets a second encoder beside the first; give the first with --encoder")
+    windows = _windows(contexts)
+    if not prompts and not encoder:
+        encoder = "mini"
+    with _progress() as tell:
+        corpus = _corpus(prompts, [name for name in merge.split(",") if name], column, limit, seed, tell)
+        from ..anatomy.audit import audit as run_audit
+        from ..anatomy.report import to_json, write_report
+        from ..anatomy.sections import figures_of, sections
+
+        subjects = []
+        if encoder:
+            from ..anatomy.subject import load_subject
+
+            subjects = [load_subject(name) for name in [encoder, *compare]]
+        result = run_audit(
+            corpus, subjects, windows=windows, sample=sample, seed=seed, truncation_bound=truncation, on_progress=tell
+        )
+        parts = sections(result)
+        pictures = len(figures_of(parts))
+        files = write_report(result, out, lambda done: tell("drawing", done, pictures))
+    if as_json:
+        print_json(to_json(result))
+    else:
+        _show(parts)
+    notes.print(f"[green]report:[/] {files.html}  [green]recipe:[/] {files.recipe}", soft_wrap=True, highlight=False)
+
+
+def _windows(contexts: str) -> list[int]:
+    try:
+        return [int(length) for length in contexts.split(",")]
+    except ValueError:
+        raise LitetextError(f"--contexts {contexts!r} is not a list of lengths; give for example 8,16,32") from None
+
+
+def _corpus(
+    prompts: list[str] | None,
+    merge: list[str],
+    column: str | None,
+    limit: int | None,
+    seed: int,
+    tell: Callable[[str, int, int], None],
+) -> PromptCorpus:
+    from ..prompts import corpus_of, read_corpus
+
+    if prompts:
+        return read_corpus(
+            prompts, merge=merge, column=column, limit=limit, on_progress=lambda read, _: tell("phrases read", read, 0)
+        )
+    return corpus_of(_mini_phrases(limit or 5000, seed), "mini's world", merge=merge)
+
+
+def _mini_phrases(count: int, seed: int) -> list[str]:
+    """Distinct phrases of mini's world: every concept, with attributes drawn as its scenes draw them."""
+    import numpy as np
+
+    from ..mini.art import COLORS
+    from ..mini.concepts import CONCEPTS
+    from ..mini.language import PHRASE_KINDS, PLACES, SIZES, Query, phrase
+
+    draw, rng = random.Random(seed), np.random.default_rng(seed)
+    found: dict[str, None] = {}
+    for _ in range(20 * count):  # the language is finite: a large count may not be reached
+        query = Query(draw.choice(CONCEPTS), *(draw.choice([None, *values]) for values in (COLORS, SIZES, PLACES)))
+        found[phrase(query, rng, draw.choice(PHRASE_KINDS))] = None
+        if len(found) == count:
+            break
+    return list(found)
+
+
+@contextmanager
+def _progress() -> Iterator[Callable[[str, int, int], None]]:
+    """Yield a function (what, done, total) that keeps one bar for each thing being done (total 0: not known)."""
+    with progress_bar() as bar:
+        tasks: dict[str, int] = {}
+
+        def tell(what: str, done: int, total: int) -> None:
+            if what not in tasks:
+                tasks[what] = bar.add_task(what, total=total or None)
+            bar.update(tasks[what], completed=done)  # type: ignore[arg-type]
+
+        yield tell
+
+
+def _show(parts: list[Section]) -> None:
+    """Print the short tables of every section."""
+    from rich.padding import Padding
+    from rich.table import Table
+
+    for part in parts:
+        console.rule(f"[bold]{part.title}", align="left")
+        for content in part.tables[: part.summary]:
+            table = Table(title=content.title, title_justify="left", box=None, pad_edge=False, padding=(0, 1))
+            for number, name in enumerate(content.header):
+                wide = any(len(row[number]) > 40 for row in content.rows)
+                table.add_column(name, justify="left" if number == 0 or wide else "right", no_wrap=number == 0)
+            for row in content.rows:
+                table.add_row(*row)
+            console.print(table, highlight=False)
+        for remark in part.remarks:
+            console.print(Padding(f"[dim]{remark}[/]", (0, 0, 0, 2)), highlight=False)
+        console.print()
