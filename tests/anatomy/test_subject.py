@@ -8,22 +8,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from litetext import Tokenizer
-from litetext.anatomy.subject import Subject, load_subject, subject_of
+from litetext.anatomy.subject import load_subject
 from litetext.anatomy.tokens import tokenize
-from litetext.encoders import EncoderConfig
 from litetext.errors import LitetextError
+
+from .subjects import small_subject
 
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
-
-
-def small_encoder(width: int = 32, layers: int = 2) -> Subject:
-    from litetext.encoders import TorchTextEncoder, build
-
-    torch.manual_seed(0)
-    config = EncoderConfig("tiny", width, 2, 2 * width, layers, output_dim=16)
-    return subject_of(TorchTextEncoder(build(config).eval(), Tokenizer()), "tiny")
 
 
 @pytest.fixture
@@ -40,7 +32,7 @@ def bert_folder(tmp_path: Path) -> Path:
 
 
 def test_a_litetext_encoder_gives_its_tables_and_real_tokens() -> None:
-    subject = small_encoder()
+    subject = small_subject()
     assert subject.embedding.shape == (49408, 32) and subject.positions is not None
     assert subject.positions.shape == (16, 32)
     features = subject.features(["dog", "a red dog", "!;", " ".join(["dog"] * 30)])

@@ -36,4 +36,5 @@ def progress_bar() -> Progress:
         TimeRemainingColumn(),
         console=notes,
         transient=True,
+        disable=not notes.is_terminal,  # where nobody watches, it would leave empty lines
     )

@@ -1,0 +1,50 @@
+"""`litetext audit` as a user runs it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from .conftest import Result
+
+
+def test_audit_of_a_list_writes_everything_and_says_it(litetext: Callable[..., Result], tmp_path: Path) -> None:
+    (tmp_path / "p.txt").write_text("a red dog\nthe red dog\nstop sign\n")
+    result = litetext("audit", tmp_path / "p.txt", "--out", tmp_path / "out", "--contexts", "4,8")
+    assert result.code == 0
+    assert "Context window" in result.out and "L = 4" in result.out and "L = 16" not in result.out
+    assert "report.html" in result.err
+    names = {path.relative_to(tmp_path / "out").as_posix() for path in (tmp_path / "out").rglob("*.*")}
+    assert {"report.html", "report.json", "recipe.toml", "figures/context_window.png"} <= names
+
+
+def test_json_is_one_document(litetext: Callable[..., Result], tmp_path: Path) -> None:
+    (tmp_path / "p.txt").write_text("A dog\na dog\nthe dog\ncat\n")
+    result = litetext("audit", tmp_path / "p.txt", "--out", tmp_path / "out", "--merge", "case,article", "--json")
+    assert result.json["prompts"]["unique"] == 2 and result.json["prompts"]["duplicates"]["merged"] == 2
+    assert result.json["tokens"]["mean"] == 3.5
+    assert set(result.json["context_window"]) == {"8", "16", "32"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["nowhere.txt"], "nowhere.txt: no such file"),
+        (["nothing"], "no such file, folder or named source"),
+        (["p.txt", "--merge", "stem"], "unknown merge 'stem'"),
+        (["p.txt", "--contexts", "8,x"], "give for example 8,16,32"),
+        (["p.txt", "--contexts", "1"], "give 2 or more"),
+        (["p.txt", "--compare", "mini"], "give the first with --encoder"),
+        (["p.txt", "--encoder", "s0"], "shape of an encoder, without weights"),
+        (["empty.txt"], "no phrases in empty"),
+    ],
+)
+def test_bad_input_is_one_line(
+    refused: Callable[..., str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], message: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("p.txt").write_text("dog\n")
+    Path("empty.txt").write_text("\n")
+    assert message in refused("audit", *arguments)
