@@ -25,6 +25,7 @@ _COMMANDS = (
     "evaluate",
     "info",
     "parity",
+    "segment",
 )
 
 # What typer raises for wrong usage. Older typers take the class from click, newer ones carry their own; either way it

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import torch
+from safetensors import SafetensorError
 from transformers import AutoConfig, Sam3Config, Sam3ImageProcessor, Sam3LiteTextConfig, Sam3LiteTextModel, Sam3Model
 from transformers.utils import logging as transformers_logging
 
@@ -107,14 +108,17 @@ def _detector_config(folder: Path) -> Any:
 def _build(config: Any, name: str, device: torch.device, dtype: torch.dtype, **source: Any) -> Detector:
     detector_class: Any = _DETECTORS[type(config)]
     with _quiet_transformers():
-        detector, report = detector_class.from_pretrained(
-            config=config,
-            dtype=dtype,
-            weights_only=True,
-            output_loading_info=True,
-            ignore_mismatched_sizes=True,  # so that they come in the report, by name, with the others
-            **source,
-        )
+        try:
+            detector, report = detector_class.from_pretrained(
+                config=config,
+                dtype=dtype,
+                weights_only=True,
+                output_loading_info=True,
+                ignore_mismatched_sizes=True,  # so that they come in the report, by name, with the others
+                **source,
+            )
+        except (SafetensorError, OSError, ValueError) as error:
+            raise LitetextError(f"{name}: the weights cannot be read ({error}); is a file cut short?") from None
     _refuse_misfits(name, report)
     return detector.to(device).eval().requires_grad_(False)
 

@@ -7,7 +7,7 @@ supervision are methods here, drawing is in `drawing`.
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -153,31 +153,38 @@ class Instances:
         save_overlay(self, photo, path)
 
 
-def coco_document(found: Sequence[tuple[str, Instances]], first_image_id: int = 1) -> dict[str, Any]:
+def coco_document(found: Iterable[tuple[str, Instances]], first_image_id: int = 1) -> dict[str, Any]:
     """Return one COCO dataset of several images.
 
     Args:
-        found: (file name, instances) of each image. Prompts of the same text share one category.
+        found: (file name, instances) of each image; a generator does, and is read one image at a time. Prompts of
+            the same text share one category.
         first_image_id: id of the first image; the others count up.
     """
-    names = list(dict.fromkeys(prompt for _, instances in found for prompt in instances.prompts))
-    category_ids = {name: index for index, name in enumerate(names, start=1)}
+    category_ids: dict[str, int] = {}
     images: list[dict[str, Any]] = []
     annotations: list[dict[str, Any]] = []
     for image_id, (file_name, instances) in enumerate(found, start=first_image_id):
         height, width = instances.size
         images.append({"id": image_id, "file_name": file_name, "width": width, "height": height})
+        for prompt in instances.prompts:
+            category_ids.setdefault(prompt, len(category_ids) + 1)
         rows = zip(
-            instances.labels, _xywh(instances.boxes), encode_masks(instances.masks), instances.scores, strict=True
+            instances.labels,
+            _xywh(instances.boxes),
+            instances.masks,
+            encode_masks(instances.masks),
+            instances.scores,
+            strict=True,
         )
-        for row, (label, box, rle, score) in enumerate(rows):
+        for label, box, mask, rle, score in rows:
             annotations.append(
                 {
                     "id": len(annotations) + 1,
                     "image_id": image_id,
                     "category_id": category_ids[label],
                     "bbox": box.tolist(),
-                    "area": int(instances.masks[row].sum()),
+                    "area": int(mask.sum()),
                     "segmentation": rle,
                     "iscrowd": 0,
                     "score": float(score),

@@ -165,12 +165,12 @@ class Segmenter:
         )
 
     def freeze(self, prompts: Sequence[str]) -> Segmenter:
-        """Embed ``prompts`` (and "visual", for boxes), then let the text encoder go; return the segmenter itself.
+        """Embed ``prompts``, then let the text encoder go; return the segmenter itself.
 
-        From then on only these prompts can be asked; results stay the same. The encoder's memory goes back to the
-        system, unless the caller still holds the encoder.
+        From then on only these prompts can be asked (boxes alone ask "visual": name it too if they will); results
+        stay the same. The encoder's memory goes back to the system, unless the caller still holds the encoder.
         """
-        known = list(dict.fromkeys([*map(_checked_prompt, prompts), VISUAL]))
+        known = list(dict.fromkeys(map(_checked_prompt, prompts)))
         self.text = _FrozenPrompts({prompt: row for row, prompt in enumerate(known)}, self._features(known))
         _return_memory(self.device)
         return self

@@ -1,0 +1,139 @@
+"""``litetext segment``: noun phrases and pictures in; overlays, a COCO file and a table out."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+from rich.markup import escape
+from rich.table import Table
+
+from ..errors import LitetextError
+from .output import console, notes, print_json, progress_bar
+
+if TYPE_CHECKING:
+    from ..segment import Instances, Segmenter
+
+_DEFAULT_MODEL = "mini"
+_DEFAULT_OUT = Path("segments")
+_PUBLISHED = "Simon7108528/sam3-litetext-s0"
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command("segment")(segment)
+
+
+def segment(
+    images: list[Path] = typer.Argument(..., metavar="IMAGE...", help="Image files."),
+    prompts: list[str] = typer.Option(
+        ..., "--prompt", "-p", help='A noun phrase to find, such as "white dog"; give -p several times for several.'
+    ),
+    model: str = typer.Option(_DEFAULT_MODEL, help="mini, a folder, or a hub name of a SAM3 model."),
+    text: str = typer.Option(None, help="Another text encoder for it: a name, file, folder or hub name."),
+    out: Path = typer.Option(
+        None, help=f"Folder for overlays (PNG) and instances.json (COCO); {_DEFAULT_OUT}/ unless --json is given."
+    ),
+    threshold: float = typer.Option(0.5, min=0.0, max=1.0, help="Lowest score that counts."),
+    as_json: bool = typer.Option(False, "--json", help="Print one JSON list of what was found."),
+) -> None:
+    """Find every instance of every prompt in every image.
+
+    An image that cannot be read is reported, the others still get done, and the exit code is 2.
+    """
+    asked = list(dict.fromkeys(prompts))
+    for prompt in asked:
+        if not prompt.strip():
+            raise LitetextError(f"the prompt {prompt!r} is empty; give -p a noun phrase such as 'white dog'")
+    if not as_json and out is None:
+        out = _DEFAULT_OUT
+    run = _Run(_load(model, text), asked, threshold, out)
+    document = run.document(images)
+    if out is not None:
+        from ..files import write_json
+
+        write_json(out / "instances.json", document, indent=None)
+    if as_json:
+        print_json(run.rows)
+    else:
+        console.print(_table(run.rows))
+        console.print(f"written: {out}/ (overlays, instances.json)", highlight=False, soft_wrap=True)
+    if model == _DEFAULT_MODEL:
+        (notes if as_json else console).print(
+            f"Model: {_DEFAULT_MODEL}, which ships with litetext and knows only its small drawn world. "
+            f"For photographs: --model {_PUBLISHED}",
+            highlight=False,
+            soft_wrap=True,
+        )
+    if run.failed:
+        raise typer.Exit(2)
+
+
+def _load(model: str, text: str | None) -> Segmenter:
+    with notes.status(f"loading {model}"):
+        from ..segment import Segmenter
+
+        return Segmenter.from_pretrained(model, text)
+
+
+class _Run:
+    """One pass over the images: what was found in each, and how many could not be read."""
+
+    def __init__(self, segmenter: Segmenter, prompts: list[str], threshold: float, out: Path | None) -> None:
+        self._segmenter = segmenter.freeze(prompts)
+        self._prompts = prompts
+        self._threshold = threshold
+        self._out = out
+        self.rows: list[dict[str, Any]] = []
+        self.failed = 0
+
+    def document(self, images: list[Path]) -> dict[str, Any]:
+        """Segment ``images``; return their COCO dataset. Masks are held of one image at a time."""
+        from ..segment import coco_document
+
+        return coco_document(self._results(images))
+
+    def _results(self, images: list[Path]) -> Iterator[tuple[str, Instances]]:
+        with progress_bar() as bar:
+            for path in bar.track(images, description="segmenting"):
+                try:
+                    found = self._segmenter.segment(path, self._prompts, threshold=self._threshold)
+                except LitetextError as error:
+                    self.failed += 1
+                    print(f"litetext: {' '.join(str(error).split())}", file=sys.stderr)
+                    continue
+                self.rows.extend(_row(path, prompt, found[prompt]) for prompt in self._prompts)
+                if self._out is not None:
+                    found.save_png(self._overlay_path(path))
+                yield str(path), found
+
+    def _overlay_path(self, image: Path) -> Path:
+        """``NAME_masks.png``; images of the same name from different folders are numbered."""
+        assert self._out is not None
+        taken = [row["image"] for row in self.rows[:: len(self._prompts)]]
+        same = sum(Path(name).stem == image.stem for name in taken)
+        return self._out / (f"{image.stem}_masks.png" if same <= 1 else f"{image.stem}_masks_{same}.png")
+
+
+def _row(image: Path, prompt: str, found: Instances) -> dict[str, Any]:
+    return {
+        "image": str(image),
+        "prompt": prompt,
+        "count": len(found),
+        "scores": found.scores.tolist(),
+        "boxes": found.boxes.tolist(),
+    }
+
+
+def _table(rows: list[dict[str, Any]]) -> Table:
+    table = Table("image", "prompt", "count", "best score")
+    previous = None
+    for row in rows:
+        name = Path(row["image"]).name if row["image"] != previous else ""
+        best = f"{row['scores'][0]:.2f}" if row["count"] else "–"
+        table.add_row(escape(name), escape(row["prompt"]), str(row["count"]), best)
+        previous = row["image"]
+    return table
