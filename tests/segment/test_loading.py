@@ -1,0 +1,251 @@
+"""What loads, what is refused, and what is never given memory."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from safetensors.torch import load_file, save_file
+from transformers import Sam3VideoConfig, Sam3VideoModel
+
+from litetext import LitetextError, Segmenter, TextFeatures
+from litetext.segment import checkpoint
+
+from .conftest import PROMPTS, WIDTH, Reference, save_reference
+
+
+class Constant:
+    """The smallest text encoder: a fixed vector for every prompt."""
+
+    def __init__(self, width: int = WIDTH, numpy: bool = False) -> None:
+        self.width = width
+        self.numpy = numpy
+
+    def encode(self, prompts: Any) -> TextFeatures:
+        tokens = np.linspace(-1, 1, 4 * self.width, dtype=np.float32).reshape(1, 4, self.width)
+        features = TextFeatures(tokens.repeat(len(prompts), 0), np.zeros((len(prompts), 4), bool))
+        return features if self.numpy else features.to_torch()
+
+
+@pytest.fixture
+def folder(teacher: Reference, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(teacher.folder, tmp_path / "model"))
+
+
+def _edit_weights(folder: Path, change: Any) -> None:
+    weights = load_file(folder / "model.safetensors")
+    change(weights)
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+
+
+def _assert_same_model(one: Path, other: Path, photo: NDArray[np.uint8]) -> None:
+    """Both folders find the same; the last bits of a float depend on how the tensors lie in memory."""
+    first, second = (
+        Segmenter.from_pretrained(folder, device="cpu").segment(photo, PROMPTS[:3], threshold=0.0)
+        for folder in (one, other)
+    )
+    np.testing.assert_allclose(first.scores, second.scores, atol=1e-6)
+    np.testing.assert_allclose(first.boxes, second.boxes, atol=1e-4)
+    assert (first.masks != second.masks).mean() < 1e-4
+
+
+def test_a_video_model_gives_its_detector(teacher: Reference, photo: NDArray[np.uint8], tmp_path: Path) -> None:
+    config = teacher.model.config
+    tracker = {"model_type": "sam3_tracker_video", "vision_config": config.vision_config.to_dict()}
+    video = Sam3VideoModel(Sam3VideoConfig(detector_config=config.to_dict(), tracker_config=tracker))
+    video.detector_model.load_state_dict(teacher.model.state_dict())
+    video.save_pretrained(tmp_path)
+    teacher.processor.save_pretrained(tmp_path)
+    _assert_same_model(teacher.folder, tmp_path, photo)
+
+
+def test_a_video_model_may_hold_a_litetext_detector(photo: NDArray[np.uint8], tmp_path: Path) -> None:
+    reference = save_reference("s0", tmp_path / "image")
+    config = reference.model.config
+    tracker = {"model_type": "sam3_tracker_video", "vision_config": config.vision_config.to_dict()}
+    video = Sam3VideoModel(Sam3VideoConfig(detector_config=config, tracker_config=tracker))
+    video.detector_model.load_state_dict(reference.model.state_dict())
+    video.save_pretrained(tmp_path / "video")
+    reference.processor.save_pretrained(tmp_path / "video")
+    _assert_same_model(tmp_path / "image", tmp_path / "video", photo)
+
+
+def test_shards_load(teacher: Reference, photo: NDArray[np.uint8], tmp_path: Path) -> None:
+    teacher.model.save_pretrained(tmp_path, max_shard_size="200KB")
+    teacher.processor.save_pretrained(tmp_path)
+    assert len(list(tmp_path.glob("*.safetensors"))) > 1
+    _assert_same_model(teacher.folder, tmp_path, photo)
+
+
+def test_half_precision_weights_are_computed_in_float32(
+    teacher: Reference, photo: NDArray[np.uint8], folder: Path
+) -> None:
+    _edit_weights(folder, _halve)
+    half = Segmenter.from_pretrained(folder, device="cpu")
+    assert half.dtype == torch.float32
+    wanted = Segmenter.from_pretrained(teacher.folder, device="cpu").segment(photo, PROMPTS[:3], threshold=0.0)
+    np.testing.assert_allclose(half.segment(photo, PROMPTS[:3], threshold=0.0).scores, wanted.scores, atol=0.02)
+
+
+def _halve(weights: dict[str, torch.Tensor]) -> None:
+    for key, value in weights.items():
+        weights[key] = value.half()
+
+
+def test_litetext_layout_keeps_text_beside_the_segmenter(
+    teacher: Reference, photo: NDArray[np.uint8], tmp_path: Path
+) -> None:
+    shutil.copytree(teacher.folder, tmp_path / "segmenter")
+    _edit_weights(tmp_path / "segmenter", _drop_text)
+    shutil.copytree(teacher.folder, tmp_path / "text" / "teacher")
+    _assert_same_model(teacher.folder, tmp_path, photo)
+
+
+def _drop_text(weights: dict[str, torch.Tensor]) -> None:
+    for key in [key for key in weights if key.startswith("text_")]:
+        del weights[key]
+
+
+def test_the_text_tower_is_never_given_memory(teacher: Reference, monkeypatch: pytest.MonkeyPatch) -> None:
+    devices = []
+    plain = checkpoint.Sam3Model.__init__
+
+    def spy(self: Any, config: Any) -> None:
+        plain(self, config)
+        devices.extend(parameter.device.type for parameter in self.text_encoder.parameters())
+
+    monkeypatch.setattr(checkpoint.Sam3Model, "__init__", spy)
+    segmenter = Segmenter.from_pretrained(teacher.folder, text=Constant(), device="cpu")
+    assert set(devices) == {"meta"}
+    assert not [name for name, _ in segmenter.detector.named_parameters() if name.startswith("text_")]
+    assert all(buffer.device.type == "cpu" for buffer in segmenter.detector.buffers())
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda w: w.pop("detr_decoder.box_head.layer1.weight"), "lacks the keys: detr_decoder.box_head.layer1.weight"),
+        (
+            lambda w: w.update({"detr_decoder.extra.weight": torch.ones(2)}),
+            "unexpected keys: detr_decoder.extra.weight",
+        ),
+        (
+            lambda w: w.update({"dot_product_scoring.text_proj.bias": torch.ones(5)}),
+            r"another shape .*: dot_product_scoring.text_proj.bias \(5,\) instead of \(32,\)",
+        ),
+    ],
+    ids=["missing", "unexpected", "misshaped"],
+)
+def test_weights_that_do_not_fit_are_named(folder: Path, change: Any, message: str) -> None:
+    _edit_weights(folder, change)
+    with pytest.raises(LitetextError, match=message):
+        Segmenter.from_pretrained(folder, text=Constant(), device="cpu")
+
+
+def test_broken_folders_are_refused_with_the_file_named(folder: Path, tmp_path: Path) -> None:
+    def refused(message: str) -> None:
+        with pytest.raises(LitetextError, match=message):
+            Segmenter.from_pretrained(folder, text=Constant(), device="cpu")
+
+    config = (folder / "config.json").read_text()
+    weights = (folder / "model.safetensors").read_bytes()
+    (folder / "model.safetensors").write_bytes(weights[: len(weights) // 2])
+    refused("weights cannot be read")
+    (folder / "model.safetensors").unlink()
+    refused("holds no .*safetensors")
+    (folder / "config.json").write_text(config[:100])
+    refused("config.json")
+    (folder / "config.json").write_text(json.dumps({"model_type": "clip"}))
+    refused("'clip' model")
+    (folder / "config.json").unlink()
+    refused("no config.json")
+
+
+def test_the_image_processor_must_agree_with_the_model(folder: Path) -> None:
+    settings = json.loads((folder / "preprocessor_config.json").read_text())
+    settings["size"] = {"height": 56, "width": 56}
+    (folder / "preprocessor_config.json").write_text(json.dumps(settings))
+    with pytest.raises(LitetextError, match="56x56.*112x112"):
+        Segmenter.from_pretrained(folder, text=Constant(), device="cpu")
+    (folder / "preprocessor_config.json").unlink()
+    with pytest.raises(LitetextError, match="no preprocessor_config.json"):
+        Segmenter.from_pretrained(folder, text=Constant(), device="cpu")
+
+
+def test_unknown_names_devices_and_dtypes_are_refused(teacher: Reference) -> None:
+    with pytest.raises(LitetextError, match="unknown model 'sam'; give mini"):
+        Segmenter.from_pretrained("sam")
+    with pytest.raises(LitetextError, match="unknown device 'gpu'"):
+        Segmenter.from_pretrained(teacher.folder, device="gpu")
+    with pytest.raises(LitetextError, match="unknown dtype 'int8'"):
+        Segmenter.from_pretrained(teacher.folder, device="cpu", dtype="int8")
+
+
+def test_any_encoder_fits_and_a_wrong_width_is_refused(teacher: Reference, photo: NDArray[np.uint8]) -> None:
+    found = [
+        Segmenter.from_pretrained(teacher.folder, text=Constant(numpy=flag), device="cpu").segment(
+            photo, "dog", threshold=0.0
+        )
+        for flag in (False, True)
+    ]
+    assert np.array_equal(found[0].scores, found[1].scores)
+    wrong = Segmenter.from_pretrained(teacher.folder, text=Constant(width=16), device="cpu")
+    with pytest.raises(LitetextError, match="16 numbers a token, but this detector reads 32"):
+        wrong.segment(photo, "dog")
+
+
+def test_bfloat16_stays_close(teacher: Reference, photo: NDArray[np.uint8]) -> None:
+    segmenter = Segmenter.from_pretrained(teacher.folder, text=Constant(), device="cpu", dtype="bfloat16")
+    assert segmenter.dtype == torch.bfloat16
+    found = segmenter.segment(photo, ["dog", "cat"], [None, [[5, 5, 40, 40]]], threshold=0.0)
+    assert found.scores.dtype == np.float32
+    assert len(found) == 14
+
+
+_FREEZE = """
+import sys
+import torch
+from pathlib import Path
+from litetext import Segmenter, TextFeatures
+
+def resident():
+    return int(Path("/proc/self/statm").read_text().split()[1]) * 4096 / 2**20
+
+class Heavy:
+    def __init__(self):
+        self.layers = [torch.rand(256, 256) for _ in range(800)]  # 200 MiB in blocks that malloc keeps
+    def encode(self, prompts):
+        return TextFeatures(torch.ones(len(prompts), 4, 32), torch.zeros(len(prompts), 4, dtype=torch.bool))
+
+segmenter = Segmenter.from_pretrained(sys.argv[1], text=Heavy(), device="cpu")
+before = resident()
+segmenter.freeze(["dog"])
+print(before - resident())
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="reads resident memory as Linux tells it")
+def test_freeze_returns_the_encoders_memory(teacher: Reference) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", _FREEZE, str(teacher.folder)], capture_output=True, text=True, check=True
+    )
+    assert float(done.stdout) > 190, "of 200 MiB"
+
+
+def test_freeze_keeps_results_and_refuses_other_prompts(teacher: Reference, photo: NDArray[np.uint8]) -> None:
+    segmenter = Segmenter.from_pretrained(teacher.folder, device="cpu")
+    before = segmenter.segment(photo, PROMPTS[:3], threshold=0.0)
+    after = segmenter.freeze([*PROMPTS[:5], "visual"]).segment(photo, PROMPTS[:3], threshold=0.0)
+    assert np.array_equal(before.masks, after.masks)
+    np.testing.assert_allclose(before.scores, after.scores, atol=1e-5)
+    assert segmenter.segment(photo, boxes=[[5, 5, 40, 40]]).prompts == ("visual",)
+    with pytest.raises(LitetextError, match="frozen without the prompt 'zebra'"):
+        segmenter.segment(photo, ["zebra"])

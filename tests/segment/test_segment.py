@@ -1,0 +1,122 @@
+"""The call itself: images and prompts of every shape, results tied to their prompts, refusals."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from PIL import Image
+
+from litetext import Instances, LitetextError, Segmenter
+from litetext.segment import decode
+
+from .conftest import PROMPTS
+
+
+def _same(one: Instances, other: Instances) -> None:
+    assert one.prompts == other.prompts
+    assert np.array_equal(one.prompt_index, other.prompt_index)
+    np.testing.assert_allclose(one.scores, other.scores, atol=1e-5)
+    np.testing.assert_allclose(one.boxes, other.boxes, atol=1e-3)
+    assert (one.masks != other.masks).mean() < 1e-5
+
+
+def test_several_images_with_different_prompts(segmenter: Segmenter, photo: NDArray[np.uint8]) -> None:
+    other = np.ascontiguousarray(photo[::-1, 10:])
+    prompts = [list(PROMPTS[:2]), list(PROMPTS[1:6])]
+    together = segmenter.segment([photo, other], prompts, threshold=0.0)
+    assert [found.size for found in together] == [(70, 90), (70, 80)]
+    for found, image, asked in zip(together, (photo, other), prompts, strict=True):
+        _same(found, segmenter.segment(image, asked, threshold=0.0))
+
+
+def test_a_flat_list_is_asked_of_every_image(segmenter: Segmenter, photo: NDArray[np.uint8]) -> None:
+    found = segmenter.segment([photo, photo], ["dog", "cat"], threshold=0.0)
+    assert [one.prompts for one in found] == [("dog", "cat")] * 2
+    _same(found[0], found[1])
+    assert segmenter.segment([], ["dog"]) == []
+
+
+def test_the_image_is_seen_once(
+    segmenter: Segmenter, photo: NDArray[np.uint8], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = []
+    plain = decode.see
+    monkeypatch.setattr(decode, "see", lambda *args: seen.append(1) or plain(*args))
+    segmenter.segment([photo, photo], PROMPTS, threshold=0.0)
+    assert len(seen) == 2
+
+
+@settings(max_examples=12, deadline=None)
+@given(batch_size=st.integers(1, 9), order=st.permutations(range(6)), boxed=st.sets(st.integers(0, 5)))
+def test_batching_and_order_change_nothing(
+    segmenter: Segmenter, photo: NDArray[np.uint8], batch_size: int, order: list[int], boxed: set[int]
+) -> None:
+    boxes = [[[5.0, 5.0, 40.0, 40.0]] if index in boxed else None for index in range(6)]
+    straight = segmenter.segment(photo, PROMPTS[:6], boxes, threshold=0.0)
+    shuffled = segmenter.segment(
+        photo, [PROMPTS[i] for i in order], [boxes[i] for i in order], threshold=0.0, batch_size=batch_size
+    )
+    for prompt in PROMPTS[:6]:
+        np.testing.assert_allclose(straight[prompt].scores, shuffled[prompt].scores, atol=1e-5)
+    for row, index in enumerate(order):
+        assert abs(shuffled.presence[row] - straight.presence[index]) < 1e-5
+
+
+def test_a_score_equal_to_the_threshold_counts(segmenter: Segmenter, photo: NDArray[np.uint8]) -> None:
+    scores = segmenter.segment(photo, "dog", threshold=0.0).scores
+    found = segmenter.segment(photo, "dog", threshold=float(scores[2]))
+    assert len(found) == 3
+
+
+def test_finding_nothing_is_a_result(segmenter: Segmenter, photo: NDArray[np.uint8]) -> None:
+    found = segmenter.segment(photo, ["dog", "cat"], threshold=1.0)
+    assert len(found) == 0
+    assert found.masks.shape == (0, 70, 90)
+    assert found.boxes.shape == (0, 4)
+    assert (found.presence > 0).all()
+
+
+def test_the_same_picture_in_any_form_gives_the_same(
+    segmenter: Segmenter, photo: NDArray[np.uint8], tmp_path: Path
+) -> None:
+    Image.fromarray(photo).save(tmp_path / "a.png")
+    wanted = segmenter.segment(photo, "dog", threshold=0.0)
+    for image in (tmp_path / "a.png", str(tmp_path / "a.png"), Image.fromarray(photo), photo.astype(np.uint16) * 257):
+        _same(wanted, segmenter.segment(image, "dog", threshold=0.0))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"prompts": "  "}, "is empty"),
+        ({"prompts": []}, "list of prompts is empty"),
+        ({"prompts": None}, "give prompts, boxes or both"),
+        ({"prompts": [["dog"]]}, "must be text"),
+        ({"prompts": "dog", "threshold": 1.5}, "0..1"),
+        ({"prompts": "dog", "batch_size": 0}, "batch_size"),
+        ({"prompts": ["dog", "cat"], "boxes": [[1, 2, 3, 4]]}, "each of the 2 prompts, got 1"),
+        ({"prompts": "dog", "boxes": [[5, 5, 2, 9]]}, "x1 < x2"),
+        ({"prompts": "dog", "boxes": [[1, 2, 3]]}, r"\[n, 4\]"),
+        ({"prompts": "dog", "boxes": [["a", "b", "c", "d"]]}, "not numbers"),
+        ({"prompts": "dog", "boxes": [[1, 2, 3, 4]], "box_labels": [2]}, "1 or 0"),
+        ({"prompts": "dog", "box_labels": [1]}, "no boxes"),
+    ],
+)
+def test_bad_questions_are_refused(
+    segmenter: Segmenter, photo: NDArray[np.uint8], arguments: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(LitetextError, match=message):
+        segmenter.segment(photo, **arguments)
+
+
+def test_lists_for_several_images_must_match(segmenter: Segmenter, photo: NDArray[np.uint8]) -> None:
+    with pytest.raises(LitetextError, match="each of the 2 images, got 1"):
+        segmenter.segment([photo, photo], [["dog"]])
+    with pytest.raises(LitetextError, match="boxes must hold one entry"):
+        segmenter.segment([photo, photo], "dog", boxes=[[[1, 2, 30, 40]]])
