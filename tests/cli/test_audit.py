@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from ..segment.conftest import save_reference
 from .conftest import Result
 
 
@@ -48,3 +49,26 @@ def test_bad_input_is_one_line(
     Path("p.txt").write_text("dog\n")
     Path("empty.txt").write_text("\n")
     assert message in refused("audit", *arguments)
+
+
+def test_an_encoder_and_its_segmenter_are_studied_together(litetext: Callable[..., Result], tmp_path: Path) -> None:
+    import numpy as np
+    from PIL import Image
+
+    save_reference("s1", tmp_path / "model")
+    colours = np.random.default_rng(0).integers(0, 256, (60, 80, 3), dtype=np.uint8)
+    Image.fromarray(colours).save(tmp_path / "photo.png")
+    nouns = ("sofa", "couch", "bike", "dog", "car")
+    (tmp_path / "p.txt").write_text("".join(f"{c} {noun}\n" for c in ("red", "blue") for noun in nouns))
+    result = litetext(
+        "audit", tmp_path / "p.txt", "--encoder", tmp_path / "model", "--segmenter", tmp_path / "model",
+        "--image", tmp_path / "photo.png", "--out", tmp_path / "out", "--json",
+    )  # fmt: skip
+    (study,) = result.json["encoders"]
+    noise = study["robustness"]["noise"]
+    assert noise["0.1"]["stages"]["text features"]["relative"] == pytest.approx(0.1, rel=1e-4)
+    assert noise["0.01"]["stages"]["masks"]["relative"] < noise["1.0"]["stages"]["masks"]["relative"]
+    assert 0 <= study["order"]["reordered"]["mask_overlap"] <= 1
+    assert study["convention"]["prompts"] == 10
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert all(f"{number} · " in page for number in range(1, 9))

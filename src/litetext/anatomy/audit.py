@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import random
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,13 +13,19 @@ from ..errors import LitetextError
 from ..prompts import PromptCorpus
 from ..tokenizer import Tokenizer
 from .context import DEFAULT_WINDOWS, ContextWindow, context_window
+from .convention import ConventionGap, convention_gap
 from .embedding import TokenEmbedding, token_embedding
 from .manifold import DEFAULT_SAMPLE, Manifold, manifold
+from .order import SYNONYMS, OrderSensitivity, edits_of, order_sensitivity
 from .positions import Positions, positions
 from .recipe import TRUNCATION_BOUND, Recipe, recommend
+from .robustness import Robustness, robustness
+from .scenes import Gallery
 from .subject import Subject
 from .tokens import TokenTable, tokenize
 from .vocabulary import Vocabulary, vocabulary, with_words
+
+_CONVENTION_SAMPLE = 500
 
 Progress = Callable[[str, int, int], None]
 """Told what is being done, how much of it is done, and how much there is."""
@@ -25,12 +33,19 @@ Progress = Callable[[str, int, int], None]
 
 @dataclass(frozen=True, slots=True)
 class EncoderStudy:
-    """Questions 3 to 5 (and those beyond that apply) answered for one encoder; None where one does not apply."""
+    """Questions 3 to 8 answered for one encoder; None where one does not apply.
+
+    ``robustness`` needs a gallery whose segmenter takes this encoder's features, ``order`` phrases with known nouns,
+    ``convention`` one of litetext's own encoders.
+    """
 
     name: str
     token_embedding: TokenEmbedding
     positions: Positions | None
     manifold: Manifold
+    robustness: Robustness | None
+    order: OrderSensitivity | None
+    convention: ConventionGap | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +80,8 @@ def audit(
     sample: int = DEFAULT_SAMPLE,
     seed: int = 0,
     truncation_bound: float = TRUNCATION_BOUND,
+    gallery: Gallery | None = None,
+    synonyms: Sequence[tuple[str, ...]] = SYNONYMS,
     on_progress: Progress | None = None,
 ) -> Audit:
     """Answer every question that applies.
@@ -76,6 +93,8 @@ def audit(
         windows: context lengths to examine.
         sample: prompts encoded (drawn with ``seed``).
         truncation_bound: the share of prompts that the recommended context may cut.
+        gallery: pictures and a segmenter, for what errors and edits do to masks.
+        synonyms: groups of nouns of one meaning, for order sensitivity.
         on_progress: see `Progress`.
     """
     if not 0 <= truncation_bound < 1:
@@ -87,7 +106,10 @@ def audit(
     table = tokenize(corpus.phrases, tokenizer, lambda done: tell("tokenizing", done, len(corpus)))
     context = context_window(table.lengths, windows, {name: corpus.rows_of(name) for name in corpus.sources})
     words = with_words(vocabulary(table), corpus.phrases, tokenizer)
-    studies = [_study(subject, corpus, table, subject is subjects[0], sample, seed, tell) for subject in subjects]
+    studies = []
+    for subject in subjects:
+        own = table if subject is subjects[0] else tokenize(corpus.phrases, subject.tokenizer)
+        studies.append(_Student(subject, corpus, sample, seed, tell).study(own, gallery, synonyms))
     return Audit(
         corpus=corpus,
         tokenizer=f"the tokenizer of {subjects[0].name}" if subjects else "CLIP's byte-level BPE",
@@ -100,19 +122,51 @@ def audit(
     )
 
 
-def _study(
-    subject: Subject, corpus: PromptCorpus, table: TokenTable, owns_table: bool, sample: int, seed: int, tell: Progress
-) -> EncoderStudy:
-    """Answer questions 3 to 5 for one encoder."""
-    if not owns_table:
-        table = tokenize(corpus.phrases, subject.tokenizer)
-    prompts = corpus.sample(sample, seed)
-    tell(f"{subject.name}: embedding", 0, 1)
-    embedding = token_embedding(subject.embedding, np.unique(table.ids))
-    rows = None if subject.positions is None else positions(subject.positions[: max(DEFAULT_WINDOWS)])
-    tell(f"{subject.name}: embedding", 1, 1)
-    features = subject.features(prompts, lambda done: tell(f"{subject.name}: encoding", done, len(prompts)))
-    tell(f"{subject.name}: manifold", 0, 1)
-    shape = manifold(features, sample=sample, seed=seed)
-    tell(f"{subject.name}: manifold", 1, 1)
-    return EncoderStudy(subject.name, embedding, rows, shape)
+@dataclass(frozen=True, slots=True)
+class _Student:
+    """Asks one encoder everything."""
+
+    subject: Subject
+    corpus: PromptCorpus
+    sample: int
+    seed: int
+    tell: Progress
+
+    def study(self, table: TokenTable, gallery: Gallery | None, synonyms: Sequence[tuple[str, ...]]) -> EncoderStudy:
+        subject = self.subject
+        with self._doing("embedding and positions"):
+            embedding = token_embedding(subject.embedding, np.unique(table.ids))
+            rows = None if subject.positions is None else positions(subject.positions[: max(DEFAULT_WINDOWS)])
+        prompts = self.corpus.sample(self.sample, self.seed)
+        features = subject.features(prompts, lambda done: self.tell(f"{subject.name}: encoding", done, len(prompts)))
+        with self._doing("manifold"):
+            shape = manifold(features, sample=self.sample, seed=self.seed)
+        if gallery is not None and gallery.width != features.tokens.shape[1]:
+            gallery = None  # another segmenter's encoder: its features mean nothing there
+        with self._doing("robustness"):
+            robust = robustness(gallery.detector, subject.encoder, gallery.scenes, seed=self.seed) if gallery else None
+        with self._doing("word order"):
+            order = self._order(gallery, synonyms)
+        with self._doing("convention"):
+            gap = convention_gap(subject, self.corpus.sample(_CONVENTION_SAMPLE, self.seed))
+        return EncoderStudy(subject.name, embedding, rows, shape, robust, order, gap)
+
+    def _order(self, gallery: Gallery | None, synonyms: Sequence[tuple[str, ...]]) -> OrderSensitivity | None:
+        shuffled = self.corpus.sample(len(self.corpus), self.seed)
+        random.Random(self.seed).shuffle(shuffled)
+        edits = edits_of(shuffled, synonyms, seed=self.seed)
+        if len(edits.original) < 2:
+            return None
+        scenes = [(scene, edits_of(scene.phrases, synonyms)) for scene in gallery.scenes] if gallery else []
+        return order_sensitivity(
+            self.subject.features,
+            edits,
+            encoder=self.subject.encoder,
+            scenes=[pair for pair in scenes if pair[1].original],
+        )
+
+    @contextmanager
+    def _doing(self, what: str) -> Iterator[None]:
+        self.tell(f"{self.subject.name}: {what}", 0, 1)
+        yield
+        self.tell(f"{self.subject.name}: {what}", 1, 1)

@@ -7,11 +7,15 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from ..encoders import Convention
 from . import paper
 from .audit import Audit, EncoderStudy
 from .context import Window, window_of
+from .convention import ConventionGap
 from .figures import BarChart, Figure, Heatmap, Line, LineChart, number
 from .manifold import Dimension, FeatureCloud, Manifold, Reading
+from .order import OrderSensitivity
+from .robustness import STAGES, Robustness
 from .spectrum import Spectrum
 
 _NOT_PRINTED = "—"
@@ -224,7 +228,14 @@ def _encoder(study: EncoderStudy, audit: Audit) -> list[Section]:
     parts = [_embedding(study)]
     if study.positions is not None:
         parts.append(_positions(study))
-    return [*parts, _manifold(study, audit)]
+    parts.append(_manifold(study, audit))
+    if study.robustness is not None:
+        parts.append(_robustness(study.name, _slug(study), study.robustness))
+    if study.order is not None:
+        parts.append(_order(study.name, _slug(study), study.order))
+    if study.convention is not None:
+        parts.append(_convention(study.name, _slug(study), study.convention))
+    return parts
 
 
 def _slug(study: EncoderStudy) -> str:
@@ -399,6 +410,106 @@ def _bias_sentence(found: Manifold) -> str:
     return (
         f"With {found.bias.points:,} points, a reading of 16 to 19 corresponds to a true dimension of {low:.0f} to "
         f"{high:.0f} (MLE) or {two[0] or 0:.0f} to {two[1] or 0:.0f} (TwoNN)."
+    )
+
+
+def _robustness(name: str, slug: str, found: Robustness) -> Section:
+    cases = {f"noise {level:g}": case for level, case in found.noise.items()} | {"another noun": found.wrong_noun}
+    relative = [
+        [case, *(number(error.relative) for error in result.stages.values()), number(result.mask_overlap)]
+        for case, result in cases.items()
+    ]
+    ratios = [
+        [case, *(_or_none(result.stages[stage].attenuation) for stage in STAGES[1:]),
+         *(_or_none(result.stages[stage].absolute_ratio) for stage in STAGES[1:])]
+        for case, result in cases.items()
+    ]  # fmt: skip
+    short = [stage.removeprefix("attention ") for stage in STAGES[1:]]
+    levels = list(found.noise)
+    chart = LineChart(
+        f"robustness_{slug}",
+        "Relative error on its way from the text to the masks",
+        "noise on the text features (relative)",
+        "relative error",
+        [
+            Line(stage, levels, [max(found.noise[level].stages[stage].relative, 1e-6) for level in levels])
+            for stage in STAGES[1:]
+        ],
+        log_x=True,
+        log_y=True,
+    )
+    return Section(
+        f"robustness-{slug}",
+        f"6 · Attention robustness of {name}",
+        f"Noise on the features of real tokens, {found.prompts} prompts on {found.scenes} pictures; relative errors "
+        "(Frobenius) where vision attends to text in the detector's encoder, and at the masks. The last row replaces "
+        "the prompt by another noun of as many tokens: what an error is small against.",
+        [
+            Table("Relative error (section 5.7)", ["", *STAGES, "mask overlap"], relative),
+            Table("Attenuation, relative in / relative out; then absolute in / absolute out, as the paper has it "
+                  f"({paper.ATTENUATION})", ["", *short, *(f"{stage}, absolute" for stage in short)], ratios),
+        ],
+        [chart],
+        paper.REMARKS["robustness"],
+    )  # fmt: skip
+
+
+def _order(name: str, slug: str, found: OrderSensitivity) -> Section:
+    changes = {"words reordered": found.reordered, "noun by a synonym": found.synonym, "another noun": found.other_noun}
+    rows = [
+        [kind, f"{change.features:.3f} [{change.low:.3f}, {change.high:.3f}]", _or_none(change.mask_overlap)]
+        for kind, change in changes.items()
+    ]
+    verdict = "holds" if found.bag_of_concepts else "does not hold"
+    return Section(
+        f"order-{slug}",
+        f"7 · Order sensitivity of {name}",
+        f"Change of the pooled features of {found.phrases} phrases, 1 = as far apart as two different phrases (in "
+        f"brackets the 95 % interval), and the overlap of masks before and after ({found.scene_phrases} phrases at "
+        f"pictures). The prior of a bag of concepts {verdict} here: reordering moves the features "
+        f"{found.reordered.features / max(found.synonym.features, 1e-12):.2f} times as far as a synonym does.",
+        [Table("Beyond the paper", ["", "change of features", "mask overlap"], rows)],
+        [
+            BarChart(
+                f"order_{slug}",
+                f"How far an edit moves {name}'s features",
+                "distance, 1 = two different phrases",
+                list(changes),
+                {"change": [change.features for change in changes.values()]},
+            )
+        ],
+    )
+
+
+def _convention(name: str, slug: str, found: ConventionGap) -> Section:
+    rows = [
+        ["conventions compared", f"{_convention_text(found.first)} and {_convention_text(found.second)}"],
+        ["mean cosine", f"{found.mean_cosine:.4f}"],
+        ["worst token", f"{found.min_cosine:.4f}"],
+        ["worst prompt", found.worst_prompt],
+    ]
+    lengths = [float(length) for length in found.by_length]
+    chart = LineChart(
+        f"convention_{slug}",
+        f"Cosine of {name}'s real tokens under two conventions",
+        "tokens of the prompt",
+        "mean cosine",
+        [Line("cosine", lengths, list(found.by_length.values()))],
+    )
+    return Section(
+        f"convention-{slug}",
+        f"8 · Convention gap of {name}",
+        f"The same weights over {found.prompts} prompts under the encoder's own convention and under the other one met "
+        "in published code; the cosine is between the features of the same real token.",
+        [Table("Beyond the paper", ["", "here"], rows)],
+        [chart],
+    )
+
+
+def _convention_text(convention: Convention) -> str:
+    return (
+        f"{convention.context_length} tokens padded with id {convention.pad_id}, "
+        f"padding masked in {convention.mask_padding.replace('none', 'nothing')}, positions by {convention.positions}"
     )
 
 

@@ -22,7 +22,7 @@ from ..files import read_json
 from .tokens import PromptTokenizer
 
 if TYPE_CHECKING:
-    from ..encoders import TorchTextEncoder
+    from ..encoders import TextTransformer, TorchTextEncoder
 
 _BATCH = 256  # prompts encoded at once: bounds the padded features that live at one time
 
@@ -56,6 +56,7 @@ class Subject:
         tokenizer: its own.
         embedding: float32 [V, D], a row a token.
         positions: float32 [P, D], a row a position; None for encoders without such a table.
+        module: litetext's torch module, which can run under other conventions; None for a transformers model.
     """
 
     name: str
@@ -63,6 +64,7 @@ class Subject:
     tokenizer: PromptTokenizer
     embedding: np.ndarray
     positions: np.ndarray | None
+    module: TextTransformer | None = None
 
     def features(self, prompts: Sequence[str], on_progress: Callable[[int], None] | None = None) -> RealTokens:
         """Return the features of the real tokens of ``prompts``.
@@ -106,6 +108,7 @@ def subject_of(encoder: TorchTextEncoder, name: str) -> Subject:
         encoder.tokenizer,
         module.token_embedding.weight.detach().float().cpu().numpy(),
         module.position_embedding.detach().float().cpu().numpy(),
+        module,
     )
 
 

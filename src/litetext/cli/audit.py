@@ -34,6 +34,10 @@ def audit(
         None, help="An encoder to study: mini, a checkpoint, a transformers text model's folder."
     ),
     compare: list[str] = typer.Option([], help="A further encoder beside the first; may be given several times."),
+    segmenter: str = typer.Option(
+        None, help="A SAM3 that takes the encoder's features, to see what errors and edits do to its masks."
+    ),
+    image: list[str] = typer.Option([], help="A picture for the segmenter (default: scenes of mini's world)."),
     out: Path = typer.Option(Path("audit"), help="Folder for report.html, report.json, recipe.toml and figures/."),
     contexts: str = typer.Option("8,16,32", help="Context lengths to examine."),
     merge: str = typer.Option("", help="Near-duplicates to remove: case, article, or case,article."),
@@ -44,7 +48,7 @@ def audit(
     truncation: float = typer.Option(0.01, min=0.0, max=0.99, help="Share of prompts the recommended context may cut."),
     as_json: bool = typer.Option(False, "--json", help="Print report.json on standard output."),
 ) -> None:
-    """Study noun phrases and text encoders: context, vocabulary, embedding, positions, manifold; recommend a student.
+    """Study noun phrases and text encoders; recommend the shape of a student.
 
     Writes a page to look at (report.html), pictures, all figures as JSON, and recipe.toml for `litetext distill`.
     Questions 1 and 2 use CLIP's full vocabulary unless --encoder is given; the others need --encoder.
@@ -54,9 +58,14 @@ def audit(
     windows = _windows(contexts)
     if not prompts and not encoder:
         encoder = "mini"
+    if encoder == "mini" and not segmenter:
+        segmenter = "mini"
+    if segmenter and not encoder:
+        raise LitetextError(f"--segmenter {segmenter} needs an encoder whose features it takes; give it with --encoder")
     with _progress() as tell:
         corpus = _corpus(prompts, [name for name in merge.split(",") if name], column, limit, seed, tell)
         from ..anatomy.audit import audit as run_audit
+        from ..anatomy.order import SYNONYMS
         from ..anatomy.report import to_json, write_report
         from ..anatomy.sections import figures_of, sections
 
@@ -65,8 +74,21 @@ def audit(
             from ..anatomy.subject import load_subject
 
             subjects = [load_subject(name) for name in [encoder, *compare]]
+        gallery = None
+        if segmenter:
+            from .audit_gallery import gallery_of
+
+            gallery = gallery_of(segmenter, image, corpus.phrases, subjects[0].tokenizer, seed)
         result = run_audit(
-            corpus, subjects, windows=windows, sample=sample, seed=seed, truncation_bound=truncation, on_progress=tell
+            corpus,
+            subjects,
+            windows=windows,
+            sample=sample,
+            seed=seed,
+            truncation_bound=truncation,
+            gallery=gallery,
+            synonyms=[*SYNONYMS, *(_mini_synonyms() if segmenter == "mini" else [])],
+            on_progress=tell,
         )
         parts = sections(result)
         pictures = len(figures_of(parts))
@@ -118,6 +140,14 @@ def _mini_phrases(count: int, seed: int) -> list[str]:
         if len(found) == count:
             break
     return list(found)
+
+
+def _mini_synonyms() -> list[tuple[str, ...]]:
+    """The nouns of mini's world that have synonyms of one word."""
+    from ..mini.concepts import CONCEPTS
+
+    groups = [tuple(word for word in concept.words if " " not in word) for concept in CONCEPTS]
+    return [group for group in groups if len(group) > 1]
 
 
 @contextmanager
