@@ -1,7 +1,8 @@
 """Measure `litetext evaluate` on synthetic pairs: time and memory of the whole command, from 50,000 to 200,000 pairs.
 
-Each pair is 640 x 480 with four objects or, every second one, none; predictions are the objects' outlines moved a little, with a
-false positive in every tenth pair. Files are written to a scratch folder and scored in a fresh process with two worker processes.
+Each pair is 640 x 480 with four objects or, every second one, none; predictions are the objects' outlines moved a
+little, with a false positive in every tenth pair. Files are written to a scratch folder and scored in a fresh process
+with two worker processes.
 
     python benchmarks/evaluate.py                     # writes benchmarks/evaluate.json
     python benchmarks/evaluate.py --pairs 10000 --out /tmp/quick.json

@@ -85,7 +85,7 @@ def evaluate(
     if html is not None:
         from ..evaluate.report import write_report
 
-        write_report(html, boards, subsets, predictions, document, seen_words=words, images=images)
+        write_report(html, boards, subsets, predictions, document, images=images)
         notes.print(f"report: {html}", highlight=False, soft_wrap=True)
     if as_json:
         print_json(document)
@@ -335,14 +335,14 @@ def _show(boards: Sequence[Scoreboard], document: Mapping[str, Any]) -> None:
         names = ("cgF1", "IL_MCC", "pmF1", "pMF1")
         table = Table("system", *names, "pairs", "positive")
         for board in boards:
-            facts = board.to_dict()
-            cells = [_number(facts[name], 3 if name == "IL_MCC" else 2) for name in names]
-            table.add_row(board.system, *cells, f"{facts['pairs']:,}", f"{facts['positive_pairs']:,}")
+            shown = board.to_dict()
+            cells = [_number(shown[name], 3 if name == "IL_MCC" else 2) for name in names]
+            table.add_row(board.system, *cells, f"{shown['pairs']:,}", f"{shown['positive_pairs']:,}")
     console.print(table)
     if len(boards) > 1:
         _show_retention(document)
     for board in boards:
-        facts = document if len(boards) == 1 else document["systems"][board.system]
+        facts: Mapping[str, Any] = document if len(boards) == 1 else document["systems"][board.system]
         if "calibration" in facts:
             _show_calibration(board.system, facts["calibration"])
 

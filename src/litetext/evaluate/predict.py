@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from ..errors import LitetextError
-from ..files import atomic_path
+from ..files import atomic_path, write_json
 from .formats import GroundTruth, Pair
 
 if TYPE_CHECKING:
@@ -71,8 +72,7 @@ def predict(
             progress(1)
     with atomic_path(destination) as path, path.open("w", encoding="utf-8") as output:
         _write_results(journal, output)
-    with atomic_path(finished) as path:
-        path.write_text(json.dumps(header), encoding="utf-8")
+    write_json(finished, header, indent=None)
     journal.unlink()
     return destination
 
@@ -174,11 +174,12 @@ def _results(found: Instances, pairs: Sequence[Pair], category: int) -> Iterator
         id = pairs[int(prompt)].id
         image, own = id if isinstance(id, tuple) else (id, category)
         x0, y0, x1, y1 = (float(side) for side in found.boxes[row])
+        presence = float(found.presence[int(prompt)])
         yield {
             "image_id": image,
             "category_id": own,
             "score": float(found.scores[row]),
-            "presence": float(found.presence[int(prompt)]),
+            **({} if math.isnan(presence) else {"presence": presence}),  # detectors without a presence head: NaN
             "bbox": [x0 / scale[0], y0 / scale[1], max(x1 - x0, 0.0) / scale[0], max(y1 - y0, 0.0) / scale[1]],
             "segmentation": mask,
         }

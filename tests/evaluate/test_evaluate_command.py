@@ -1,0 +1,184 @@
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from litetext.cli import main
+
+from .world import HEIGHT, WIDTH, ground_truth, perfect, shaken
+
+GOLDEN = Path(__file__).parent / "golden"
+IMAGE, VIDEO = GOLDEN / "image", GOLDEN / "video"
+
+
+@pytest.fixture
+def run(capsys):
+    def call(*arguments, code=0):
+        with pytest.raises(SystemExit) as exit:
+            main(["evaluate", *map(str, arguments)])
+        output = capsys.readouterr()
+        assert exit.value.code == code, output.err
+        return output
+
+    return call
+
+
+def test_json_of_one_system(run):
+    output = run("--gt", IMAGE / "gt_a.json", "--gt", IMAGE / "gt_b.json", "--pred", IMAGE / "pred.json", "--json")
+    document = json.loads(output.out)
+    expected = json.loads((IMAGE / "expected.json").read_text())["cases"]["oracle_ab"]["results"]["segm"]["metrics"]
+    assert document["official"] == pytest.approx(expected)
+    assert document["cgF1"] == pytest.approx(100 * expected["cgF1_eval_segm_cgF1"])
+    assert document["pmF1"] == pytest.approx(100 * expected["cgF1_eval_segm_positive_micro_F1"])
+    assert document["IL_MCC"] == pytest.approx(expected["cgF1_eval_segm_IL_MCC"])
+    assert "crowd objects are dropped" in " ".join(output.err.split())
+
+
+def test_boxes_can_be_scored(run):
+    output = run("--gt", IMAGE / "gt_a.json", "--pred", IMAGE / "pred.json", "--iou-type", "bbox", "--json")
+    expected = json.loads((IMAGE / "expected.json").read_text())["cases"]["single_a"]["results"]["bbox"]["metrics"]
+    assert json.loads(output.out)["official"] == pytest.approx(expected)
+
+
+def subset_files(folder):
+    """The golden pairs as seven subsets in SA-Co's file names, and predictions for all of them."""
+    expected = json.loads((IMAGE / "expected_subsets.json").read_text())
+    for annotator in expected["annotators"]:
+        document = json.loads((IMAGE / f"gt_{annotator}.json").read_text())
+        for name, subset in expected["subsets"].items():
+            ids = set(subset["pair_ids"])
+            part = {
+                "images": [image for image in document["images"] if image["id"] in ids],
+                "annotations": [one for one in document["annotations"] if one["image_id"] in ids],
+                "categories": document["categories"],
+            }
+            (folder / f"gold_{name}_merged_{annotator}_release_test.json").write_text(json.dumps(part))
+    return expected
+
+
+def test_seven_subsets_and_their_plain_mean(run, tmp_path):
+    expected = subset_files(tmp_path)
+    document = json.loads(run("--gt", tmp_path, "--pred", IMAGE / "pred.json", "--json").out)
+    assert set(document["subsets"]) == set(expected["subsets"])
+    for name, subset in expected["subsets"].items():
+        found = document["subsets"][name]
+        assert [round(found[key], 2) for key in ("cgF1", "IL_MCC", "pmF1")] == list(subset["expected"].values())
+    means = np.mean([subset["cgF1"] for subset in document["subsets"].values()])
+    assert document["cgF1"] == pytest.approx(means)
+    assert "Avg" in run("--gt", tmp_path, "--pred", IMAGE / "pred.json").out
+
+
+def test_subsets_take_a_folder_of_predictions(run, tmp_path):
+    expected = subset_files(tmp_path)
+    results = json.loads((IMAGE / "pred.json").read_text())
+    for name, subset in expected["subsets"].items():
+        folder = tmp_path / "predictions" / f"gold_{name}"
+        folder.mkdir(parents=True)
+        own = [result for result in results if result["image_id"] in set(subset["pair_ids"])]
+        (folder / "results.json").write_text(json.dumps(own))
+    one = json.loads(run("--gt", tmp_path, "--pred", IMAGE / "pred.json", "--json").out)
+    many = json.loads(run("--gt", tmp_path, "--pred", tmp_path / "predictions", "--json").out)
+    assert {name: one[name] for name in ("cgF1", "IL_MCC", "pmF1")} == {
+        name: many[name] for name in ("cgF1", "IL_MCC", "pmF1")
+    }
+    (tmp_path / "predictions" / "gold_crowded" / "results.json").unlink()
+    assert "'crowded' in its path" in run("--gt", tmp_path, "--pred", tmp_path / "predictions", code=2).err
+
+
+@pytest.fixture
+def two_systems(tmp_path):
+    document = ground_truth(2, pairs=30)
+    (tmp_path / "truth.json").write_text(json.dumps(document))
+    (tmp_path / "teacher.json").write_text(json.dumps(perfect(document)))
+    (tmp_path / "s0.json").write_text(json.dumps(shaken(document, 2)))
+    for image in document["images"]:
+        Image.new("RGB", (WIDTH, HEIGHT), "navy").save(tmp_path / image["file_name"])
+    (tmp_path / "seen.txt").write_text("red ball\nsmall dog\n")
+    return tmp_path
+
+
+def test_systems_are_compared_with_the_first(run, two_systems):
+    given = [
+        "--gt",
+        two_systems / "truth.json",
+        "--pred",
+        two_systems / "teacher.json",
+        "--pred",
+        two_systems / "s0.json",
+    ]
+    output = run(*given, "--seen-words", two_systems / "seen.txt", "--resamples", 50, "--json")
+    document = json.loads(output.out)
+    teacher, student = document["retention"]
+    assert (teacher["system"], teacher["retained"]) == ("teacher", 100)
+    assert student["retained"] == pytest.approx(100 * student["cgF1"] / teacher["cgF1"])
+    assert student["parameters"] == 42_541_312
+    assert student["compression"] == pytest.approx(353_724_672 / 42_541_312)
+    comparison = document["comparisons"]["with"]["s0"]
+    assert comparison["differences"]["cgF1"]["difference"] == pytest.approx(student["cgF1"] - teacher["cgF1"])
+    assert set(comparison["groups"]) == {"prompt_length", "instances", "words"}
+    assert "42.54 M" in run(*given, "--resamples", 10).out
+
+
+def test_the_report_is_one_file_with_everything(run, two_systems):
+    output = run(
+        *("--gt", two_systems / "truth.json", "--pred", two_systems / "teacher.json"),
+        *("--pred", f"<b>={two_systems / 's0.json'}", "--images", two_systems, "--calibrate"),
+        *("--resamples", 20, "--html", two_systems / "report.html", "--json"),
+    )
+    assert "calibration" in json.loads(output.out)["systems"]["<b>"]
+    page = (two_systems / "report.html").read_text()
+    assert set(re.findall(r"(?:src|href)=.{6}", page)) == {'src="data:'}
+    assert page.count("data:image/jpeg;base64,") >= 4
+    assert "&lt;b&gt; against teacher" in page
+    assert "<b> " not in page
+    for heading in ("Scores", "How tight the outlines are", "which pairs are hard", "worst cases", "reliability"):
+        assert heading in page
+
+
+def test_boxes_are_drawn_too(run, two_systems):
+    given = ["--gt", two_systems / "truth.json", "--pred", two_systems / "s0.json", "--iou-type", "bbox"]
+    run(*given, "--html", two_systems / "report.html")
+    assert "worst cases" in (two_systems / "report.html").read_text()
+
+
+def test_video_json(run):
+    output = run("--video", "--gt", VIDEO / "gt.json", "--pred", VIDEO / "pred.json", "--json")
+    document = json.loads(output.out)
+    official = json.loads((VIDEO / "expected.json").read_text())["pred.json"]["dataset_results"]
+    assert document["cgF1"] == pytest.approx(100 * official["cgF1"]["video_mask_demo_cgf1_micro_50_95"])
+    assert document["TETA"] == pytest.approx(official["TETA_full"]["TETA"])
+    for key in ("cgF1", "pmF1", "pHOTA", "pDetA", "pAssA", "TETA", "VL_MCC"):
+        assert key in document
+    assert "pHOTA" in run("--video", "--gt", VIDEO / "gt.json", "--pred", VIDEO / "pred_empty.json").out
+
+
+def test_check_says_what_is_in_a_file_or_what_is_wrong(run, tmp_path):
+    assert "284 predictions in 81 pairs" in run("--check", IMAGE / "pred.json").out
+    assert json.loads(run("--check", IMAGE / "pred.json", "--gt", IMAGE / "gt_a.json", "--json").out)["ok"] is True
+    checked = run("--check", VIDEO / "pred.json", "--gt", VIDEO / "gt.json", "--video", "--json")
+    assert json.loads(checked.out)["predictions"] == 22
+    (tmp_path / "bad.json").write_text((IMAGE / "pred.json").read_text()[:-500])
+    error = run("--check", tmp_path / "bad.json", code=2).err
+    assert re.search(r"bad\.json is not valid JSON at entry \d+: the file is cut short", " ".join(error.split()))
+    assert error.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--pred", IMAGE / "pred.json"], "nothing to score against"),
+        (["--gt", IMAGE / "gt_a.json"], "nothing to score: give --pred"),
+        (["--gt", IMAGE / "gt_a.json", "--pred", "absent.json"], "absent.json: no such file"),
+        (["--gt", IMAGE / "gt_a.json", "--model", "mini"], "give --images DIR"),
+        (["--gt", IMAGE / "gt_a.json", "--system", "yolo", "--images", "."], "unknown baseline 'yolo'"),
+        (["--gt", IMAGE / "gt_a.json", "--pred", IMAGE / "pred.json", "--iou-type", "mask"], "unknown IoU type"),
+        (["--gt", IMAGE / "gt_a.json", "--model", "a", "--system", "owlv2"], "not both"),
+        (["--video", "--gt", VIDEO / "gt.json"], "give --gt and --pred once"),
+    ],
+)
+def test_wrong_usage_is_one_line(run, arguments, message):
+    error = run(*arguments, code=2).err
+    assert message in " ".join(error.split())

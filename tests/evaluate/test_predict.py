@@ -1,0 +1,131 @@
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from litetext.errors import LitetextError
+from litetext.evaluate import evaluate_images, read_ground_truth
+from litetext.evaluate.predict import LazySystem, predict
+from litetext.evaluate.rle import decoded
+from litetext.segment import Instances
+
+from .world import HEIGHT, WIDTH, ground_truth, perfect
+
+SETTINGS = {"model": "test", "text": None}
+
+
+class Painter:
+    """A system that knows the ground truth; it counts images and can die on one of them."""
+
+    def __init__(self, truth, dies_at=None):
+        self.truth, self.dies_at, self.seen = truth, dies_at, []
+
+    def segment(self, images, prompts, *, threshold):
+        if images.name == self.dies_at:
+            raise KeyboardInterrupt
+        self.seen.append(images.name)
+        pairs = [pair for pair in self.truth.pairs.values() if pair.file_name == images.name]
+        assert [pair.prompt for pair in pairs] == list(prompts)
+        regions = [(row, r) for row, pair in enumerate(pairs) for r in self.truth.regions.get(pair.id, ())]
+        masks = [decoded(region.shape, (HEIGHT, WIDTH)) for _, region in regions]
+        return Instances(
+            size=(HEIGHT, WIDTH),
+            prompts=tuple(prompts),
+            presence=np.array([pair.id in self.truth.regions for pair in pairs], dtype=np.float32),
+            boxes=np.array([[1, 2, 5, 8]] * len(regions), dtype=np.float32).reshape(-1, 4),
+            masks=np.array(masks, dtype=bool).reshape(len(regions), HEIGHT, WIDTH),
+            scores=np.full(len(regions), 0.75, dtype=np.float32),
+            prompt_index=np.array([row for row, _ in regions], dtype=np.int64),
+        )
+
+
+@pytest.fixture
+def world(tmp_path):
+    document = ground_truth(4, pairs=10)
+    (tmp_path / "truth.json").write_text(json.dumps(document))
+    (tmp_path / "images").mkdir()
+    for image in document["images"]:
+        (tmp_path / "images" / image["file_name"]).touch()
+    return tmp_path, read_ground_truth(tmp_path / "truth.json")
+
+
+def test_predictions_are_written_and_score(world):
+    folder, truth = world
+    path = predict(Painter(truth), truth, folder / "images", folder / "out.json", settings=SETTINGS)
+    metrics = evaluate_images(truth, path)
+    assert metrics.cgF1 > 99.9
+    first = json.loads(path.read_text())[0]
+    assert first["score"] == 0.75
+    assert first["presence"] == 1.0
+    assert first["bbox"] == pytest.approx([1 / WIDTH, 2 / HEIGHT, 4 / WIDTH, 6 / HEIGHT])
+    assert sorted(path.name for path in folder.glob("out*")) == ["out.json", "out.json.run.json"]
+
+
+def test_a_killed_run_goes_on_where_it_stopped(world):
+    folder, truth = world
+    whole = predict(Painter(truth), truth, folder / "images", folder / "whole.json", settings=SETTINGS)
+    killed = Painter(truth, dies_at="3.png")
+    with pytest.raises(KeyboardInterrupt):
+        predict(killed, truth, folder / "images", folder / "out.json", settings=SETTINGS)
+    assert not (folder / "out.json").exists()
+    with (folder / "out.json.partial").open("a") as journal:
+        journal.write('{"image": "3.png", "resul')  # the kill fell into a line
+    again, steps = Painter(truth), []
+    path = predict(again, truth, folder / "images", folder / "out.json", settings=SETTINGS, progress=steps.append)
+    assert killed.seen + again.seen == ["0.png", "1.png", "2.png", "3.png", "4.png"]
+    assert sum(steps) == 5
+    assert path.read_text() == whole.read_text()
+
+
+def test_a_finished_run_is_not_predicted_again(world):
+    folder, truth = world
+    for _ in range(2):
+        painter = Painter(truth)
+        predict(painter, truth, folder / "images", folder / "out.json", settings=SETTINGS)
+    assert painter.seen == []
+
+
+def test_another_run_is_refused(world):
+    folder, truth = world
+    predict(Painter(truth), truth, folder / "images", folder / "out.json", settings=SETTINGS)
+    with pytest.raises(LitetextError, match="is of another run"):
+        predict(Painter(truth), truth, folder / "images", folder / "out.json", settings={**SETTINGS, "text": "s0"})
+    shutil.move(folder / "out.json.run.json", folder / "out.json.partial")
+    (folder / "out.json").unlink()
+    with pytest.raises(LitetextError, match="is of another run"):
+        predict(Painter(truth), truth, folder / "images", folder / "out.json", settings={"model": "other"})
+
+
+def test_missing_images_are_told_before_the_first_is_predicted(world):
+    folder, truth = world
+    (folder / "images" / "4.png").unlink()
+    painter = Painter(truth)
+    with pytest.raises(LitetextError, match=r"4\.png: no such file \(1 of 5 images are missing\)"):
+        predict(painter, truth, folder / "images", folder / "out.json", settings=SETTINGS)
+    assert painter.seen == []
+
+
+def test_coco_predictions_use_coco_ids_and_pixels(tmp_path):
+    document = {
+        "images": [{"id": 5, "file_name": "a.png", "height": HEIGHT, "width": WIDTH}],
+        "categories": [{"id": 3, "name": "dog"}, {"id": 7, "name": "cat"}],
+        "annotations": [{**perfect(ground_truth(0, boxes={5: [(2, 3, 6, 7)]}))[0], "category_id": 3}],
+    }
+    (tmp_path / "truth.json").write_text(json.dumps(document))
+    (tmp_path / "a.png").touch()
+    truth = read_ground_truth(tmp_path / "truth.json")
+    path = predict(Painter(truth), truth, tmp_path, tmp_path / "out.json", settings=SETTINGS)
+    (result,) = json.loads(path.read_text())
+    assert (result["image_id"], result["category_id"], result["bbox"]) == (5, 3, [1, 2, 4, 6])
+    assert evaluate_images(truth, path).pmF1 > 99.9
+
+
+def test_a_system_is_loaded_only_when_it_is_asked(world):
+    folder, truth = world
+    loads = []
+    system = LazySystem(lambda: loads.append(1) or Painter(truth))
+    predict(system, truth, folder / "images", folder / "out.json", settings=SETTINGS)
+    predict(LazySystem(lambda: loads.append(2)), truth, folder / "images", Path(folder / "out.json"), settings=SETTINGS)
+    assert loads == [1]
