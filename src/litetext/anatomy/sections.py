@@ -128,7 +128,7 @@ def _beside(window: Window, printed: paper.PaperWindow | None) -> list[str]:
 def _context_figures(audit: Audit) -> list[Figure]:
     histogram = np.array(audit.context.histogram)
     lengths = np.repeat(np.arange(len(histogram)), histogram)
-    spread = list(range(2, max(33, max(audit.context.windows) + 1)))
+    spread = list(range(2, max(35, max(audit.context.windows) + 3)))
     windows = [window_of(lengths, length) for length in spread]
     printed = list(paper.WINDOWS)
     marks = [(float(length), f"L = {length}") for length in audit.context.windows]
@@ -354,8 +354,23 @@ def _manifold(study: EncoderStudy, audit: Audit) -> Section:
             Table("Which true dimension gives a reading of", ["reading", "by MLE", "by TwoNN"], _inverse_rows(found)),
         ],
         [*([curve] if found.bias.true else []), variance],
-        paper.REMARKS["manifold"],
+        [*paper.REMARKS["manifold"], *_scale_remarks(found)],
     )
+
+
+def _scale_remarks(found: Manifold) -> list[str]:
+    """What to think where the reading depends on how far one looks."""
+    remarks = []
+    for name, cloud in (("pooled prompts", found.pooled), ("single tokens", found.tokens)):
+        readings = list(cloud.dimension.mle.items()) if cloud.dimension else []
+        if readings and readings[-1][1].value > 1.25 * readings[0][1].value:
+            (near, low), (far, high) = readings[0], readings[-1]
+            remarks.append(
+                f"For {name} the reading grows with the neighbourhood, from {low.value:.1f} at k = {near} to "
+                f"{high.value:.1f} at k = {far}: the nearest neighbours are variants of one phrase, which differ in "
+                "few directions. There is no single dimension here; --merge article takes some of the variants away."
+            )
+    return remarks
 
 
 def _dimension_cells(cloud: FeatureCloud) -> dict[str, str]:

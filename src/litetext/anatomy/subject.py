@@ -116,14 +116,20 @@ def _from_transformers(folder: Path) -> Subject:
     try:
         import torch
         from transformers import AutoModel, AutoTokenizer
+        from transformers.utils import logging
     except ImportError:
         raise missing_extra("transformers", "sam3") from None
+    bars = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()  # it would be drawn where nobody watches, too
     try:
         model = AutoModel.from_pretrained(folder, local_files_only=True, dtype=torch.float32).eval()
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
     except (OSError, ValueError, KeyError) as error:
         reason = str(error).partition("\n")[0]
         raise LitetextError(f"{folder} is not a transformers text model that loads here ({reason})") from None
+    finally:
+        if bars:
+            logging.enable_progress_bar()
     model = getattr(model, "text_model", model)  # the text tower of a CLIP-like pair
     if getattr(model.config, "is_encoder_decoder", False):
         model = model.get_encoder()
