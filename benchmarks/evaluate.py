@@ -14,6 +14,7 @@ import argparse
 import json
 import os
 import platform
+import resource
 import subprocess
 import sys
 import tempfile
@@ -110,6 +111,7 @@ def measured(truth: Path, predictions: Path, pairs: int, processes: int) -> dict
     """Run the command; its seconds and the largest sum of resident memory of the command and its workers, in MB."""
     program = str(Path(sys.executable).with_name("litetext"))
     command = [program, "evaluate", "--gt", str(truth), "--pred", str(predictions), "--json"]
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
     started = time.perf_counter()
     run = subprocess.Popen([*command, "--processes", str(processes)], stdout=subprocess.PIPE, text=True)
     peak = [0.0]
@@ -117,6 +119,7 @@ def measured(truth: Path, predictions: Path, pairs: int, processes: int) -> dict
     watcher.start()
     output, _ = run.communicate()
     seconds = time.perf_counter() - started
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
     if run.returncode:
         raise SystemExit(f"the command failed with exit code {run.returncode}")
     metrics = json.loads(output)
@@ -124,6 +127,7 @@ def measured(truth: Path, predictions: Path, pairs: int, processes: int) -> dict
     return {
         "pairs": pairs,
         "seconds": round(seconds, 1),
+        "cpu_seconds": round(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime, 1),
         "peak_mb": round(peak[0]),
         "input_mb": round(size),
         "cgF1": round(metrics["cgF1"], 4),

@@ -9,8 +9,8 @@ from PIL import Image
 
 from litetext.errors import LitetextError
 from litetext.evaluate import evaluate_images, read_ground_truth
-from litetext.evaluate.baselines import BASELINES, load_baseline
-from litetext.evaluate.predict import predict
+from litetext.evaluate.baselines import load_baseline
+from litetext.evaluate.predict import BASELINES, predict
 
 from .world import HEIGHT, WIDTH, WORDS, ground_truth
 

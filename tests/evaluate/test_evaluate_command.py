@@ -176,7 +176,7 @@ def test_check_says_what_is_in_a_file_or_what_is_wrong(run, tmp_path):
         (["--gt", IMAGE / "gt_a.json", "--system", "yolo", "--images", "."], "unknown baseline 'yolo'"),
         (["--gt", IMAGE / "gt_a.json", "--pred", IMAGE / "pred.json", "--iou-type", "mask"], "unknown IoU type"),
         (["--gt", IMAGE / "gt_a.json", "--model", "a", "--system", "owlv2"], "not both"),
-        (["--video", "--gt", VIDEO / "gt.json"], "give --gt and --pred once"),
+        (["--video", "--gt", VIDEO / "gt.json"], "give --gt once, and --pred or --model"),
     ],
 )
 def test_wrong_usage_is_one_line(run, arguments, message):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from ..evaluate.formats import IouType, Predictions
     from ..evaluate.tables import Scoreboard, Subset
     from ..evaluate.video import VideoMetrics
+    from ..evaluate.video_formats import VideoTruth
 
 
 def register(app: typer.Typer) -> None:
@@ -65,17 +67,19 @@ def evaluate(
         return
     if not gt:
         raise LitetextError("nothing to score against: give --gt FILE (or --check P.json to check predictions alone)")
+    predictor = None
+    if model is not None or system is not None:
+        predictor = _Predictor(*_system(model, text, system, detector, masks), images, save_predictions)
     if video:
-        _show_video(_score_video(gt, pred, kind), as_json)
+        _show_video(_score_video(gt, _sources(pred), predictor, kind), as_json)
         return
 
     from ..evaluate.tables import read_benchmark
 
     subsets = read_benchmark(gt, kind)
     sources = _sources(pred)
-    if model is not None or system is not None:
-        name, settings, load = _predictor(model, text, system, detector, masks)
-        sources[name] = _predicted(name, settings, load, subsets, images, save_predictions)
+    if predictor is not None:
+        sources[predictor.name] = _predicted(predictor, subsets)
     if not sources:
         raise LitetextError("nothing to score: give --pred FILE, --model NAME or --system NAME")
     predictions = _read_all(sources, subsets, kind)
@@ -108,10 +112,37 @@ def _sources(pred: Sequence[str]) -> dict[str, Path]:
     return sources
 
 
-def _predictor(
+@dataclasses.dataclass(frozen=True)
+class _Predictor:
+    """A system to run before scoring: ``load`` is called only if something is left to predict."""
+
+    name: str
+    settings: Mapping[str, Any]
+    load: Callable[[], Any]
+    images: Path | None
+    destination: Path | None
+
+    def folder(self) -> Path:
+        """Where the images are."""
+        if self.images is None:
+            raise LitetextError("predicting needs the images: give --images DIR")
+        return self.images
+
+    def target(self, fingerprints: Sequence[str]) -> Path:
+        """Where predictions go: as asked, or in the cache folder."""
+        from ..evaluate.predict import default_destination
+
+        if self.destination is not None:
+            return self.destination
+        target = default_destination(self.settings, fingerprints)
+        notes.print(f"predictions: {target}", highlight=False, soft_wrap=True)
+        return target
+
+
+def _system(
     model: str | None, text: str | None, system: str | None, detector: str | None, masks: str | None
 ) -> tuple[str, dict[str, Any], Callable[[], Any]]:
-    """A name, what identifies the run, and how to load it (only if something is left to predict)."""
+    """A name, what identifies the run, and how to load it."""
     if model is not None and system is not None:
         raise LitetextError("give --model or --system, not both")
     if model is not None:
@@ -124,39 +155,33 @@ def _predictor(
 
         return (f"{model}+{text}" if text else model), {"model": model, "text": text}, load_model
 
-    from ..evaluate.baselines import BASELINES, MASKS, load_baseline
+    from ..evaluate.predict import BASELINES, MASKS
 
     if system not in BASELINES:
         raise choice_error("baseline", system, list(BASELINES))
-    chosen, boxes, mask_model = str(system), detector or BASELINES[str(system)], masks or MASKS
-    settings = {"system": chosen, "detector": boxes, "masks": mask_model}
-    return chosen, settings, lambda: load_baseline(boxes, mask_model)
+    boxes, mask_model = detector or BASELINES[system], masks or MASKS
+
+    def load_system() -> Any:
+        from ..evaluate.baselines import load_baseline
+
+        return load_baseline(boxes, mask_model)
+
+    return system, {"system": system, "detector": boxes, "masks": mask_model}, load_system
 
 
-def _predicted(
-    name: str,
-    settings: Mapping[str, Any],
-    load: Callable[[], Any],
-    subsets: Sequence[Subset],
-    images: Path | None,
-    destination: Path | None,
-) -> Path:
+def _predicted(predictor: _Predictor, subsets: Sequence[Subset]) -> Path:
     """Predict every subset; return the file, or the folder of one file a subset."""
-    from ..evaluate.predict import LazySystem, default_destination, predict
+    from ..evaluate.predict import LazySystem, fingerprint, predict
 
-    if images is None:
-        raise LitetextError("predicting needs the images: give --images DIR")
-    target = destination or default_destination(settings, [truth for subset in subsets for truth in subset.truths])
-    if destination is None:
-        notes.print(f"predictions: {target}", highlight=False, soft_wrap=True)
-    loaded, folder = LazySystem(load), target.with_suffix("")
+    images = predictor.folder()
+    target = predictor.target([fingerprint(subset.truths[0]) for subset in subsets])
+    loaded, folder = LazySystem(predictor.load), target.with_suffix("")
     for subset in subsets:
         file = target if len(subsets) == 1 else folder / f"{subset.name}.json"
         truth = subset.truths[0]
-        with _progress(
-            f"predicting {subset.name or name}", len({pair.file_name for pair in truth.pairs.values()})
-        ) as step:
-            predict(loaded, truth, images, file, settings=settings, progress=step)
+        count = len({pair.file_name for pair in truth.pairs.values()})
+        with _progress(f"predicting {subset.name or predictor.name}", count) as step:
+            predict(loaded, truth, images, file, settings=predictor.settings, progress=step)
     return target if len(subsets) == 1 else folder
 
 
@@ -291,19 +316,31 @@ def _show_check(facts: dict[str, Any], as_json: bool) -> None:
         print(f"{facts['file']} is well formed: {facts['predictions']:,} predictions in {facts['pairs']:,} pairs")
 
 
-def _score_video(gt: Sequence[Path], pred: Sequence[str], kind: IouType) -> VideoMetrics:
+def _score_video(
+    gt: Sequence[Path], sources: dict[str, Path], predictor: _Predictor | None, kind: IouType
+) -> VideoMetrics:
     from ..evaluate.video import evaluate_videos
     from ..evaluate.video_formats import read_video_truth
 
-    if len(gt) != 1 or len(pred) != 1:
-        raise LitetextError("--video scores one predictions file against one ground truth: give --gt and --pred once")
+    if len(gt) != 1 or len(sources) + (predictor is not None) != 1:
+        raise LitetextError("--video scores one system against one ground truth: give --gt once, and --pred or --model")
     truth = read_video_truth(gt[0])
-    (source,) = _sources(pred).values()
+    source = _predicted_videos(predictor, truth) if predictor else next(iter(sources.values()))
     with _progress("scoring videos", None) as step:
         metrics = evaluate_videos(truth, source, iou_type=kind, progress=step)
     for warning in metrics.warnings:
         warn(warning)
     return metrics
+
+
+def _predicted_videos(predictor: _Predictor, truth: VideoTruth) -> Path:
+    from ..evaluate.predict import LazySystem
+    from ..evaluate.tracking import predict_videos, video_fingerprint
+
+    frames, target = predictor.folder(), predictor.target([video_fingerprint(truth)])
+    with _progress(f"tracking with {predictor.name}", len(truth.videos)) as step:
+        system = LazySystem(predictor.load)
+        return predict_videos(system, truth, frames, target, settings=predictor.settings, progress=step)
 
 
 def _show_video(metrics: VideoMetrics, as_json: bool) -> None:

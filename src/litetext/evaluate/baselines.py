@@ -19,18 +19,7 @@ from PIL import Image
 
 from ..errors import LitetextError
 from ..segment import Instances, read_image
-
-BASELINES = {
-    "grounding-dino": "IDEA-Research/grounding-dino-base",
-    "llmdet": "iSEE-Laboratory/llmdet_large",
-    "mm-grounding-dino": "openmmlab-community/mm_grounding_dino_large_all",
-    "owlv2": "google/owlv2-large-patch14-ensemble",
-    "owlvit": "google/owlvit-large-patch14",
-}
-"""The detectors by name, with their usual checkpoint on the hub."""
-
-MASKS = "facebook/sam-vit-huge"
-"""The usual checkpoint that turns boxes into masks; any mask generation model of transformers does (SAM, SAM 2, …)."""
+from .predict import MASKS
 
 _MOST_BOXES = 100
 _BOXES_TOGETHER = 32

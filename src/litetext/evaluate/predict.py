@@ -11,7 +11,7 @@ import hashlib
 import json
 import math
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -21,6 +21,18 @@ from .formats import GroundTruth, Pair
 
 if TYPE_CHECKING:
     from ..segment import Instances
+
+BASELINES = {
+    "grounding-dino": "IDEA-Research/grounding-dino-base",
+    "llmdet": "iSEE-Laboratory/llmdet_large",
+    "mm-grounding-dino": "openmmlab-community/mm_grounding_dino_large_all",
+    "owlv2": "google/owlv2-large-patch14-ensemble",
+    "owlvit": "google/owlvit-large-patch14",
+}
+"""The detectors by name, with their usual checkpoint on the hub."""
+
+MASKS = "facebook/sam-vit-huge"
+"""The usual checkpoint that turns boxes into masks; any mask generation model of transformers does (SAM, SAM 2, …)."""
 
 LOWEST_SCORE = 0.1
 """Predictions are kept from here on, so that thresholds can be calibrated; scoring counts them from 0.5."""
@@ -50,26 +62,45 @@ def predict(
     number of images done. Boxes are divided by the image size for SA-Co files, in pixels for COCO and LVIS.
     """
     by_image = _pairs_by_image(truth, images)
-    header = {"settings": {**settings, "threshold": LOWEST_SCORE}, "pairs": _fingerprint(truth)}
+
+    def results(name: str) -> Iterator[dict[str, Any]]:
+        pairs = by_image[name]
+        found = system.segment(images / name, [pair.prompt for pair in pairs], threshold=LOWEST_SCORE)
+        _check_image(images / name, found.size, pairs)
+        return _results(found, pairs, min(truth.categories))
+
+    header = {"settings": {**settings, "threshold": LOWEST_SCORE}, "pairs": fingerprint(truth)}
+    return write_resumable(destination, header, list(by_image), results, progress)
+
+
+def write_resumable(
+    destination: Path,
+    header: Mapping[str, Any],
+    units: Sequence[str],
+    results: Callable[[str], Iterable[Mapping[str, Any]]],
+    progress: Callable[[int], None],
+) -> Path:
+    """Write the results of all ``units`` (images, videos) as one JSON list, unit by unit through a journal.
+
+    ``header`` says what the run is: a journal or an output of another run is refused. ``progress`` gets the number of
+    units done, those of an earlier run at once.
+    """
     journal = destination.with_name(destination.name + ".partial")
     finished = destination.with_name(destination.name + ".run.json")
     if destination.exists():
         _check_same_run(destination, _read_line(finished), header)
-        progress(len(by_image))
+        progress(len(units))
         return destination
-    done = _done_images(journal, header)
+    done = _done_units(journal, header)
     progress(len(done))
     destination.parent.mkdir(parents=True, exist_ok=True)
     with journal.open("a", encoding="utf-8") as file:
         if not journal.stat().st_size:
             _append(file, header)
-        for name, pairs in by_image.items():
-            if name in done:
-                continue
-            found = system.segment(images / name, [pair.prompt for pair in pairs], threshold=LOWEST_SCORE)
-            _check_image(images / name, found.size, pairs)
-            _append(file, {"image": name, "results": list(_results(found, pairs, min(truth.categories)))})
-            progress(1)
+        for unit in units:
+            if unit not in done:
+                _append(file, {"unit": unit, "results": list(results(unit))})
+                progress(1)
     with atomic_path(destination) as path, path.open("w", encoding="utf-8") as output:
         _write_results(journal, output)
     write_json(finished, header, indent=None)
@@ -92,7 +123,8 @@ def _pairs_by_image(truth: GroundTruth, images: Path) -> dict[str, list[Pair]]:
     return by_image
 
 
-def _fingerprint(truth: GroundTruth) -> str:
+def fingerprint(truth: GroundTruth) -> str:
+    """Return a hash of the pairs, images and prompts that a run is about."""
     text = "\n".join(f"{pair.id} {pair.file_name} {pair.prompt}" for pair in truth.pairs.values())
     return hashlib.sha256(text.encode()).hexdigest()
 
@@ -107,8 +139,8 @@ def _check_same_run(path: Path, found: Any, wanted: Mapping[str, Any]) -> None:
     )
 
 
-def _done_images(journal: Path, header: Mapping[str, Any]) -> set[str]:
-    """The images of a journal of this very run; a last line that a kill cut short is removed."""
+def _done_units(journal: Path, header: Mapping[str, Any]) -> set[str]:
+    """The units of a journal of this very run; a last line that a kill cut short is removed."""
     if not journal.exists() or not journal.stat().st_size:
         return set()
     content = journal.read_bytes()
@@ -121,7 +153,7 @@ def _done_images(journal: Path, header: Mapping[str, Any]) -> set[str]:
     if first is None:
         return set()
     _check_same_run(journal, first, header)
-    return {line["image"] for line in lines}
+    return {line["unit"] for line in lines}
 
 
 def _lines(path: Path) -> Iterator[Any]:
@@ -199,8 +231,8 @@ class LazySystem:
         return self._system.segment(images, prompts, threshold=threshold)
 
 
-def default_destination(settings: Mapping[str, Any], truths: Sequence[GroundTruth]) -> Path:
+def default_destination(settings: Mapping[str, Any], fingerprints: Sequence[str]) -> Path:
     """Return where predictions go if nothing is said: the user's cache folder, by a hash of the run."""
-    run = json.dumps([dict(settings), [_fingerprint(truth) for truth in truths]], sort_keys=True)
+    run = json.dumps([dict(settings), list(fingerprints)], sort_keys=True)
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     return cache / "litetext" / "predictions" / f"{hashlib.sha256(run.encode()).hexdigest()[:16]}.json"

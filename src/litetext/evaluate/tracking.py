@@ -1,0 +1,143 @@
+"""Tracking by detection: any image segmenter as a video system, by linking what it finds frame by frame.
+
+This is the plain baseline beside SAM3's own tracker ("detector + tracking by detection"): every frame is segmented
+alone, and a mask continues the track whose last mask it overlaps most (Hungarian matching on IoU, per phrase).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..errors import LitetextError
+from .predict import System, write_resumable
+from .rle import Size, area, bounding_box, encoded, mask_ious
+from .video_formats import Video, VideoTruth
+
+THRESHOLD = 0.5
+"""Detections count from here on, as in scoring."""
+
+_LEAST_OVERLAP = 0.3
+_LONGEST_GAP = 5
+
+
+@dataclasses.dataclass
+class _Open:
+    """A track in the making: its masks and scores by frame."""
+
+    masks: dict[int, bytes]
+    scores: list[float]
+
+    @property
+    def last(self) -> int:
+        return max(self.masks)
+
+
+def predict_videos(
+    system: System,
+    truth: VideoTruth,
+    frames: Path,
+    destination: Path,
+    *,
+    settings: Mapping[str, Any],
+    progress: Callable[[int], None] = lambda _: None,
+) -> Path:
+    """Write a segmenter's tracks for every (video, phrase) pair of a VEval file; resumable video by video.
+
+    ``frames``: the folder that the videos' ``file_names`` are in. ``settings`` identify the run, as in
+    `litetext.evaluate.predict.predict`. ``progress`` gets the number of videos done.
+    """
+    asked = _phrases(truth)
+    for video in asked:
+        _check_frames(truth.videos[video], frames)
+    names = {str(video): video for video in asked}
+
+    def results(name: str) -> Iterator[dict[str, Any]]:
+        video = truth.videos[names[name]]
+        return _tracks(system, video, frames, asked[video.id], truth.categories)
+
+    header = {"settings": {**settings, "threshold": THRESHOLD}, "pairs": video_fingerprint(truth)}
+    return write_resumable(destination, header, list(names), results, progress)
+
+
+def video_fingerprint(truth: VideoTruth) -> str:
+    """Return a hash of the videos and phrases that a run is about."""
+    text = "\n".join(f"{video} {sorted(phrases)}" for video, phrases in _phrases(truth).items())
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _phrases(truth: VideoTruth) -> dict[Any, list[int]]:
+    """The categories asked of each video: the listed pairs, or those with objects where none are listed."""
+    pairs = truth.listed if truth.listed is not None else [track.pair for track in truth.tracks]
+    asked: dict[Any, list[int]] = {}
+    for video, category in dict.fromkeys(pairs):
+        asked.setdefault(video, []).append(category)
+    return asked
+
+
+def _check_frames(video: Video, frames: Path) -> None:
+    if not video.file_names:
+        raise LitetextError(f"video {video.id!r} has no 'file_names'; prediction needs the frames")
+    for name in video.file_names:
+        if not (frames / name).is_file():
+            raise LitetextError(f"{frames / name}: no such file; --images is the folder of the videos' frames")
+
+
+def _tracks(
+    system: System, video: Video, frames: Path, categories: Sequence[int], names: Mapping[int, str]
+) -> Iterator[dict[str, Any]]:
+    """Segment every frame, link the masks of each phrase, and give the tracks in VEval's layout."""
+    tracks: dict[int, list[_Open]] = {category: [] for category in categories}
+    for t, name in enumerate(video.file_names):
+        found = system.segment(frames / name, [names[category] for category in categories], threshold=THRESHOLD)
+        if tuple(found.size) != video.size:
+            raise LitetextError(
+                f"{frames / name} is {found.size}, but video {video.id!r} is {video.size} (height, width)"
+            )
+        masks = [encoded(mask) for mask in found.masks]
+        for number, category in enumerate(categories):
+            rows = np.flatnonzero(found.prompt_index == number)
+            detections = [(masks[row], float(found.scores[row])) for row in rows if found.masks[row].any()]
+            _link(tracks[category], detections, t, video.size)
+    for category, several in tracks.items():
+        for track in several:
+            yield _entry(track, video, category)
+
+
+def _link(tracks: list[_Open], detections: Sequence[tuple[bytes, float]], t: int, size: Size) -> None:
+    """Give each detection of frame ``t`` to the track it overlaps, or a new one."""
+    from scipy.optimize import linear_sum_assignment
+
+    near = [track for track in tracks if t - track.last <= _LONGEST_GAP]
+    owners: dict[int, _Open] = {}
+    if near and detections:
+        ious = mask_ious([mask for mask, _ in detections], [track.masks[track.last] for track in near], size)
+        for detection, track in zip(*linear_sum_assignment(-ious), strict=True):
+            if ious[detection, track] >= _LEAST_OVERLAP:
+                owners[int(detection)] = near[track]
+    for number, (mask, score) in enumerate(detections):
+        if number in owners:
+            owners[number].masks[t] = mask
+            owners[number].scores.append(score)
+        else:
+            tracks.append(_Open({t: mask}, [score]))
+
+
+def _entry(track: _Open, video: Video, category: int) -> dict[str, Any]:
+    height, width = video.size
+    masks = [track.masks.get(t) for t in range(video.length)]
+    return {
+        "video_id": video.id,
+        "category_id": category,
+        "score": float(np.mean(track.scores)),
+        "segmentations": [
+            None if mask is None else {"size": [height, width], "counts": mask.decode("ascii")} for mask in masks
+        ],
+        "bboxes": [None if mask is None else list(bounding_box(mask, video.size)) for mask in masks],
+        "areas": [None if mask is None else area(mask, video.size) for mask in masks],
+    }

@@ -1,0 +1,84 @@
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from litetext.errors import LitetextError
+from litetext.evaluate.rle import decoded
+from litetext.evaluate.tracking import predict_videos
+from litetext.evaluate.video import evaluate_videos
+from litetext.evaluate.video_formats import read_video_truth
+from litetext.segment import Instances
+
+from .world import rectangle
+
+HEIGHT, WIDTH, LENGTH = 24, 32, 6
+PHRASES = {1: "red ball", 2: "dog", 3: "kite"}
+
+
+def moving(start, steps):
+    """A rectangle that moves a pixel right a frame; None in frames without it."""
+    return [rectangle((start[0] + t, start[1], 6, 6)) if t in steps else None for t in range(LENGTH)]
+
+
+@pytest.fixture
+def world(tmp_path):
+    tracks = [(1, moving((1, 1), range(6))), (1, moving((1, 14), {0, 1, 2, 4, 5})), (2, moving((12, 8), range(3)))]
+    names = [f"clip/{t}.png" for t in range(LENGTH)]
+    document = {
+        "videos": [{"id": 7, "file_names": names, "height": HEIGHT, "width": WIDTH, "length": LENGTH}],
+        "categories": [{"id": id, "name": name} for id, name in PHRASES.items()],
+        "annotations": [
+            {"id": i, "video_id": 7, "category_id": category, "segmentations": masks, "iscrowd": 0}
+            for i, (category, masks) in enumerate(tracks)
+        ],
+        "video_np_pairs": [{"id": id, "video_id": 7, "category_id": id, "noun_phrase": PHRASES[id]} for id in PHRASES],
+    }
+    (tmp_path / "truth.json").write_text(json.dumps(document))
+    (tmp_path / "clip").mkdir()
+    for name in names:
+        Image.new("RGB", (WIDTH, HEIGHT)).save(tmp_path / name)
+    return tmp_path, read_video_truth(tmp_path / "truth.json")
+
+
+class Seer:
+    """Finds the true masks of a frame, in an order that changes from frame to frame."""
+
+    def __init__(self, truth):
+        self.truth = truth
+
+    def segment(self, images, prompts, *, threshold):
+        t = int(images.stem)
+        found = [
+            (list(prompts).index(PHRASES[track.category]), decoded(track.masks[t], (HEIGHT, WIDTH)))
+            for track in self.truth.tracks
+            if track.masks[t] is not None
+        ]
+        found = sorted(found[:: (-1) ** t], key=lambda one: one[0])
+        return Instances(
+            size=(HEIGHT, WIDTH),
+            prompts=tuple(prompts),
+            presence=np.ones(len(prompts), dtype=np.float32),
+            boxes=np.zeros((len(found), 4), dtype=np.float32),
+            masks=np.array([mask for _, mask in found]).reshape(len(found), HEIGHT, WIDTH),
+            scores=np.full(len(found), 0.75, dtype=np.float32),
+            prompt_index=np.array([prompt for prompt, _ in found], dtype=np.int64),
+        )
+
+
+def test_objects_keep_their_identity_through_order_and_gaps(world):
+    folder, truth = world
+    path = predict_videos(Seer(truth), truth, folder, folder / "tracks.json", settings={"model": "seer"})
+    metrics = evaluate_videos(truth, path)
+    assert len(json.loads(path.read_text())) == 3
+    assert metrics.cgF1 > 99.9
+    assert metrics.scores.hota["HOTA"] == pytest.approx(1)
+    assert metrics.teta["TETA"] == pytest.approx(1)
+
+
+def test_missing_frames_are_told(world):
+    folder, truth = world
+    (folder / "clip" / "3.png").unlink()
+    with pytest.raises(LitetextError, match=r"3\.png: no such file; --images is the folder"):
+        predict_videos(Seer(truth), truth, folder, folder / "tracks.json", settings={})
