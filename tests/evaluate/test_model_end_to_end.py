@@ -1,0 +1,78 @@
+"""A small random SAM3 from words to scores through the command, and again after it was stopped half-way."""
+
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from litetext import Segmenter
+from litetext.cli import main
+
+from ..segment.conftest import PROMPTS, save_reference
+from .world import HEIGHT, WIDTH, ground_truth, random_boxes
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("model")
+    rng = np.random.default_rng(0)
+    document = ground_truth(0, boxes={pair: random_boxes(rng, pair % 3) for pair in range(8)})
+    for image, prompt in zip(document["images"], PROMPTS, strict=False):
+        image["text_input"] = prompt
+        noise = rng.integers(0, 255, (HEIGHT, WIDTH, 3), dtype=np.uint8)
+        Image.fromarray(noise).save(folder / image["file_name"])
+    (folder / "truth.json").write_text(json.dumps(document))
+    save_reference("s0", folder / "sam3")
+    return folder
+
+
+def run(capsys, *arguments):
+    with pytest.raises(SystemExit) as exit:
+        main(["evaluate", *map(str, arguments)])
+    output = capsys.readouterr()
+    assert exit.value.code == 0, output.err
+    return output
+
+
+def test_a_model_is_predicted_scored_and_resumed(world, capsys, monkeypatch):
+    saved = world / "predictions.json"
+    given = ["--gt", world / "truth.json", "--model", world / "sam3", "--images", world, "--save-predictions", saved]
+    document = json.loads(run(capsys, *given, "--json").out)
+    assert document["pairs"] == 8
+
+    segmenter = Segmenter.from_pretrained(world / "sam3")
+    pairs = json.loads((world / "truth.json").read_text())["images"][:2]
+    direct = segmenter.segment(world / pairs[0]["file_name"], [pair["text_input"] for pair in pairs], threshold=0.1)
+    expected = direct.to_saco([pair["id"] for pair in pairs])
+    found = [result for result in json.loads(saved.read_text()) if result["image_id"] in (0, 1)]
+    assert [(one["image_id"], one["segmentation"]) for one in found] == [
+        (one["image_id"], one["segmentation"]) for one in expected
+    ]
+    np.testing.assert_allclose([one["score"] for one in found], [one["score"] for one in expected], atol=1e-6)
+    assert all(0 <= one["presence"] <= 1 for one in found)
+
+    whole = saved.read_text()
+    saved.unlink()
+    segment, seen = Segmenter.segment, []
+
+    def dies_on_the_third(self, images, *arguments, **options):
+        seen.append(images.name)
+        if len(seen) == 3:
+            raise KeyboardInterrupt
+        return segment(self, images, *arguments, **options)
+
+    monkeypatch.setattr(Segmenter, "segment", dies_on_the_third)
+    with pytest.raises(SystemExit) as exit:
+        main(["evaluate", *map(str, given)])
+    assert exit.value.code == 130
+    assert not saved.exists()
+    assert json.loads(run(capsys, *given, "--json").out)["official"] == document["official"]
+    assert seen == ["0.png", "1.png", "2.png", "2.png", "3.png"]
+    assert saved.read_text() == whole
+
+
+def test_predictions_stay_in_the_cache_unless_a_path_is_given(world, capsys, monkeypatch, tmp_path):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    run(capsys, "--gt", world / "truth.json", "--model", world / "sam3", "--images", world)
+    assert len(list((tmp_path / "litetext" / "predictions").glob("*.run.json"))) == 1
