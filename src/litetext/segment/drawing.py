@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import warnings
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -57,27 +58,32 @@ def overlay(instances: Instances, image: ImageLike) -> NDArray[np.uint8]:
     canvas = np.array(Image.fromarray(photo).resize(size, Image.Resampling.BILINEAR))
     if len(instances) == 0:
         return canvas
+    masks = [_resized(mask, size) for mask in instances.masks]
     detections = supervision.Detections(
         xyxy=(instances.boxes * scale).clip(0, [size[0], size[1]] * 2),
-        mask=np.stack(
-            [np.array(Image.fromarray(mask).resize(size, Image.Resampling.NEAREST)) for mask in instances.masks]
-        ),
+        mask=np.stack(masks),
         class_id=instances.prompt_index,
     )
     labels = [f"{label} {score:.2f}" for label, score in zip(instances.labels, instances.scores, strict=True)]
-    line = max(1, round(max(size) / 500))
     font_size = max(13, round(max(size) / 60))
     canvas = np.ascontiguousarray(canvas[:, :, ::-1])  # supervision draws on BGR
-    for annotator in (
-        supervision.MaskAnnotator(_PALETTE, opacity=0.45),
-        supervision.PolygonAnnotator(_PALETTE, thickness=line),
-    ):
-        canvas = annotator.annotate(canvas, detections)
+    canvas = supervision.MaskAnnotator(_PALETTE, opacity=0.45).annotate(canvas, detections)
+    line = max(1, round(max(size) / 500))
+    outlines = replace(detections, mask=np.stack([_rim(mask, line) for mask in masks]))
+    canvas = supervision.MaskAnnotator(_PALETTE, opacity=1.0).annotate(canvas, outlines)
     writer = supervision.RichLabelAnnotator(
         _PALETTE, font_size=font_size, text_padding=max(2, font_size // 4), smart_position=True
     )
     canvas = writer.annotate(canvas, detections, labels)
     return np.ascontiguousarray(canvas[:, :, ::-1])
+
+
+def _rim(mask: NDArray[np.bool_], width: int) -> NDArray[np.bool_]:
+    """The inner rim of a mask, ``width`` pixels wide, along the image's edge too."""
+    inner = np.pad(mask, width)
+    for axis in (0, 1):
+        inner = np.logical_and.reduce([np.roll(inner, step, axis) for step in range(-width, width + 1)])
+    return mask & ~inner[width:-width, width:-width]
 
 
 def _resized(mask: NDArray[np.bool_], size: tuple[int, int]) -> NDArray[np.bool_]:
