@@ -111,6 +111,7 @@ def measured(truth: Path, predictions: Path, pairs: int, processes: int) -> dict
     """Run the command; its seconds and the largest sum of resident memory of the command and its workers, in MB."""
     program = str(Path(sys.executable).with_name("litetext"))
     command = [program, "evaluate", "--gt", str(truth), "--pred", str(predictions), "--json"]
+    load = os.getloadavg()[0]  # above 0 at the start: the machine has other work, and seconds grow with it
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     started = time.perf_counter()
     run = subprocess.Popen([*command, "--processes", str(processes)], stdout=subprocess.PIPE, text=True)
@@ -130,6 +131,7 @@ def measured(truth: Path, predictions: Path, pairs: int, processes: int) -> dict
         "cpu_seconds": round(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime, 1),
         "peak_mb": round(peak[0]),
         "input_mb": round(size),
+        "load_average": round(load, 1),
         "cgF1": round(metrics["cgF1"], 4),
     }
 

@@ -17,11 +17,13 @@ documents = st.lists(values, max_size=5) | st.dictionaries(st.text(), st.lists(v
 
 
 def rebuilt(path, like):
-    """The document put together from its entries (empty lists leave no entry)."""
+    """The document put together from its entries (empty lists leave no entry, an empty object is one)."""
     if isinstance(like, list):
         return [entry.value for entry in stream_json(path)]
     document = {key: [] for key, value in like.items() if value == []}
     for entry in stream_json(path):
+        if not like:
+            return entry.value
         if entry.index is None:
             document[entry.key] = entry.value
         else:

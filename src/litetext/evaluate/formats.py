@@ -213,7 +213,7 @@ def require_mask(entry: Entry, key: str, mask: Any, name: str, size: Size | None
     if isinstance(mask, list):
         if size is None:
             raise fault(name, entry, key, "holds polygons, whose image size the file does not tell; give an RLE")
-        if not mask or not all(isinstance(polygon, list) and len(polygon) >= 6 for polygon in mask):
+        if not mask or not all(_is_polygon(polygon, size) for polygon in mask):
             raise fault(name, entry, key, f"is {_short(mask)}, where an RLE or a list of polygons should stand")
         return compressed(mask, size), size
     if not isinstance(mask, dict) or "size" not in mask or "counts" not in mask:
@@ -224,6 +224,8 @@ def require_mask(entry: Entry, key: str, mask: Any, name: str, size: Size | None
     own_size = (own[0], own[1])
     counts = mask["counts"]
     if isinstance(counts, list) and all(type(run) is int and run >= 0 for run in counts):
+        if sum(counts) != own[0] * own[1]:
+            raise fault(name, entry, key, f"covers {sum(counts):,} pixels, its size {own[0]} x {own[1]} has others")
         return compressed({"size": list(own_size), "counts": counts}, own_size), own_size
     if not isinstance(counts, str) or not counts.isascii():
         raise fault(name, entry, key, "has counts that are neither a compressed string nor a list of run lengths")
@@ -398,7 +400,7 @@ def _predictions(name: str, entries: Iterable[Entry], iou_type: IouType) -> Pred
     for entry in entries:
         if entry.key or entry.index is None:
             raise LitetextError(
-                f"{name}: predictions are one list of objects (COCO results), but this file has key {entry.key!r}; "
+                f"{name}: predictions are one list of objects (COCO results), but this file is an object with keys; "
                 "is it a ground truth file?"
             )
         image = require(entry, "image_id", _ID, name)
@@ -410,6 +412,14 @@ def _predictions(name: str, entries: Iterable[Entry], iou_type: IouType) -> Pred
         )
     masks.finish()
     return Predictions(name, iou_type, regions)
+
+
+def _is_polygon(value: Any, size: Size) -> bool:
+    """Whether a value is [x, y, x, y, …] of at least three points, none further from the image than it is large."""
+    if not isinstance(value, list) or len(value) < 6 or len(value) % 2:
+        return False
+    largest = max(size)
+    return all(type(side) in (int, float) and -largest <= side <= 2 * largest for side in value)
 
 
 def _check_size(name: str, place: str, region: Region, size: Size) -> None:

@@ -39,6 +39,8 @@ class Entry:
 def stream_json(path: str | Path) -> Iterator[Entry]:
     """Yield every element of every top-level list of a JSON file, in file order, and every other top-level value.
 
+    An empty list yields nothing, an empty object itself.
+
     Raises `LitetextError` for a file that is missing, malformed or cut short, naming the entry where it stops.
     """
     path = Path(path)
@@ -68,6 +70,7 @@ class _Cursor:
             yield from self.elements("")
         elif self.peek() == "}":
             self.at += 1
+            yield Entry("", None, {})
         else:
             yield from self.members()
         if self.peek():

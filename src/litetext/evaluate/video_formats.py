@@ -88,7 +88,6 @@ def read_video_truth(path: str | Path) -> VideoTruth:
     _unique_ids(name, sections["annotations"])
     masks = MaskCheck(name)
     tracks = [_track(name, entry, videos, categories, masks) for entry in sections["annotations"]]
-    masks.finish()
     pairs = list(dict.fromkeys(_pair(name, entry, videos, categories) for entry in sections["video_np_pairs"]))
     return VideoTruth(name, videos, categories, tracks, pairs if listed else None)
 
@@ -105,12 +104,11 @@ def read_video_predictions(path: str | Path, truth: VideoTruth) -> VideoPredicti
     for entry in stream_json(path):
         if entry.key or entry.index is None:
             raise LitetextError(
-                f"{name}: predictions are one list of tracks, but this file has key {entry.key!r}; "
+                f"{name}: predictions are one list of tracks, but this file is an object with keys; "
                 "is it a ground truth file?"
             )
         score = require_score(entry, name)
         tracks.append(_track(name, entry, truth.videos, truth.categories, masks, score))
-    masks.finish()
     return VideoPredictions(name, tracks)
 
 
@@ -174,9 +172,13 @@ def _track(
         _frame_mask(name, entry, t, mask, video.size, check)
         for t, mask in enumerate(_per_frame(name, entry, "segmentations", video))
     ]
+    check.finish()  # pycocotools reads outside its memory where a string is malformed
     areas: Sequence[Any] = [None] * video.length
     if "areas" in entry.value:
         areas = _per_frame(name, entry, "areas", video)
+        for t, given in enumerate(areas):
+            if given is not None and type(given) not in (int, float):
+                raise fault(name, entry, f"areas[{t}]", f"is {given!r}, where a number or null should stand")
     boxes = [None if mask is None else bounding_box(mask, video.size) for mask in masks]
     if "bboxes" in entry.value:
         given = _per_frame(name, entry, "bboxes", video)
