@@ -10,17 +10,17 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any, TypeAlias
 
 import torch
 from safetensors import SafetensorError
 from transformers import AutoConfig, Sam3Config, Sam3ImageProcessor, Sam3LiteTextConfig, Sam3LiteTextModel, Sam3Model
 from transformers.utils import logging as transformers_logging
 
+from ..encoders.tensorfile import open_tensors
 from ..errors import LitetextError
-
-if TYPE_CHECKING:
-    from torch import Tensor
+from .meta_layout import detector_config, detector_tensors, is_meta_layout
+from .sources import PUBLISHED
 
 # SAM3's sessions of training leave parts in a checkpoint that image segmentation does not read: the text tower
 # (ours comes through the seam) and the video tracker.
@@ -50,43 +50,52 @@ Detector: TypeAlias = "Sam3Detector | Sam3LiteTextDetector"
 _DETECTORS = {Sam3Config: Sam3Detector, Sam3LiteTextConfig: Sam3LiteTextDetector}
 
 
-def load_detector(folder: Path, device: torch.device, dtype: torch.dtype) -> Detector:
-    """Return the detector of a transformers folder, in evaluation mode.
+def load_detector(source: Path, device: torch.device, dtype: torch.dtype) -> Detector:
+    """Return the detector of a model, in evaluation mode.
 
     Args:
-        folder: holds ``config.json`` and ``*.safetensors`` (one file or shards) of a ``Sam3Model``,
-            ``Sam3LiteTextModel`` or ``Sam3VideoModel``, with or without the weights of its text encoder.
+        source: a folder with ``config.json`` and ``*.safetensors`` (one file or shards) of a ``Sam3Model``,
+            ``Sam3LiteTextModel`` or ``Sam3VideoModel``, with or without the weights of its text encoder; or a whole
+            SAM3 checkpoint file in Meta's layout, as SAM3-LiteText's authors publish it.
         device: where the weights go.
         dtype: what they are converted to.
 
     Raises:
         LitetextError: another kind of model, no weights, or keys that do not fit, by name.
     """
-    config = _detector_config(folder)
-    if not any(folder.glob("*.safetensors")):
-        raise LitetextError(f"{folder} holds no *.safetensors; save the model there with save_pretrained")
-    return _build(config, str(folder), device, dtype, pretrained_model_name_or_path=str(folder), use_safetensors=True)
+    if source.is_file():
+        return _from_meta_file(source, device, dtype)
+    config = _detector_config(source)
+    if not any(source.glob("*.safetensors")):
+        raise LitetextError(f"{source} holds no *.safetensors; save the model there with save_pretrained")
+    return _build(config, str(source), device, dtype, pretrained_model_name_or_path=str(source), use_safetensors=True)
 
 
-def detector_from_tensors(
-    config: Sam3Config, tensors: Mapping[str, Tensor], name: str, device: torch.device, dtype: torch.dtype
-) -> Detector:
-    """Return the detector whose weights are ``tensors``, under transformers' key names (as `load_detector`)."""
-    return _build(config, name, device, dtype, pretrained_model_name_or_path=None, state_dict=dict(tensors))
-
-
-def load_image_processor(folder: Path, image_size: int) -> Sam3ImageProcessor:
-    """Return the image processor beside the weights; it must resize to the ``image_size`` the model was built for."""
-    if not any((folder / name).is_file() for name in ("preprocessor_config.json", "processor_config.json")):
-        raise LitetextError(f"{folder} has no preprocessor_config.json; save the model's image processor there")
+def load_image_processor(source: Path, image_size: int) -> Sam3ImageProcessor:
+    """Return the image processor of a model; it must resize to the ``image_size`` the model was built for."""
+    if source.is_file():
+        return Sam3ImageProcessor(size={"height": image_size, "width": image_size})
+    if not any((source / name).is_file() for name in ("preprocessor_config.json", "processor_config.json")):
+        raise LitetextError(f"{source} has no preprocessor_config.json; save the model's image processor there")
     with _quiet_transformers():
-        processor = Sam3ImageProcessor.from_pretrained(str(folder))
+        processor = Sam3ImageProcessor.from_pretrained(str(source))
     if (processor.size["height"], processor.size["width"]) != (image_size, image_size):
         raise LitetextError(
-            f"{folder}: the image processor resizes to {processor.size['width']}x{processor.size['height']}, "
+            f"{source}: the image processor resizes to {processor.size['width']}x{processor.size['height']}, "
             f"but the model sees {image_size}x{image_size}; make preprocessor_config.json and config.json agree"
         )
     return processor
+
+
+def _from_meta_file(path: Path, device: torch.device, dtype: torch.dtype) -> Detector:
+    file = open_tensors(path)
+    if not is_meta_layout(file):
+        raise LitetextError(
+            f"{path} holds no whole SAM3 under Meta's names (detector.*); give a model's folder, or a hub name such as "
+            f"{PUBLISHED}"
+        )
+    config, tensors = detector_config(file), detector_tensors(file)
+    return _build(config, str(path), device, dtype, pretrained_model_name_or_path=None, state_dict=tensors)
 
 
 def _detector_config(folder: Path) -> Any:

@@ -60,9 +60,9 @@ class Segmenter:
         """Load a segmenter.
 
         Args:
-            name_or_path: ``"mini"``, which comes with the package; a folder; or the hub name of a transformers
+            name_or_path: ``"mini"``, which comes with the package; the folder or hub name of a transformers
                 ``Sam3Model``, ``Sam3LiteTextModel`` or ``Sam3VideoModel``, such as
-                ``"Simon7108528/sam3-litetext-s0"``.
+                ``"Simon7108528/sam3-litetext-s0"``; or a whole SAM3 checkpoint file in Meta's layout.
             text: the text encoder, or what `litetext.load_encoder` takes; by default the model's own.
             device: ``"cpu"``, ``"cuda"``, …; by default a GPU if there is one.
             dtype: of the weights and the computing, such as ``"bfloat16"``; float32 by default.
