@@ -99,6 +99,29 @@ def test_clip_tokens_are_counted_with_their_words() -> None:
     assert result.size == 49408
 
 
+@given(st.lists(st.text(alphabet="abZ é&;<>'-9 \t\x1f\u2019", max_size=12), min_size=1, max_size=12))
+def test_word_by_word_gives_the_ids_of_whole_phrases(phrases: list[str]) -> None:
+    table = tokenize(phrases, Tokenizer())
+    ids = [list(map(int, part)) for part in np.split(table.ids, table.starts[1:])]
+    assert ids == Tokenizer().encode_batch(phrases)
+
+
+def test_real_phrases_word_by_word(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("litetext.anatomy.tokens._CACHED_WORDS", 3)
+    phrases = [
+        "person's hand",
+        "t-shirt 100%",
+        "rock &amp; roll",
+        "na\u00efve caf\u00e9",
+        "<end_of_text> x",
+        "",
+        "DON'T walk",
+    ]
+    for tokenizer in (Tokenizer(), Tokenizer().prune_vocabulary(["red dog"])):
+        table = tokenize(phrases * 3, tokenizer)
+        assert table.ids.tolist() == [i for ids in tokenizer.encode_batch(phrases * 3) for i in ids]
+
+
 def test_progress_reaches_the_end() -> None:
     seen: list[int] = []
     tokenize(["dog"] * 20_000, Tokenizer(), seen.append)

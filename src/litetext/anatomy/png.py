@@ -62,7 +62,7 @@ def _draw_lines(axes: Any, chart: LineChart) -> None:
         axes.annotate(label, (0.01, high), xycoords=("axes fraction", "data"), fontsize=8, va="bottom")
     for x, label in chart.verticals:
         axes.axvline(x, color="#888888", linewidth=0.8, linestyle=":")
-        axes.annotate(label, (x, 0.97), xycoords=("data", "axes fraction"), fontsize=8, va="top")
+        axes.annotate(f" {label}", (x, 0.7), xycoords=("data", "axes fraction"), fontsize=8)
     axes.set(xlabel=chart.x_label, ylabel=chart.y_label)
     axes.grid(alpha=0.3)
     if chart.log_x:

@@ -367,8 +367,8 @@ def _scale_remarks(found: Manifold) -> list[str]:
             (near, low), (far, high) = readings[0], readings[-1]
             remarks.append(
                 f"For {name} the reading grows with the neighbourhood, from {low.value:.1f} at k = {near} to "
-                f"{high.value:.1f} at k = {far}: the nearest neighbours are variants of one phrase, which differ in "
-                "few directions. There is no single dimension here; --merge article takes some of the variants away."
+                f"{high.value:.1f} at k = {far}: seen closely there are variants of one phrase, which differ in few "
+                "directions. No single number is the dimension; --merge article takes some of the variants away."
             )
     return remarks
 

@@ -78,7 +78,7 @@ def _lines(chart: LineChart) -> str:
         ]
     for x, label in chart.verticals:
         at = x_axis(x)
-        parts += [_stroke("upright", at, _TOP, at, _HEIGHT - _BOTTOM), _text("mark", at + 4, _TOP + 10, label)]
+        parts += [_stroke("upright", at, _TOP, at, _HEIGHT - _BOTTOM), _text("mark", at + 4, _HEIGHT * 0.3, label)]
     points: list[_Point] = []
     for turn, line in enumerate(chart.lines):
         color = f"c{color_of(line, turn)}"

@@ -12,7 +12,10 @@ from typing import Protocol
 
 import numpy as np
 
+from ..tokenizer import Tokenizer
+
 _CHUNK = 16_384  # prompts a batch: bounds the lists that live at one time
+_CACHED_WORDS = 200_000
 
 
 class PromptTokenizer(Protocol):
@@ -62,9 +65,10 @@ def tokenize(
     phrases: Sequence[str], tokenizer: PromptTokenizer, on_progress: Callable[[int], None] | None = None
 ) -> TokenTable:
     """Return the token table of ``phrases``; ``on_progress`` is told how many are done."""
+    encode_batch = _WordByWord(tokenizer) if isinstance(tokenizer, Tokenizer) else tokenizer.encode_batch
     ids, lengths = [], []
     for start in range(0, len(phrases), _CHUNK):
-        batch = tokenizer.encode_batch(phrases[start : start + _CHUNK])
+        batch = encode_batch(phrases[start : start + _CHUNK])
         lengths.append(np.fromiter(map(len, batch), np.int64, len(batch)))
         ids.append(np.fromiter(chain.from_iterable(batch), np.int32, int(lengths[-1].sum())))
         if on_progress is not None:
@@ -72,3 +76,31 @@ def tokenize(
     return TokenTable(
         np.concatenate(ids), np.concatenate(lengths), tokenizer.vocab_size, (tokenizer.sot_id, tokenizer.eot_id)
     )
+
+
+class _WordByWord:
+    """Tokenizes each word of a corpus once: a quarter of the time for hundreds of thousands of phrases.
+
+    None of CLIP's tokens crosses a blank, so a phrase's ids are those of its words. Phrases that are not plain text
+    go the whole way, since their cleaning (mojibake, HTML) looks at more than a word.
+    """
+
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        self._tokenizer = tokenizer
+        self._ids_of: dict[str, list[int]] = {}
+
+    def __call__(self, phrases: Sequence[str]) -> list[list[int]]:
+        if len(self._ids_of) > _CACHED_WORDS:
+            self._ids_of.clear()
+        words = [phrase.split() if is_plain(phrase) else [phrase] for phrase in phrases]
+        known = self._ids_of
+        unknown = list({word for row in words for word in row if word not in known})
+        for word, ids in zip(unknown, self._tokenizer.encode_batch(unknown), strict=True):
+            known[word] = ids[1:-1]
+        sot, eot = self._tokenizer.sot_id, self._tokenizer.eot_id
+        return [[sot, *chain.from_iterable([known[word] for word in row]), eot] for row in words]
+
+
+def is_plain(phrase: str) -> bool:
+    """Whether cleaning changes nothing in ``phrase`` but white space and case: printable ASCII without ``&``."""
+    return phrase.isascii() and phrase.isprintable() and "&" not in phrase
