@@ -25,7 +25,12 @@ def local_path(name_or_path: str | os.PathLike[str], patterns: Sequence[str] = M
     if path.exists():
         return path
     name = str(name_or_path)
-    if name.count("/") != 1 or name.startswith((".", "/", "~")) or name.endswith("/") or path.suffix in (".pt", ".safetensors"):
+    if (
+        name.count("/") != 1
+        or name.startswith((".", "/", "~"))
+        or name.endswith("/")
+        or path.suffix in (".pt", ".safetensors")
+    ):
         raise LitetextError(f"{name}: no such file or folder, and not a hub name of the form owner/name")
     return _fetched(name, patterns)
 
@@ -47,7 +52,9 @@ def _fetched(name: str, patterns: Sequence[str]) -> Path:
             f"{name} is gated: accept its licence on its hub page, then log in with: hf auth login"
         ) from None
     except RepositoryNotFoundError:
-        raise LitetextError(f"{name}: no such path here and no such repository on the hub; check the spelling") from None
+        raise LitetextError(
+            f"{name}: no such path here and no such repository on the hub; check the spelling"
+        ) from None
     except HFValidationError:
         raise LitetextError(f"{name}: no such path here and not a valid hub name (owner/name)") from None
     except (LocalEntryNotFoundError, HfHubHTTPError, OSError):

@@ -39,7 +39,8 @@ def parity(
     console.print(
         f"token cosine over {result.prompts} prompts, {result.tokens} real tokens: "
         f"mean {result.mean_cosine:.4f}, worst {result.min_cosine:.4f}; "
-        f"worst prompt {result.worst_prompt!r} ({result.worst_prompt_cosine:.4f}); largest difference {result.max_abs:.2g}",
+        f"worst prompt {result.worst_prompt!r} ({result.worst_prompt_cosine:.4f}); "
+        f"largest difference {result.max_abs:.2g}",
         highlight=False,
         soft_wrap=True,
     )

@@ -1,0 +1,351 @@
+"""Throughput and memory of text encoders, side by side in one run (paper, table 8).
+
+Every row is a text encoder of random weights (speed does not depend on their values) or a checkpoint of yours, timed
+from strings to features. The rows take turns, round after round, and ratios are taken within a round, so a machine that
+slows down slows all of them. Memory is the peak of a fresh process that does nothing else.
+"""
+
+from __future__ import annotations
+
+import json
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..encoders import PRESETS, EncoderConfig, TorchTextEncoder, build, load_encoder, read_checkpoint
+from ..errors import LitetextError, choice_error
+from ..tokenizer import Tokenizer
+
+Encode = Callable[[Sequence[str]], Any]
+
+REFERENCE = "s0-eager"
+"""transformers' own S0 at L = 16, eager: what ``vs_s0_eager`` is measured against."""
+
+_SHORTEST = 0.05  # seconds a timed sample lasts at least: shorter calls are repeated
+
+
+@dataclass(frozen=True)
+class Row:
+    """One encoder at one batch size.
+
+    Attributes:
+        name, L, batch, threads: what ran, at which context length; threads is 0 on a GPU.
+        texts_per_s: median over the rounds.
+        vs_teacher, vs_s0_eager: median over the rounds of the ratio to that row at the same batch; None where it
+            did not run.
+        parameters, live_parameters, bytes: of the weights, float32 unless a checkpoint says otherwise.
+        gflops: arithmetic of one prompt at L, 2 per multiply-add (matrix products only).
+        peak_mb: peak resident memory of a process that encodes at this batch (on a GPU: of its memory), 10^6 bytes.
+    """
+
+    name: str
+    L: int
+    batch: int
+    threads: int
+    texts_per_s: float
+    vs_teacher: float | None
+    vs_s0_eager: float | None
+    parameters: int
+    live_parameters: int
+    gflops: float
+    bytes: int
+    peak_mb: float
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """Something to time: its figures, and how to make it ready."""
+
+    name: str
+    length: int
+    parameters: int
+    live_parameters: int
+    gflops: float
+    bytes: int
+    ready: Callable[[str], Encode]
+
+
+def candidates(names: Sequence[str] | None = None, checkpoints: Sequence[str] = ()) -> list[Candidate]:
+    """Return the rows of table 8 (all, or those named) and one row for every checkpoint given."""
+    makers = _makers()
+    for name in names or ():
+        if name not in makers:
+            raise choice_error("row", name, tuple(makers))
+    return [makers[name]() for name in names or makers] + [_of_checkpoint(name) for name in checkpoints]
+
+
+def bench_text(
+    rows: Sequence[Candidate],
+    prompts: Sequence[str],
+    *,
+    batches: Sequence[int] = (1, 64),
+    threads: int | None = None,
+    device: str = "cpu",
+    rounds: int = 5,
+    memory: bool = True,
+    report: Callable[[str], None] = lambda _: None,
+) -> list[Row]:
+    """Time every row at every batch size.
+
+    Args:
+        rows: what to time, see `candidates`.
+        prompts: drawn from in turn; at least one.
+        batches: prompts a call.
+        threads: CPU threads of torch; all of them if None.
+        device: ``cpu`` or a CUDA device.
+        rounds: how often the rows take turns; medians are over rounds.
+        memory: whether to measure ``peak_mb`` (a process a row); 0 if not.
+        report: called with a line about what is being done.
+    """
+    if not prompts:
+        raise LitetextError("bench needs one prompt or more")
+    if threads:
+        torch.set_num_threads(threads)
+    used = 0 if device != "cpu" else torch.get_num_threads()
+    encoders = []
+    for candidate in rows:
+        report(f"building {candidate.name} at L = {candidate.length}")
+        encoders.append(candidate.ready(device))
+    found = []
+    for batch in batches:
+        report(f"timing {len(rows)} encoders at batch {batch}")
+        seconds = _taking_turns(encoders, _batches(prompts, batch), rounds, device)
+        teacher, eager = (_times_of(rows, seconds, name) for name in ("teacher", REFERENCE))
+        for candidate, own in zip(rows, seconds, strict=True):
+            found.append(
+                Row(
+                    name=candidate.name,
+                    L=candidate.length,
+                    batch=batch,
+                    threads=used,
+                    texts_per_s=batch / statistics.median(own),
+                    vs_teacher=_ratio(teacher, own),
+                    vs_s0_eager=_ratio(eager, own),
+                    parameters=candidate.parameters,
+                    live_parameters=candidate.live_parameters,
+                    gflops=candidate.gflops,
+                    bytes=candidate.bytes,
+                    peak_mb=0.0,
+                )
+            )
+    if not memory:
+        return found
+    del encoders
+    peaks: dict[tuple[str, int, int], float] = {}
+    for candidate in rows:
+        report(f"measuring the memory of {candidate.name} at L = {candidate.length}")
+        for batch, peak in zip(batches, _peaks(candidate, prompts, batches, threads, device), strict=True):
+            peaks[candidate.name, candidate.length, batch] = peak
+    return [replace(row, peak_mb=peaks[row.name, row.L, row.batch]) for row in found]
+
+
+def gflops(config: EncoderConfig, length: int) -> float:
+    """Return the arithmetic of one prompt of ``length`` tokens in 10^9 operations (2 per multiply-add)."""
+    width = config.width
+    ffn = 2 * width * config.ffn
+    transformer = 4 * width * width + 2 * length * width + ffn
+    mixer = 2 * config.repmixer_kernel * width + ffn
+    mixers = len(config.repmixer_layers())
+    per_token = mixers * mixer + (config.layers - mixers) * transformer + width * config.output_dim
+    return 2 * length * per_token / 1e9
+
+
+def _makers() -> dict[str, Callable[[], Candidate]]:
+    # position tables as long as the context, so that L = 32 needs no interpolation
+    makers: dict[str, Callable[[], Candidate]] = {
+        "teacher": partial(_of_preset, "teacher", 32),
+        REFERENCE: _transformers_s0,
+    }
+    for name in ("s0", "s1", "l"):
+        for length in (16, 32):
+            makers[f"{name}-{length}"] = partial(_of_preset, name, length)
+    makers["bert-base"] = _bert_base
+    makers["eva02-clip-bigE"] = _big_e
+    return makers
+
+
+def _of_preset(name: str, length: int) -> Candidate:
+    preset = PRESETS[name]
+    convention = replace(preset.convention, context_length=length)
+    return _of_config(name, replace(preset, position_rows=length, convention=convention))
+
+
+def _big_e() -> Candidate:
+    # EVA02-CLIP-bigE's text tower by its published dimensions: OpenCLIP's, 32 layers of width 1280, context 77
+    convention = replace(PRESETS["teacher"].convention, context_length=77)
+    shape = EncoderConfig(
+        "eva02-clip-bigE", 1280, 20, 5120, 32, causal=True, position_rows=77, output_dim=1024, convention=convention
+    )
+    return _of_config(shape.variant, shape)
+
+
+def _of_config(name: str, config: EncoderConfig) -> Candidate:
+    def ready(device: str) -> Encode:
+        torch.manual_seed(0)
+        return TorchTextEncoder(build(config).to(device), Tokenizer()).encode
+
+    length = config.convention.context_length
+    parameters, live = config.parameters(), config.live_parameters()
+    return Candidate(name, length, parameters, live, gflops(config, length), 4 * parameters, ready)
+
+
+def _of_checkpoint(name: str) -> Candidate:
+    checkpoint = read_checkpoint(name)
+    config = checkpoint.config
+    length = config.convention.context_length
+    return Candidate(
+        name,
+        length,
+        config.parameters(),
+        config.live_parameters(),
+        gflops(config, length),
+        checkpoint.bytes(),
+        lambda device: load_encoder(name, device=device).encode,
+    )
+
+
+def _transformers_s0() -> Candidate:
+    config = PRESETS["s0"]
+
+    def ready(device: str) -> Encode:
+        from transformers import Sam3LiteTextTextConfig
+        from transformers.models.sam3_lite_text.modeling_sam3_lite_text import Sam3LiteTextTextModel
+
+        text = Sam3LiteTextTextConfig(num_hidden_layers=config.layers, max_position_embeddings=16)
+        text._attn_implementation = "eager"
+        torch.manual_seed(0)
+        tower = Sam3LiteTextTextModel(text).eval().to(device)
+        return _from_ids(tower, nn.Linear(config.width, config.output_dim).to(device), 16, 49408, device)
+
+    live = config.live_parameters()
+    parameters = config.parameters()
+    return Candidate(REFERENCE, 16, parameters, live, gflops(config, 16), 4 * parameters, ready)
+
+
+def _bert_base() -> Candidate:
+    shape = EncoderConfig("bert-base", 768, 12, 3072, 12, vocab_size=30522, position_rows=512, output_dim=256)
+
+    def ready(device: str) -> Encode:
+        from transformers import BertConfig, BertModel
+
+        torch.manual_seed(0)
+        tower = BertModel(BertConfig(), add_pooling_layer=False).eval().to(device)
+        # its word pieces cannot be had offline; ids of the same number and range cost the same
+        return _from_ids(tower, nn.Linear(768, 256).to(device), 32, 30522, device)
+
+    parameters = shape.parameters() + 2 * 768  # token types; its LayerNorm stands at the embedding, not at the end
+    return Candidate("bert-base", 32, parameters, parameters, gflops(shape, 32), 4 * parameters, ready)
+
+
+def _from_ids(tower: nn.Module, projector: nn.Module, length: int, vocabulary: int, device: str) -> Encode:
+    tokenizer = Tokenizer()
+
+    @torch.inference_mode()
+    def encode(prompts: Sequence[str]) -> Tensor:
+        ids = torch.from_numpy(tokenizer(prompts, length) % vocabulary).to(device)
+        return projector(tower(input_ids=ids).last_hidden_state)
+
+    return encode
+
+
+def _batches(prompts: Sequence[str], batch: int) -> list[list[str]]:
+    """Prompts in batches, in their order, the first ones again where there are too few."""
+    repeated = list(prompts) * (1 + batch // len(prompts))
+    count = max(1, min(32, len(repeated) // batch))
+    return [repeated[i * batch : (i + 1) * batch] for i in range(count)]
+
+
+def _taking_turns(encoders: Sequence[Encode], batches: list[list[str]], rounds: int, device: str) -> list[list[float]]:
+    """Return, for every encoder, the seconds a batch took in every round."""
+
+    def once(encode: Encode, calls: int, offset: int) -> float:
+        _synchronize(device)
+        start = time.perf_counter()
+        for call in range(calls):
+            encode(batches[(offset + call) % len(batches)])
+        _synchronize(device)
+        return (time.perf_counter() - start) / calls
+
+    warm = [min(once(encode, 1, 0), once(encode, 1, 1)) for encode in encoders]
+    calls = [max(1, round(_SHORTEST / seconds)) for seconds in warm]
+    times: list[list[float]] = [[] for _ in encoders]
+    for turn in range(rounds):
+        for own, encode, repeats in zip(times, encoders, calls, strict=True):
+            own.append(once(encode, repeats, turn))
+    return times
+
+
+def _synchronize(device: str) -> None:
+    if device != "cpu":
+        torch.cuda.synchronize(device)
+
+
+def _times_of(rows: Sequence[Candidate], seconds: list[list[float]], name: str) -> list[float] | None:
+    return next((own for row, own in zip(rows, seconds, strict=True) if row.name == name), None)
+
+
+def _ratio(reference: list[float] | None, own: list[float]) -> float | None:
+    if reference is None:
+        return None
+    return statistics.median(theirs / mine for theirs, mine in zip(reference, own, strict=True))
+
+
+def _peaks(
+    row: Candidate, prompts: Sequence[str], batches: Sequence[int], threads: int | None, device: str
+) -> list[float]:
+    """Return the peak memory at every batch size, each from a process of its own."""
+    peaks = []
+    for batch in batches:
+        task = {
+            "name": row.name,
+            "L": row.length,
+            "prompts": _batches(prompts, batch)[0],
+            "threads": threads,
+            "device": device,
+        }
+        code = "import sys; from litetext.bench.text import print_peak; print_peak(sys.stdin.read())"
+        done = subprocess.run([sys.executable, "-c", code], input=json.dumps(task), capture_output=True, text=True)
+        if done.returncode:
+            raise RuntimeError(f"measuring {row.name} failed:\n{done.stderr}")
+        peaks.append(float(done.stdout))
+    return peaks
+
+
+def print_peak(task_json: str) -> None:
+    """Run inside a fresh process: encode one batch twice, print the peak memory in 10^6 bytes."""
+    task = json.loads(task_json)
+    if task["threads"]:
+        torch.set_num_threads(task["threads"])
+    known = {f"{c.name}@{c.length}": c for c in (maker() for maker in _makers().values())}
+    row = known.get(f"{task['name']}@{task['L']}") or _of_checkpoint(task["name"])
+    encode = row.ready(task["device"])
+    for _ in range(2):
+        encode(task["prompts"])
+    if task["device"] != "cpu":
+        print(torch.cuda.max_memory_allocated(task["device"]) / 1e6)
+    else:
+        print(_peak_resident_bytes() / 1e6)
+
+
+def _peak_resident_bytes() -> int:
+    """This process's own high-water mark; ``ru_maxrss`` would start from the parent's, which forked it."""
+    status = Path("/proc/self/status")
+    if status.exists():
+        return 1024 * int(next(x for x in status.read_text().splitlines() if x.startswith("VmHWM")).split()[1])
+    import resource
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # bytes on macOS, where there is no /proc
+
+
+def as_dicts(rows: Sequence[Row]) -> list[dict[str, Any]]:
+    """Return the rows as plain JSON values."""
+    return [asdict(row) for row in rows]

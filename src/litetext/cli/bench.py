@@ -1,0 +1,59 @@
+"""``litetext bench``: measure on this machine."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import typer
+from rich.table import Table
+
+from .output import console, notes, print_json
+from .prompt_list import SHIPPED_PHRASES, read_prompt_list
+
+
+def register(app: typer.Typer) -> None:
+    """Add the group of commands."""
+    group = typer.Typer(no_args_is_help=True, help="Measure speed and memory on this machine.")
+    group.command("text")(text)
+    app.add_typer(group, name="bench")
+
+
+def text(
+    prompts: Path = typer.Option(SHIPPED_PHRASES, help="A .txt or .json of prompts; by default, phrases we ship."),
+    row: list[str] = typer.Option(None, help="Only these rows (teacher, s0-eager, s0-16, …); all by default."),
+    encoder: list[str] = typer.Option(None, help="A checkpoint to add as a row (repeatable)."),
+    batch: list[int] = typer.Option([1, 64], min=1, help="Prompts a call (repeatable)."),
+    threads: int = typer.Option(None, min=1, help="CPU threads; all by default."),
+    device: str = typer.Option("cpu", help="cpu or cuda."),
+    rounds: int = typer.Option(5, min=1, help="How often the rows take turns; figures are medians over rounds."),
+    memory: bool = typer.Option(True, help="Measure peak memory, a process a row."),
+    as_json: bool = typer.Option(False, "--json", help="Print one JSON document."),
+) -> None:
+    """Time text encoders side by side: the teacher, the students, and the encoders the paper compares (table 8)."""
+    texts = read_prompt_list(prompts)
+    from ..bench.text import as_dicts, bench_text, candidates
+
+    chosen = candidates(row or None, encoder or ())
+    notes.print("weights are random but for --encoder rows: speed and size do not depend on them", style="dim")
+    rows = bench_text(
+        chosen,
+        texts,
+        batches=batch,
+        threads=threads,
+        device=device,
+        rounds=rounds,
+        memory=memory,
+        report=lambda line: notes.print(line, style="dim", highlight=False),
+    )
+    if as_json:
+        print_json({"rows": as_dicts(rows)})
+        return
+    table = Table("encoder", "L", "batch", "texts/s", "vs teacher", "vs S0", "params", "live", "GFLOP", "peak MB")
+    for one in rows:
+        ratios = [f"{value:.2f}x" if value else "" for value in (one.vs_teacher, one.vs_s0_eager)]
+        counts = [f"{n / 1e6:.2f}M" for n in (one.parameters, one.live_parameters)]
+        table.add_row(
+            one.name, str(one.L), str(one.batch), f"{one.texts_per_s:.1f}", *ratios, *counts, f"{one.gflops:.2f}",
+            f"{one.peak_mb:.0f}" if memory else "",
+        )  # fmt: skip
+    console.print(table)
