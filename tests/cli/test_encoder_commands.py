@@ -142,3 +142,17 @@ def test_usage_errors_are_one_line(refused: Run, litetext: Run) -> None:
     assert "No such command" in refused("segmentt")
     assert "Missing" in refused("embed", "x")
     assert litetext("--version").out.startswith("litetext 0.")
+
+
+def test_convert_prunes_the_vocabulary_and_says_what_it_does(
+    litetext: Run, refused: Run, checkpoint: Path, prompts: Path, tmp_path: Path
+) -> None:
+    arguments = ("convert", checkpoint, tmp_path / "p", "--to", "litetext", "--json", "--vocabulary")
+    report = litetext(*arguments, prompts).json["vocabulary"]
+    assert report["prompts"] == 163 and 0 < report["touched"] < 163 and report["min_cosine"] < 1
+    assert load_encoder(tmp_path / "p").config.vocab_size == report["rows"]
+    assert litetext(*arguments, 600).json["vocabulary"]["rows"] == 600
+    report = litetext(*arguments, f"{prompts}:516", "--prompts", prompts).json["vocabulary"]
+    assert report["rows"] == 516 and report["touched"] >= 1
+    assert "rows 20 is outside" in refused(*arguments, 20)
+    assert "nowhere.txt: no such file" in refused(*arguments, "nowhere.txt")

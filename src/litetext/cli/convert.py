@@ -9,6 +9,8 @@ import typer
 from ..errors import choice_error
 from .output import notes, print_json
 from .prompt_list import SHIPPED_PHRASES, read_prompt_list
+from .vocabulary_option import HELP as VOCABULARY_HELP
+from .vocabulary_option import pruned
 
 LAYOUTS = ("litetext", "transformers", "authors")
 
@@ -24,7 +26,10 @@ def convert(
     to: str = typer.Option(..., help="litetext, transformers (model and processor) or authors."),
     model: str = typer.Option(None, help="For transformers: the SAM3 whose detector goes with it, if not SRC's own."),
     heads: int = typer.Option(None, min=1, help="Attention heads, where neither a config nor width / 64 says."),
-    prompts: Path = typer.Option(SHIPPED_PHRASES, help="For transformers: prompts to measure its convention on."),
+    vocabulary: str = typer.Option(None, metavar="FILE|N|FILE:N", help=VOCABULARY_HELP),
+    prompts: Path = typer.Option(
+        SHIPPED_PHRASES, help="Prompts to measure on what transformers' convention or a smaller vocabulary does."
+    ),
     as_json: bool = typer.Option(False, "--json", help="Print one JSON document about what was written."),
 ) -> None:
     """Write an encoder in litetext's, the authors' (a teacher: Meta's) or transformers' layout."""
@@ -35,6 +40,8 @@ def convert(
 
     checkpoint = read_checkpoint(source, heads=heads)
     report: dict[str, object] = {"source": source, "destination": str(destination), "layout": to}
+    if vocabulary is not None:
+        checkpoint, report["vocabulary"] = pruned(checkpoint, vocabulary, texts)
     report["parameters"] = checkpoint.config.parameters()
     if to == "litetext":
         write_checkpoint(checkpoint, destination)

@@ -1,8 +1,8 @@
 """Checkpoints in and out: litetext's folder, the authors' file, Meta's, transformers'.
 
 A litetext checkpoint is a folder: ``model.safetensors`` (every tensor, unfolded, the unused projection and the whole
-position table included), ``config.json`` (shape, convention, kept vocabulary), ``tokenizer.json`` and a model card. What
-came in under the authors' names goes out under them unchanged, dtype for dtype.
+position table included), ``config.json`` (shape, convention, kept vocabulary), ``tokenizer.json`` and a model card.
+What came in under the authors' names goes out under them unchanged, dtype for dtype.
 """
 
 from __future__ import annotations

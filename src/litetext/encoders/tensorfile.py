@@ -48,7 +48,7 @@ class TensorFile:
 def open_tensors(path: str | os.PathLike[str]) -> TensorFile:
     """Open the weights at ``path``: a .safetensors, .pt, .pth or .bin file, or a folder that holds one.
 
-    In a folder the order is ``model.safetensors``, its sharded index, a single other safetensors file, a single ``.pt``.
+    In a folder the order is ``model.safetensors``, its sharded index, one other safetensors file, one ``.pt``.
     """
     path = Path(path)
     if not path.exists():
