@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 from typing import Any
 
@@ -112,14 +113,34 @@ def test_what_is_no_image_is_refused_by_name(tmp_path: Path) -> None:
             read_image(path)
 
 
+@settings(max_examples=60, deadline=None)
+@given(
+    st.sampled_from(["PNG", "JPEG", "GIF", "TIFF", "WEBP", "BMP"]),
+    st.dictionaries(st.floats(0, 0.999), st.integers(0, 255), max_size=5),
+    st.floats(0.1, 1),
+)
+def test_damaged_files_are_read_or_refused_but_never_crash(
+    tmp_path_factory: pytest.TempPathFactory, kind: str, damage: dict[float, int], kept: float
+) -> None:
+    path = tmp_path_factory.getbasetemp() / "damaged"
+    Image.fromarray(COLOURS.repeat(8, 0).repeat(8, 1)).save(path, kind)
+    content = bytearray(path.read_bytes())
+    for place, value in damage.items():
+        content[int(place * len(content))] = value
+    path.write_bytes(content[: int(kept * len(content))])
+    with contextlib.suppress(LitetextError):
+        assert read_image(path).shape[2] == 3
+
+
 @pytest.mark.parametrize(
     ("array", "message"),
     [
         (np.zeros((4, 4, 2), np.uint8), "shape"),
         (np.zeros((0, 4, 3), np.uint8), "shape"),
         (np.zeros((4, 4, 3), np.float32), "float32"),
+        (None, "got NoneType"),
     ],
 )
-def test_arrays_that_are_no_picture_are_refused(array: Any, message: str) -> None:
+def test_values_that_are_no_picture_are_refused(array: Any, message: str) -> None:
     with pytest.raises(LitetextError, match=message):
         read_image(array)

@@ -28,7 +28,7 @@ def register(app: typer.Typer) -> None:
 
 
 def segment(
-    images: list[Path] = typer.Argument(..., metavar="IMAGE...", help="Image files."),
+    images: list[Path] = typer.Argument(..., metavar="IMAGE", help="Image files."),
     prompts: list[str] = typer.Option(
         ..., "--prompt", "-p", help='A noun phrase to find, such as "white dog"; give -p several times for several.'
     ),

@@ -36,6 +36,10 @@ def read_image(image: ImageLike) -> NDArray[np.uint8]:
         return _read_file(Path(image))
     if isinstance(image, np.ndarray):
         return _rgb_of_array(image)
+    from PIL import Image
+
+    if not isinstance(image, Image.Image):
+        raise LitetextError(f"an image must be a path, a PIL image or an array; got {type(image).__name__}")
     return _rgb_of_pil(image, "the image")
 
 
@@ -43,9 +47,9 @@ def _read_file(path: Path) -> NDArray[np.uint8]:
     from PIL import Image, UnidentifiedImageError
 
     try:
-        # Photographs of more than 89 megapixels are slow, not suspicious; twice that is still refused.
+        # Pillow warns of oddities it copes with, and of more than 89 megapixels; twice that it refuses.
         with warnings.catch_warnings(), path.open("rb") as file:
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            warnings.simplefilter("ignore")
             with Image.open(file) as opened:
                 return _rgb_of_pil(opened, str(path))
     except FileNotFoundError:

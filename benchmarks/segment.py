@@ -1,0 +1,248 @@
+"""How fast `Segmenter` is, and what it takes at real size. Run on the machine you want to know about:
+
+    python benchmarks/segment.py ratio                     # many prompts on one image, against looping transformers
+    python benchmarks/segment.py full PHOTO... [-n 10]     # a full-size SAM3-LiteText-S0 of random weights
+
+`ratio` draws a SAM3 whose vision encoder takes about the share of the work that it takes in the real model (some 13
+times a prompt's), sets the presence logits through the weights so that 10, then all 50 of 50 prompts are there, and
+times the same 50 prompts both ways in one process: `Segmenter.segment`, and transformers run as its page shows, one
+image and one prompt a call. Both find the same instances, which is checked. `full` builds the model in one process and
+runs it in another, so that the peak memory is that of segmenting alone.
+
+All seconds are processor seconds on one thread: on a free core they are seconds on the clock, and on a busy machine
+they stay what they are.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from time import process_time as clock
+from typing import Any
+
+import numpy as np
+import torch
+from transformers import Sam3Config, Sam3ImageProcessor, Sam3LiteTextConfig, Sam3LiteTextModel, Sam3Model
+
+from litetext import Segmenter, Tokenizer
+from litetext.segment import decode, read_image
+
+RESULTS = Path(__file__).with_suffix(".json")
+COLOURS = ("red", "blue", "white", "black", "green")
+NOUNS = ("car", "dog", "cup", "old tree", "horse", "bus", "kite", "chair", "apple", "shoe")
+PROMPTS = [f"{colour} {noun}" for noun in NOUNS for colour in COLOURS]
+
+
+def vision_heavy_model() -> Sam3Model:
+    """A SAM3 in which the vision encoder costs about 13 times what one prompt costs, as in the real one."""
+    torch.manual_seed(0)
+    vit = {
+        "model_type": "sam3_vit_model",
+        "hidden_size": 512,
+        "intermediate_size": 2048,
+        "num_hidden_layers": 16,
+        "num_attention_heads": 8,
+        "image_size": 252,
+        "window_size": 9,
+        "global_attn_indexes": [7, 15],
+        "pretrain_image_size": 126,
+    }
+    block = {"hidden_size": 64, "num_attention_heads": 4, "intermediate_size": 256}
+    text = {"hidden_size": 128, "intermediate_size": 256, "num_hidden_layers": 2, "num_attention_heads": 2}
+    config = Sam3Config(
+        vision_config={
+            "model_type": "sam3_vision_model",
+            "backbone_config": vit,
+            "fpn_hidden_size": 64,
+            "backbone_feature_sizes": [[72, 72], [36, 36], [18, 18]],
+        },
+        text_config=text
+        | {"model_type": "clip_text_model", "vocab_size": 49408, "max_position_embeddings": 32, "projection_dim": 64},
+        geometry_encoder_config=block | {"num_layers": 1},
+        detr_encoder_config=block | {"num_layers": 3},
+        detr_decoder_config=block | {"num_layers": 3, "num_queries": 50},
+        mask_decoder_config={"hidden_size": 64, "num_attention_heads": 4},
+    )
+    model = Sam3Model(config).eval()
+    with torch.no_grad():
+        for name, tensor in model.named_parameters():
+            if tensor.dim() > 1:
+                tensor.normal_(std=0.5 if "embed" in name else tensor[0].numel() ** -0.5)
+    return model
+
+
+def spread_presence(model: Sam3Model, logits: torch.Tensor, present: int) -> None:
+    """Move the presence head so that the ``present`` highest of ``logits`` (which it gave) become clearly positive."""
+    ranked = logits.sort(descending=True).values
+    below = ranked[present] if present < len(ranked) else ranked[-1] - 1
+    middle, gain = (ranked[present - 1] + below) / 2, 8.0 / (ranked[present - 1] - below)
+    head = model.detr_decoder.presence_head.layer3
+    with torch.no_grad():
+        head.weight.mul_(gain)
+        head.bias.sub_(middle).mul_(gain)
+
+
+@torch.no_grad()
+def looped(model: Sam3Model, processor: Any, photo: np.ndarray, threshold: float) -> list[dict[str, torch.Tensor]]:
+    """transformers as its documentation shows it: a full forward for every prompt."""
+    found = []
+    for ids in Tokenizer().encode_batch(PROMPTS):
+        padding = 32 - len(ids)
+        output = model(
+            pixel_values=processor(images=photo, return_tensors="pt")["pixel_values"],
+            input_ids=torch.tensor([ids + ids[-1:] * padding]),
+            attention_mask=torch.tensor([[1] * len(ids) + [0] * padding]),
+        )
+        found += processor.post_process_instance_segmentation(
+            output, threshold=threshold, target_sizes=[photo.shape[:2]]
+        )
+    return found
+
+
+def ratio() -> dict[str, Any]:
+    """Seconds for 50 prompts on one image, both ways, with 10 and with all 50 prompts present."""
+    photo = np.random.default_rng(0).integers(0, 256, (480, 640, 3), dtype=np.uint8)
+    processor = Sam3ImageProcessor(size={"height": 252, "width": 252})
+    rows = []
+    for present in (10, 50):
+        model = vision_heavy_model()
+        with tempfile.TemporaryDirectory() as folder:
+            model.save_pretrained(folder)
+            processor.save_pretrained(folder)
+            probe = Segmenter.from_pretrained(folder, device="cpu").segment(photo, PROMPTS, threshold=1.0)
+            spread_presence(model, torch.from_numpy(probe.presence).double().logit().float(), present)
+            model.save_pretrained(folder)
+            segmenter = Segmenter.from_pretrained(folder, device="cpu")
+        threshold = 0.3
+        segmenter.segment(photo, PROMPTS[:2], threshold=threshold)  # warm
+        ours = []
+        for _ in range(3):
+            start = clock()
+            found = segmenter.segment(photo, PROMPTS, threshold=threshold)
+            ours.append(clock() - start)
+        start = clock()
+        wanted = looped(model, processor, photo, threshold)
+        theirs = clock() - start
+        counts = [len(found[prompt]) for prompt in PROMPTS]
+        if counts != [len(one["scores"]) for one in wanted]:
+            raise SystemExit("the two ways disagree; the timing would mean nothing")
+        rows.append(
+            {
+                "prompts": len(PROMPTS),
+                "present": sum(count > 0 for count in counts),
+                "instances": len(found),
+                "transformers_seconds": round(theirs, 2),
+                "litetext_seconds": round(statistics.median(ours), 2),
+                "times_faster": round(theirs / statistics.median(ours), 1),
+            }
+        )
+    return {"rows": rows}
+
+
+def build_full_size(folder: str) -> None:
+    """Save SAM3-LiteText-S0 at its real size with random weights in ``folder`` (fp32, about 2 GB)."""
+    torch.manual_seed(0)
+    text = {"num_hidden_layers": 6, "max_position_embeddings": 16}  # the published S0; 5.23's defaults are no variant
+    model = Sam3LiteTextModel(Sam3LiteTextConfig(text_config=text))
+    with torch.no_grad():
+        model.detr_decoder.presence_head.layer3.bias.fill_(4.0)  # present, so that masks are decoded too
+    model.save_pretrained(folder)
+    Sam3ImageProcessor().save_pretrained(folder)
+
+
+def run_full_size(folder: str, photos: list[str], prompts: int) -> dict[str, Any]:
+    """Seconds a photo and peak memory of the model in ``folder``."""
+    start = clock()
+    segmenter = Segmenter.from_pretrained(folder, device="cpu").freeze(PROMPTS)
+    loaded = clock() - start
+    start = clock()
+    pixels = segmenter._pixels(read_image(photos[0]))
+    with torch.inference_mode():
+        sight = decode.see(segmenter.detector, pixels)
+        vision = clock() - start
+        start = clock()
+        found = decode.find(segmenter.detector, sight, segmenter.text.encode(PROMPTS[:1]))
+        prompt = clock() - start
+        # Random weights score all queries alike: take the threshold that about ten of a prompt's 200 reach.
+        threshold = float(found.scores.flatten().topk(10).values[-1])
+        start = clock()
+        decode.mask_logits(segmenter.detector, sight, found, 0, torch.arange(10))
+        pixel_decoder = clock() - start
+    del sight, found
+    rows = []
+    for photo in photos:
+        start = clock()
+        instances = segmenter.segment(photo, PROMPTS[:prompts], threshold=threshold, batch_size=4)
+        seconds = clock() - start
+        rows.append(
+            {
+                "size": f"{instances.size[1]}x{instances.size[0]}",
+                "seconds": round(seconds, 1),
+                "instances": len(instances),
+                "prompts_found": len(set(instances.labels)),
+            }
+        )
+        print(json.dumps(rows[-1]), file=sys.stderr, flush=True)
+    return {
+        "parameters_without_text": sum(p.numel() for p in segmenter.detector.parameters()),
+        "load_seconds": round(loaded, 1),
+        "vision_seconds": round(vision, 1),
+        "prompt_seconds": round(prompt, 2),
+        "pixel_decoder_seconds": round(pixel_decoder, 2),
+        "prompts": prompts,
+        "photos": rows,
+        "peak_memory_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
+    }
+
+
+def full(photos: list[str], prompts: int) -> dict[str, Any]:
+    """Build and run the full-size model, each in a process of its own."""
+    with tempfile.TemporaryDirectory() as folder:
+        for stage in (["build", folder], ["run", folder, *photos, "-n", str(prompts)]):
+            done = subprocess.run([sys.executable, __file__, *stage], check=True, stdout=subprocess.PIPE, text=True)
+    return json.loads(done.stdout)
+
+
+def record(name: str, result: dict[str, Any]) -> None:
+    """Print the result and keep it beside the others in benchmarks/segment.json."""
+    machine = {"machine": platform.machine(), "threads": torch.get_num_threads(), "torch": torch.__version__}
+    kept = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+    kept[name] = result | {"setup": machine | {"cores": os.cpu_count()}}
+    RESULTS.parent.mkdir(exist_ok=True)
+    RESULTS.write_text(json.dumps(kept, indent=1) + "\n")
+    print(json.dumps(kept[name], indent=1))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    stages = parser.add_subparsers(dest="stage", required=True)
+    stages.add_parser("ratio")
+    for name in ("full", "run"):
+        stage = stages.add_parser(name)
+        if name == "run":
+            stage.add_argument("folder")
+        stage.add_argument("photos", nargs="+")
+        stage.add_argument("-n", "--prompts", type=int, default=10)
+    stages.add_parser("build").add_argument("folder")
+    given = parser.parse_args()
+    torch.set_num_threads(1)
+    if given.stage == "ratio":
+        record("ratio", ratio())
+    elif given.stage == "full":
+        record("full", full(given.photos, given.prompts))
+    elif given.stage == "build":
+        build_full_size(given.folder)
+    else:
+        print(json.dumps(run_full_size(given.folder, given.photos, given.prompts)))
+
+
+if __name__ == "__main__":
+    main()
