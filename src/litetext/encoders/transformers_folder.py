@@ -113,7 +113,10 @@ def read_detector(folder: Path) -> Detector:
     config = config.get("detector_config") or config
     missing = [key for key in ("vision_config", "detr_encoder_config", "mask_decoder_config") if key not in config]
     if missing:
-        raise LitetextError(f"{folder}/config.json: key {missing[0]!r} is missing; is it a SAM3 model's?")
+        raise LitetextError(
+            f"{folder}/config.json has no key {missing[0]!r}: no detector here; "
+            "name the SAM3 whose detector goes with the encoder (--model FOLDER)"
+        )
     tensors = _detector_tensors(open_tensors(folder))
     preprocessor = folder / "preprocessor_config.json"
     if not preprocessor.is_file():
