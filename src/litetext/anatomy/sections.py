@@ -194,7 +194,10 @@ def _vocabulary(audit: Audit) -> Section:
         "Share of all tokens held by the most frequent ones",
         "tokens, most frequent first",
         "share of all tokens",
-        [Line("coverage", [float(rank) for rank, _ in found.coverage], [share for _, share in found.coverage])],
+        [
+            Line("here", [float(rank) for rank, _ in found.coverage], [share for _, share in found.coverage]),
+            Line("paper", [100.0, float(paper.USED_TOKENS)], [paper.TOP_100_SHARE, 1.0], points=True),
+        ],
         log_x=True,
         percent=True,
         verticals=[(float(found.rows_for_tokens[0.99]), "99 %")],
@@ -471,19 +474,21 @@ def _robustness(name: str, slug: str, found: Robustness) -> Section:
 
 def _order(name: str, slug: str, found: OrderSensitivity) -> Section:
     changes = {"words reordered": found.reordered, "noun by a synonym": found.synonym, "another noun": found.other_noun}
+    shown = found.scene_phrases > 0
     rows = [
-        [kind, f"{change.features:.3f} [{change.low:.3f}, {change.high:.3f}]", _or_none(change.mask_overlap)]
+        [kind, f"{change.features:.3f} [{change.low:.3f}, {change.high:.3f}]"]
+        + ([_or_none(change.mask_overlap)] if shown else [])
         for kind, change in changes.items()
     ]
+    masks = f" Mask overlap: soft IoU before and after, {found.scene_phrases} phrases at pictures." if shown else ""
     verdict = "holds" if found.bag_of_concepts else "does not hold"
     return Section(
         f"order-{slug}",
         f"7 · Order sensitivity of {name}",
         f"Change of the pooled features of {found.phrases} phrases, 1 = as far apart as two different phrases (in "
-        f"brackets the 95 % interval), and the overlap of masks before and after ({found.scene_phrases} phrases at "
-        f"pictures). The prior of a bag of concepts {verdict} here: reordering moves the features "
-        f"{found.reordered.features / max(found.synonym.features, 1e-12):.2f} times as far as a synonym does.",
-        [Table("Beyond the paper", ["", "change of features", "mask overlap"], rows)],
+        f"brackets the 95 % interval).{masks} The prior of a bag of concepts {verdict} here: reordering moves the "
+        f"features {found.reordered.features / max(found.synonym.features, 1e-12):.2f} times as far as a synonym does.",
+        [Table("Beyond the paper", ["", "change of features", *(["mask overlap"] if shown else [])], rows)],
         [
             BarChart(
                 f"order_{slug}",

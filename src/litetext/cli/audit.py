@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -87,7 +87,7 @@ def audit(
             seed=seed,
             truncation_bound=truncation,
             gallery=gallery,
-            synonyms=[*SYNONYMS, *(_mini_synonyms() if segmenter == "mini" else [])],
+            synonyms=_mini_synonyms() if segmenter == "mini" else SYNONYMS,
             on_progress=tell,
         )
         parts = sections(result)
@@ -142,7 +142,7 @@ def _mini_phrases(count: int, seed: int) -> list[str]:
     return list(found)
 
 
-def _mini_synonyms() -> list[tuple[str, ...]]:
+def _mini_synonyms() -> Sequence[tuple[str, ...]]:
     """The nouns of mini's world that have synonyms of one word."""
     from ..mini.concepts import CONCEPTS
 
