@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from litetext import cli
+from litetext.segment import sources
 
 from .conftest import PROMPTS, Reference, save_reference
 
@@ -57,6 +59,26 @@ def test_overlays_coco_and_a_table(
     assert document["annotations"]
     assert all(prompt in stdout for prompt in PROMPTS[:4])
     assert "mini" not in stdout
+
+
+def test_the_default_model_is_mini_and_the_output_names_the_real_thing(
+    capsys: pytest.CaptureFixture[str],
+    model: Reference,
+    photos: list[Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    shutil.copytree(model.folder, tmp_path / "mini" / "segmenter")
+    shutil.copytree(model.folder, tmp_path / "mini" / "text" / "teacher")
+    monkeypatch.setattr(sources, "resolve", lambda name: tmp_path / name)
+    monkeypatch.chdir(tmp_path)
+    code, stdout, stderr = _run(capsys, photos[0], "-p", "dog")
+    assert code == 0, stderr
+    assert "mini" in stdout and "--model Simon7108528/sam3-litetext-s0" in stdout
+    assert (tmp_path / "segments" / "street_masks.png").is_file()
+    code, stdout, stderr = _run(capsys, photos[0], "-p", "dog", "--json")
+    assert len(json.loads(stdout)) == 1
+    assert "--model Simon7108528/sam3-litetext-s0" in stderr
 
 
 def test_json_is_one_list_and_writes_nothing(

@@ -12,6 +12,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from ..errors import LitetextError
+from ..segment.sources import PUBLISHED
 from .output import console, notes, print_json, progress_bar
 
 if TYPE_CHECKING:
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
 
 _DEFAULT_MODEL = "mini"
 _DEFAULT_OUT = Path("segments")
-_PUBLISHED = "Simon7108528/sam3-litetext-s0"
 
 
 def register(app: typer.Typer) -> None:
@@ -64,7 +64,7 @@ def segment(
     if model == _DEFAULT_MODEL:
         (notes if as_json else console).print(
             f"Model: {_DEFAULT_MODEL}, which ships with litetext and knows only its small drawn world. "
-            f"For photographs: --model {_PUBLISHED}",
+            f"For photographs: --model {PUBLISHED}",
             highlight=False,
             soft_wrap=True,
         )

@@ -155,6 +155,8 @@ class Segmenter:
         if isinstance(images, str | os.PathLike | Image.Image | np.ndarray):
             return self._segment_all([images], [prompts], [boxes], [box_labels], threshold, batch_size)[0]
         images = list(images)
+        if not images:
+            return []
         return self._segment_all(
             images,
             _per_image_prompts(prompts, len(images)),
@@ -218,6 +220,7 @@ class Segmenter:
                 rows.add(index, found.boxes[row, queries], scores[row, queries], _masks_at(masks, size))
         return rows.instances(size, tuple(question.prompt for question in asked), presence, image)
 
+    @torch.no_grad()  # a graph would keep the encoder's weights alive behind frozen prompts
     def _features(self, prompts: list[str]) -> TextFeatures:
         features = self.text.encode(prompts)
         if features.dim != self.width:
