@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from litetext.data import ROOT
+
 from ..segment.conftest import save_reference
 from .conftest import Result
 
@@ -72,3 +74,15 @@ def test_an_encoder_and_its_segmenter_are_studied_together(litetext: Callable[..
     assert study["convention"]["prompts"] == 10
     page = (tmp_path / "out" / "report.html").read_text()
     assert all(f"{number} · " in page for number in range(1, 9))
+
+
+def test_without_arguments_mini_and_its_world_are_studied(litetext: Callable[..., Result], tmp_path: Path) -> None:
+    if not (ROOT / "mini").is_dir():
+        pytest.skip("mini's weights are not in this checkout")
+    result = litetext("audit", "--limit", 300, "--sample", 200, "--out", tmp_path / "out", "--json")
+    assert result.json["prompts"] | {"duplicates": 0} == {
+        "unique": 300, "read": 300, "duplicates": 0, "sources": {"mini's world": 300},
+    }  # fmt: skip
+    (study,) = result.json["encoders"]
+    assert study["name"] == "mini" and study["robustness"]["scenes"] > 1
+    assert study["order"]["other_noun"]["features"] > study["order"]["reordered"]["low"]
