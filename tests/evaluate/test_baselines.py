@@ -107,6 +107,31 @@ def sam(folder):
     return save(folder, SamModel(config), SamProcessor(image_processor))
 
 
+def sam2(folder):
+    from transformers import Sam2Config, Sam2ImageProcessor, Sam2Model, Sam2Processor
+
+    backbone = {
+        "model_type": "sam2_hiera_det_model", "image_size": 64, "hidden_size": 8, "num_attention_heads": 1,
+        "blocks_per_stage": [1, 2, 2, 1], "embed_dim_per_stage": [8, 16, 32, 64],
+        "num_attention_heads_per_stage": [1, 1, 1, 1], "window_size_per_stage": [8, 4, 4, 4],
+        "global_attention_blocks": [4], "window_positional_embedding_background_size": [4, 4],
+    }  # fmt: skip
+    config = Sam2Config(
+        vision_config={
+            "model_type": "sam2_vision_model", "backbone_config": backbone, "backbone_channel_list": [64, 32, 16, 8],
+            "backbone_feature_sizes": [[16, 16], [8, 8], [4, 4]], "fpn_hidden_size": 16,
+        },
+        prompt_encoder_config={"hidden_size": 16, "image_size": 64, "patch_size": 16},
+        mask_decoder_config={
+            "hidden_size": 16, "mlp_dim": 16, "num_hidden_layers": 1, "num_attention_heads": 1,
+            "iou_head_hidden_dim": 16,
+            "attention_downsample_rate": 1,
+        },
+    )  # fmt: skip
+    image_processor = Sam2ImageProcessor(size={"height": 64, "width": 64}, mask_size={"height": 16, "width": 16})
+    return save(folder, Sam2Model(config), Sam2Processor(image_processor))
+
+
 DETECTORS = {"grounding-dino": grounding, "mm-grounding-dino": grounding, "owlvit": owl, "owlv2": owl}
 
 
@@ -115,7 +140,7 @@ def checkpoints(tmp_path_factory):
     folder = tmp_path_factory.mktemp("baselines")
     torch.manual_seed(0)
     found = {kind: make(folder / kind, kind) for kind, make in DETECTORS.items()}
-    return {**found, "sam": sam(folder / "sam")}
+    return {**found, "sam": sam(folder / "sam"), "sam2": sam2(folder / "sam2")}
 
 
 @pytest.fixture(scope="module")
@@ -126,9 +151,9 @@ def photo(tmp_path_factory):
     return path
 
 
-@pytest.mark.parametrize("kind", DETECTORS)
-def test_boxes_become_masks_of_the_image_for_each_prompt(checkpoints, photo, kind):
-    system = load_baseline(checkpoints[kind], checkpoints["sam"], device="cpu")
+@pytest.mark.parametrize(("kind", "masks"), [*((kind, "sam") for kind in DETECTORS), ("owlv2", "sam2")])
+def test_boxes_become_masks_of_the_image_for_each_prompt(checkpoints, photo, kind, masks):
+    system = load_baseline(checkpoints[kind], checkpoints[masks], device="cpu")
     found = system.segment(photo, ["red ball", "dog"], threshold=0.0001)
     assert len(found) > 0
     assert found.masks.shape == (len(found), HEIGHT, WIDTH)

@@ -185,3 +185,8 @@ def test_annotators_must_share_their_pairs():
 def test_a_ground_truth_read_once_serves_many_systems():
     truth = read_ground_truth(GOLDEN / "gt_a.json")
     assert evaluate_images(truth, GOLDEN / "pred.json").cgF1 > evaluate_images(truth, GOLDEN / "pred_empty.json").cgF1
+
+
+def test_masks_and_boxes_are_not_mixed():
+    with pytest.raises(LitetextError, match=r"gt_a.json for bbox; read both alike"):
+        evaluate_images(read_ground_truth(GOLDEN / "gt_a.json", "bbox"), GOLDEN / "pred.json")

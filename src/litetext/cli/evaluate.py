@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -76,7 +76,8 @@ def evaluate(
 
     from ..evaluate.tables import read_benchmark
 
-    subsets = read_benchmark(gt, kind)
+    with _progress("reading ground truth", None):
+        subsets = read_benchmark(gt, kind)
     sources = _sources(pred)
     if predictor is not None:
         sources[predictor.name] = _predicted(predictor, subsets)
@@ -190,7 +191,12 @@ def _read_all(
 ) -> dict[str, dict[str, Predictions]]:
     from ..evaluate.tables import read_system
 
-    return {name: read_system(path, subsets, kind) for name, path in sources.items()}
+    with _progress("reading predictions", len(sources)) as step:
+        found = {}
+        for name, path in sources.items():
+            found[name] = read_system(path, subsets, kind)
+            step(1)
+    return found
 
 
 def _score(name: str, predictions: Mapping[str, Predictions], subsets: Sequence[Subset], processes: int) -> Scoreboard:
@@ -261,10 +267,18 @@ def _calibrations(system: str, predictions: Mapping[str, Predictions], subsets: 
 
 
 def _parameters(systems: Sequence[str]) -> dict[str, int]:
-    """Parameters of the text encoder, for systems that are named after a preset."""
+    """Parameters of the text encoder, for systems named after a preset or, as --model does, MODEL+TEXT."""
     from ..encoders.config import PRESETS
 
-    return {name: PRESETS[name.lower()].parameters() for name in systems if name.lower() in PRESETS}
+    found = {name: PRESETS[name.lower()].parameters() for name in systems if name.lower() in PRESETS}
+    for name in systems:
+        _, plus, encoder = name.partition("+")
+        if plus:
+            from ..encoders import read_checkpoint
+
+            with suppress(LitetextError):  # some other system with a plus in its name
+                found[name] = read_checkpoint(encoder).config.parameters()
+    return found
 
 
 def _seen_words(path: Path | None) -> frozenset[str] | None:
@@ -361,13 +375,12 @@ def _show(boards: Sequence[Scoreboard], document: Mapping[str, Any]) -> None:
 
     subsets = list(boards[0].subsets)
     if len(subsets) > 1:
-        table = Table("system", "Avg. cgF1", "IL_MCC", "pmF1", *(COLUMN_NAMES.get(name, name) for name in subsets))
+        table = Table("system", "", "Avg.", *(COLUMN_NAMES.get(name, name) for name in subsets))
         for board in boards:
-            mean = board.mean
-            cells = [_number(metrics.cgF1) for metrics in board.subsets.values()]
-            table.add_row(
-                board.system, _number(mean["cgF1"]), _number(mean["IL_MCC"], 2), _number(mean["pmF1"]), *cells
-            )
+            for metric, digits in (("cgF1", 1), ("IL_MCC", 2), ("pmF1", 1)):
+                cells = [_number(getattr(metrics, metric), digits) for metrics in board.subsets.values()]
+                name = board.system if metric == "cgF1" else ""
+                table.add_row(name, metric, _number(board.mean[metric], digits), *cells, end_section=metric == "pmF1")
     else:
         names = ("cgF1", "IL_MCC", "pmF1", "pMF1")
         table = Table("system", *names, "pairs", "positive")

@@ -2,17 +2,31 @@
 
 from __future__ import annotations
 
+from .calibrate import Calibration, calibrate
+from .compare import Comparison, compare
 from .formats import GroundTruth, Predictions, ground_truth_from, predictions_from, read_ground_truth, read_predictions
 from .image import ImageMetrics, PairScores, evaluate_images
+from .predict import predict
+from .video import VideoMetrics, evaluate_videos
+from .video_formats import read_video_predictions, read_video_truth
 
 __all__ = [
+    "Calibration",
+    "Comparison",
     "GroundTruth",
     "ImageMetrics",
     "PairScores",
     "Predictions",
+    "VideoMetrics",
+    "calibrate",
+    "compare",
     "evaluate_images",
+    "evaluate_videos",
     "ground_truth_from",
+    "predict",
     "predictions_from",
     "read_ground_truth",
     "read_predictions",
+    "read_video_predictions",
+    "read_video_truth",
 ]

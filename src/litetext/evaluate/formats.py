@@ -146,6 +146,11 @@ def check_predictions(predictions: Predictions, truths: Sequence[GroundTruth]) -
     """
     sizes: dict[Any, Size] = {}
     for truth in truths:
+        if truth.iou_type != predictions.iou_type:
+            raise LitetextError(
+                f"{predictions.name} was read for {predictions.iou_type}, {truth.name} for {truth.iou_type}; "
+                "read both alike"
+            )
         for id, pair in truth.pairs.items():
             sizes[id[0] if isinstance(id, tuple) else id] = pair.size
     categories = frozenset().union(*(truth.categories for truth in truths))

@@ -104,11 +104,13 @@ footer { margin-top: 48px; }
 def _headline(boards: Sequence[Scoreboard]) -> str:
     names = list(boards[0].subsets)
     if len(names) > 1:
-        header = ["system", "Avg. cgF1", "IL_MCC", "pmF1", *(COLUMN_NAMES.get(name, name) for name in names)]
-        rows = [
-            [board.system, *_formatted(board.mean), *(f"{one.cgF1:.1f}" for one in board.subsets.values())]
-            for board in boards
-        ]
+        header = ["system", "", "Avg.", *(COLUMN_NAMES.get(name, name) for name in names)]
+        rows = []
+        for board in boards:
+            for metric, digits in (("cgF1", 1), ("IL_MCC", 2), ("pmF1", 1)):
+                cells = [f"{getattr(one, metric):.{digits}f}" for one in board.subsets.values()]
+                name = board.system if metric == "cgF1" else ""
+                rows.append([name, metric, f"{board.mean[metric]:.{digits}f}", *cells])
     else:
         header = ["system", "cgF1", "IL_MCC", "pmF1", "pairs", "with the phrase", "without"]
         rows = []
