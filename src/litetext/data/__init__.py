@@ -1,0 +1,49 @@
+"""What ships inside the package: the weights of ``mini``, sample scenes with their phrases, the world's art.
+
+Everything is resolved by name, so that ``"mini"`` can be given wherever a model's path can.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+
+from ..errors import LitetextError
+from ..files import read_json
+
+ROOT = Path(str(files(__package__)))
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """A shipped scene and phrases to ask of it, some of which are not there.
+
+    Attributes:
+        image: the path of the PNG.
+        phrases: noun phrases, present and absent ones.
+    """
+
+    image: Path
+    phrases: tuple[str, ...]
+
+
+def resolve(name: str) -> Path:
+    """Return the path of a shipped folder or file, by its name relative to this room.
+
+    ``"mini"`` holds ``segmenter/`` and ``text/<encoder>/``; a longer name goes deeper (``"mini/text/teacher"``).
+
+    Raises:
+        LitetextError: nothing of that name ships; the message lists the top-level names.
+    """
+    path = (ROOT / name).resolve()
+    if not name or name.startswith((".", "/")) or ROOT not in path.parents or not path.exists():
+        shipped = sorted(entry.name for entry in ROOT.iterdir() if entry.is_dir() and not entry.name.startswith("_"))
+        raise LitetextError(f"nothing called {name!r} ships with litetext; choose one of: {', '.join(shipped)}")
+    return path
+
+
+def samples() -> list[Sample]:
+    """Return the shipped sample scenes, in a fixed order."""
+    folder = resolve("samples")
+    return [Sample(folder / entry["image"], tuple(entry["phrases"])) for entry in read_json(folder / "phrases.json")]
