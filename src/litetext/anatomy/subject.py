@@ -86,15 +86,15 @@ class Subject:
 
 
 def load_subject(name_or_path: str | os.PathLike[str]) -> Subject:
-    """Load the encoder to study: anything `load_encoder` takes, or a local folder of a transformers text model."""
+    """Load the encoder to study: a checkpoint (`load_torch_encoder`), or a folder of a transformers text model."""
     path = Path(name_or_path)
     if (path / "config.json").is_file():
         kind = str(read_json(path / "config.json").get("model_type", ""))
         if kind and not kind.startswith("sam3"):
             return _from_transformers(path)
-    from ..encoders import load_encoder  # torch: not for questions 1 and 2
+    from ..encoders import load_torch_encoder  # torch: not for questions 1 and 2
 
-    return subject_of(load_encoder(name_or_path), str(name_or_path))
+    return subject_of(load_torch_encoder(name_or_path), str(name_or_path))
 
 
 def subject_of(encoder: TorchTextEncoder, name: str) -> Subject:

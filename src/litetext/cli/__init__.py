@@ -19,10 +19,12 @@ from ..errors import LitetextError
 # Every module here has `register(app)`, which adds its command (or group of commands).
 _COMMANDS = (
     "audit",
+    "bank",
     "bench",
     "convert",
     "embed",
     "evaluate",
+    "export",
     "info",
     "parity",
     "segment",

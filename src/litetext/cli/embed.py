@@ -37,13 +37,17 @@ def embed(
     texts = read_prompt_list(prompts) if prompts is not None else []
     from safetensors.torch import save_file
 
-    from ..encoders import load_encoder
+    from ..encoders import load_encoder, load_torch_encoder
 
     given_ids = _read_ids(ids) if ids is not None else None
     if given_ids is not None and context is None:
         context = given_ids.shape[1]
-    encoder = load_encoder(checkpoint, heads=heads, context_length=context, positions=_choice(positions))
-    features = encoder.encode(texts) if given_ids is None else encoder.encode_ids(given_ids)
+    if given_ids is None:
+        encoder = load_encoder(checkpoint, heads=heads, context_length=context, positions=_choice(positions))
+        features = encoder.encode(texts).to_torch()
+    else:
+        taking_ids = load_torch_encoder(checkpoint, heads=heads, context_length=context, positions=_choice(positions))
+        features = taking_ids.encode_ids(given_ids)
     with atomic_path(out) as temporary:
         save_file({"tokens": features.tokens.float().contiguous(), "mask": features.mask.contiguous()}, str(temporary))
     shape = list(features.tokens.shape)

@@ -12,18 +12,34 @@ from .config import AUTHORS, PRESETS, SAM3, TRANSFORMERS, Convention, EncoderCon
 from .features import TextEncoder, TextFeatures
 
 if TYPE_CHECKING:
-    from .checkpoints import Checkpoint, load_encoder, read_checkpoint, save_encoder, write_authors, write_checkpoint
+    from .bank import ConceptBank, build_bank
+    from .checkpoints import (
+        Checkpoint,
+        load_torch_encoder,
+        read_checkpoint,
+        save_encoder,
+        write_authors,
+        write_checkpoint,
+    )
+    from .export import export_onnx
+    from .loading import load_encoder
     from .modules import TextTransformer, build
     from .parity import Parity, measure_parity
+    from .runtime import OnnxTextEncoder
     from .torch_encoder import TorchTextEncoder
 
 _HOMES = {
     "Checkpoint": "checkpoints",
+    "ConceptBank": "bank",
+    "OnnxTextEncoder": "runtime",
     "Parity": "parity",
     "TextTransformer": "modules",
     "TorchTextEncoder": "torch_encoder",
     "build": "modules",
-    "load_encoder": "checkpoints",
+    "build_bank": "bank",
+    "export_onnx": "export",
+    "load_encoder": "loading",
+    "load_torch_encoder": "checkpoints",
     "measure_parity": "parity",
     "read_checkpoint": "checkpoints",
     "save_encoder": "checkpoints",
@@ -37,15 +53,20 @@ __all__ = [
     "SAM3",
     "TRANSFORMERS",
     "Checkpoint",
+    "ConceptBank",
     "Convention",
     "EncoderConfig",
+    "OnnxTextEncoder",
     "Parity",
     "TextEncoder",
     "TextFeatures",
     "TextTransformer",
     "TorchTextEncoder",
     "build",
+    "build_bank",
+    "export_onnx",
     "load_encoder",
+    "load_torch_encoder",
     "measure_parity",
     "preset",
     "read_checkpoint",

@@ -68,18 +68,18 @@ class Checkpoint:
         return module.eval()
 
 
-def load_encoder(
+def load_torch_encoder(
     name_or_path: str | os.PathLike[str],
     *,
     device: str | torch.device | None = None,
-    dtype: torch.dtype = torch.float32,
+    dtype: torch.dtype | None = None,
     heads: int | None = None,
     context_length: int | None = None,
     positions: Positions | None = None,
 ) -> TorchTextEncoder:
-    """Load a text encoder ready to encode; see `read_checkpoint` for what ``name_or_path`` may be."""
+    """Load a checkpoint to run in torch, float32 by default; see `read_checkpoint` for what it may be."""
     checkpoint = read_checkpoint(name_or_path, heads=heads, context_length=context_length, positions=positions)
-    return TorchTextEncoder(checkpoint.module(dtype).to(device), checkpoint.tokenizer)
+    return TorchTextEncoder(checkpoint.module(dtype or torch.float32).to(device), checkpoint.tokenizer)
 
 
 def read_checkpoint(

@@ -1,0 +1,46 @@
+"""``litetext bank``: concepts embedded beforehand."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+
+import typer
+
+from .output import notes, print_json, progress_bar
+from .prompt_list import read_prompt_list
+
+
+def register(app: typer.Typer) -> None:
+    """Add the group of commands."""
+    group = typer.Typer(no_args_is_help=True, help="Banks of concepts embedded beforehand.")
+    group.callback()(_banks)  # with a callback the group stays a group though it has one command
+    group.command("build")(build)
+    app.add_typer(group, name="bank")
+
+
+def _banks() -> None:
+    pass
+
+
+def build(
+    concepts: Path = typer.Argument(..., help="A .txt (one a line), a .json list, or an object with a 'prompts' list."),
+    text: str = typer.Option(..., help="The encoder: a checkpoint, an exported directory, a hub name."),
+    out: Path = typer.Option(..., help="The bank to write, such as bank.safetensors."),
+    as_json: bool = typer.Option(False, "--json", help="Print one JSON document about what was written."),
+) -> None:
+    """Embed concepts once; `segment --text bank.safetensors` then needs no text encoder."""
+    phrases = read_prompt_list(concepts)
+    from ..encoders import build_bank, load_encoder
+
+    encoder = load_encoder(text)
+    with progress_bar() as bar:
+        task = bar.add_task("embedding", total=len(phrases))
+        written = build_bank(
+            phrases, encoder, out, encoder_name=text, report=lambda done: bar.update(task, completed=done)
+        )
+    if as_json:
+        print_json({"out": str(out), "encoder": text} | asdict(written))
+    else:
+        line = f"{out}: {written.concepts:,} concepts of {written.phrases:,} phrases, {written.bytes:,} bytes"
+        notes.print(line, highlight=False, soft_wrap=True, markup=False)

@@ -1,0 +1,307 @@
+"""The concept bank: a table of phrases embedded beforehand, which is a text encoder of its own.
+
+A bank is one safetensors file, mapped into memory: real tokens of all phrases end to end in float16, an index of 64-bit
+hashes to find a phrase by bisection, and the phrases themselves to be sure. Opening it reads the header alone, whatever
+its size. Phrases are kept as the tokenizer cleans them, so ``"White  Dog"`` and ``"white dog"`` are one entry.
+
+Known phrases cost a look-up. Unknown ones go to a fallback encoder, if there is one, and are remembered. What tells
+whether an encoder is the one a bank was made with is what it answers: a few of the bank's own phrases are asked of it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+import struct
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Lock
+from typing import Any
+
+import numpy as np
+
+from ..errors import LitetextError
+from ..files import atomic_path
+from ..tokenizer import clean
+from .features import TextEncoder, TextFeatures
+
+FORMAT = "litetext-bank"
+
+_DTYPES = {"F16": np.float16, "I64": np.int64, "U64": np.uint64, "U8": np.uint8, "BOOL": np.bool_}
+_BATCH = 256  # phrases embedded at once while building
+_PROBES = 8  # phrases asked of a fallback
+_SAME = 0.98  # worst token cosine at which a fallback counts as the bank's encoder: its int8 exports stay above 0.99
+
+
+@dataclass(frozen=True)
+class BankSummary:
+    """What `build_bank` wrote: phrases given, distinct concepts kept, their real tokens, bytes of the file."""
+
+    phrases: int
+    concepts: int
+    tokens: int
+    bytes: int
+
+
+def build_bank(
+    phrases: Sequence[str],
+    encoder: TextEncoder,
+    destination: str | os.PathLike[str],
+    *,
+    encoder_name: str,
+    report: Callable[[int], None] = lambda _: None,
+) -> BankSummary:
+    """Embed ``phrases`` and write them as a bank, atomically.
+
+    Args:
+        phrases: the concepts, in any order; those that clean to the same text are stored once.
+        encoder: any text encoder.
+        destination: the ``.safetensors`` file.
+        encoder_name: what the encoder is called, for people and messages.
+        report: called with the number of concepts done, now and then.
+    """
+    if Path(destination).suffix != ".safetensors":
+        raise LitetextError(f"{destination}: a bank is a safetensors file; give a name ending in .safetensors")
+    concepts = list(dict.fromkeys(map(clean, phrases)))
+    if not concepts:
+        raise LitetextError("a bank needs one phrase or more")
+    tokens, masks, lengths = [], [], []
+    context = 0
+    for start in range(0, len(concepts), _BATCH):
+        features = encoder.encode(concepts[start : start + _BATCH]).numpy()
+        context = features.tokens.shape[1]
+        ends = context - (~features.mask)[:, ::-1].argmax(axis=1)  # up to the last token that is not padding
+        real = np.arange(context) < ends[:, None]
+        tokens.append(_as_float16(features.tokens[real], concepts[start]))
+        masks.append(features.mask[real])
+        lengths.append(ends)
+        report(min(start + _BATCH, len(concepts)))
+    written = [concept.encode() for concept in concepts]
+    keys = np.array([_key(text) for text in written], dtype=np.uint64)
+    order = np.argsort(keys, kind="stable")
+    arrays = {
+        "tokens": np.concatenate(tokens),
+        "mask": np.concatenate(masks),
+        "starts": _starts(np.concatenate(lengths)),
+        "keys": keys[order],
+        "rows": order.astype(np.int64),
+        "text": np.frombuffer(b"".join(written), dtype=np.uint8),
+        "text_starts": _starts(np.array([len(text) for text in written])),
+    }
+    metadata = {"format": FORMAT, "version": "1", "encoder": encoder_name, "context_length": str(context)}
+    from safetensors.numpy import save_file
+
+    with atomic_path(destination) as temporary:
+        save_file(arrays, str(temporary), metadata=metadata)
+        size = temporary.stat().st_size
+    return BankSummary(len(phrases), len(concepts), len(arrays["tokens"]), size)
+
+
+class ConceptBank:
+    """A table of concepts as a text encoder; threads may share one.
+
+    Args:
+        path: what `build_bank` wrote.
+        fallback: encodes phrases that the bank does not know; without it they are an error.
+        remember: how many such phrases are kept, the least recently used going first.
+
+    Attributes:
+        encoder_name: what the encoder that made it was called.
+        context_length: L of the features.
+
+    Raises:
+        LitetextError: a file that is missing, malformed or no bank, or a fallback that answers otherwise than the bank.
+    """
+
+    def __init__(
+        self, path: str | os.PathLike[str], fallback: TextEncoder | None = None, *, remember: int = 4096
+    ) -> None:
+        if remember < 0:
+            raise LitetextError(f"remember must be 0 or more, got {remember}")
+        self._path = Path(path)
+        metadata, arrays = _mapped(self._path)
+        self.encoder_name = metadata["encoder"]
+        self.context_length = int(metadata["context_length"])
+        self._tokens, self._mask, self._starts = arrays["tokens"], arrays["mask"], arrays["starts"]
+        self._keys, self._rows = arrays["keys"], arrays["rows"]
+        self._text, self._text_starts = arrays["text"], arrays["text_starts"]
+        self._fallback = fallback
+        self._remember = remember
+        self._remembered: OrderedDict[str, tuple[np.ndarray, np.ndarray]] = OrderedDict()
+        self._lock = Lock()
+        if fallback is not None:
+            self._check(fallback)
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __contains__(self, phrase: object) -> bool:
+        return isinstance(phrase, str) and self._row(clean(phrase)) is not None
+
+    def concepts(self) -> list[str]:
+        """Return every phrase of the bank, as the tokenizer cleans it, in the order given when it was built."""
+        return [self._concept(row) for row in range(len(self))]
+
+    def encode(self, prompts: Sequence[str]) -> TextFeatures:
+        """Return tokens float32 [B, L, D] (zero where padded) and mask bool [B, L] (True = padding).
+
+        Raises:
+            LitetextError: phrases the bank does not know, and there is no fallback.
+        """
+        texts = [clean(prompt) for prompt in prompts]
+        tokens = np.zeros((len(texts), self.context_length, self._tokens.shape[1]), dtype=np.float32)
+        mask = np.ones(tokens.shape[:2], dtype=bool)
+        unknown: dict[str, list[int]] = {}
+        for place, text in enumerate(texts):
+            row = self._row(text)
+            if row is None:
+                unknown.setdefault(text, []).append(place)
+                continue
+            start, end = self._starts[row], self._starts[row + 1]
+            tokens[place, : end - start] = self._tokens[start:end]
+            mask[place, : end - start] = self._mask[start:end]
+        if unknown:
+            for text, (own_tokens, own_mask) in self._answers(list(unknown)).items():
+                tokens[unknown[text]], mask[unknown[text]] = own_tokens, own_mask
+        return TextFeatures(tokens, mask)
+
+    def _answers(self, texts: list[str]) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+        """The features of texts the bank lacks: remembered ones, and the fallback's for the rest in one call."""
+        if self._fallback is None:
+            named = ", ".join(map(repr, texts[:3])) + (f" and {len(texts) - 3} more" if len(texts) > 3 else "")
+            raise LitetextError(
+                f"{self._path} does not know {named}; build a bank that does, "
+                f"or give the encoder it was made with ({self.encoder_name}) as its fallback"
+            )
+        with self._lock:
+            found = {text: self._remembered[text] for text in texts if text in self._remembered}
+            for text in found:
+                self._remembered.move_to_end(text)
+        missing = [text for text in texts if text not in found]
+        if missing:
+            features = self._fallback.encode(missing).numpy()
+            # copies, so that remembering one phrase does not keep the whole batch alive
+            new = {t: (features.tokens[i].copy(), features.mask[i].copy()) for i, t in enumerate(missing)}
+            with self._lock:
+                self._remembered.update(new)
+                while len(self._remembered) > self._remember:
+                    self._remembered.popitem(last=False)
+            found |= new
+        return found
+
+    def _check(self, fallback: TextEncoder) -> None:
+        probes = [self._concept(row) for row in range(min(_PROBES, len(self)))]
+        ours, theirs = self.encode(probes), fallback.encode(probes).numpy()
+        same = ours.tokens.shape == theirs.tokens.shape and np.array_equal(ours.mask, theirs.mask)
+        if same:
+            a, b = ours.tokens[~ours.mask], theirs.tokens[~ours.mask]
+            cosine = (a * b).sum(1) / (np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1))
+            same = bool(cosine.min() >= _SAME)
+        if not same:
+            raise LitetextError(
+                f"{self._path} was made with another encoder ({self.encoder_name}): its features differ from those of "
+                "the fallback; give that encoder, or build the bank again with this one"
+            )
+
+    def _row(self, text: str) -> int | None:
+        written = text.encode()
+        key = _key(written)
+        at = int(np.searchsorted(self._keys, key))
+        while at < len(self._keys) and self._keys[at] == key:  # two phrases may share a hash
+            row = int(self._rows[at])
+            if self._concept(row) == text:
+                return row
+            at += 1
+        return None
+
+    def _concept(self, row: int) -> str:
+        return self._text[self._text_starts[row] : self._text_starts[row + 1]].tobytes().decode("utf-8", "replace")
+
+
+def is_bank(path: Path) -> bool:
+    """Whether ``path`` is a safetensors file that says it is a bank; reads the header alone."""
+    if path.suffix != ".safetensors" or not path.is_file():
+        return False
+    try:
+        return _header(path)[0].get("__metadata__", {}).get("format") == FORMAT
+    except LitetextError:
+        return False
+
+
+def _mapped(path: Path) -> tuple[dict[str, str], dict[str, np.ndarray]]:
+    """Return a bank's metadata and its arrays, mapped: nothing but the header is read."""
+    header, start = _header(path)
+    metadata = header.get("__metadata__", {})
+    if metadata.get("format") != FORMAT or metadata.get("version") != "1":
+        raise LitetextError(f"{path} is not a concept bank of version 1; make one with: litetext bank build")
+    content = np.memmap(path, dtype=np.uint8, mode="r", offset=start).view(np.ndarray)
+    try:
+        arrays = {key: _array(content, header[key]) for key in (*_SHAPES, "tokens")}
+        concepts, tokens = len(arrays["rows"]), len(arrays["tokens"])
+        fits = int(metadata["context_length"]) > 1 and bool(metadata["encoder"])
+        sizes = {"concepts": concepts, "concepts + 1": concepts + 1, "tokens": tokens, "any": len(arrays["text"])}
+        fits &= all(arrays[key].shape == (sizes[size],) for key, size in _SHAPES.items())
+        fits &= arrays["tokens"].ndim == 2 and arrays["tokens"].dtype == np.float16
+        fits &= int(arrays["starts"][-1]) == tokens and int(arrays["text_starts"][-1]) == sizes["any"]
+    except (KeyError, ValueError, TypeError, IndexError):
+        fits = False
+    if not fits:
+        raise LitetextError(f"{path} is a damaged concept bank: its arrays do not fit each other; build it again")
+    return metadata, arrays
+
+
+_SHAPES = {
+    "mask": "tokens",
+    "starts": "concepts + 1",
+    "keys": "concepts",
+    "rows": "concepts",
+    "text": "any",
+    "text_starts": "concepts + 1",
+}
+"""The one-dimensional arrays of a bank, and how long each is."""
+
+
+def _array(content: np.ndarray, entry: dict[str, Any]) -> np.ndarray:
+    start, end = entry["data_offsets"]
+    dtype = np.dtype(_DTYPES[entry["dtype"]])
+    if end - start != dtype.itemsize * math.prod(entry["shape"]) or not 0 <= start <= end <= len(content):
+        raise ValueError("offsets do not fit the shape")
+    # safetensors sorts arrays by the size of their numbers, so every one is aligned
+    return content[start:end].view(dtype).reshape(entry["shape"])
+
+
+def _header(path: Path) -> tuple[dict[str, Any], int]:
+    """Return the header of a safetensors file, and where its arrays begin."""
+    try:
+        with path.open("rb") as file:
+            (size,) = struct.unpack("<Q", file.read(8))
+            if size > min(100_000_000, path.stat().st_size):
+                raise ValueError("the header is longer than the file")
+            header = json.loads(file.read(size))
+    except FileNotFoundError:
+        raise LitetextError(f"{path}: no such file") from None
+    except (ValueError, struct.error, UnicodeDecodeError) as error:
+        raise LitetextError(f"{path} is not a readable safetensors file ({error}); is it cut short?") from None
+    if not isinstance(header, dict):
+        raise LitetextError(f"{path} is not a readable safetensors file; is it cut short?")
+    return header, 8 + size
+
+
+def _as_float16(tokens: np.ndarray, first: str) -> np.ndarray:
+    with np.errstate(over="ignore"):
+        half = tokens.astype(np.float16)
+    if not np.isfinite(half).all():
+        raise LitetextError(f"features among the phrases from {first!r} on do not fit float16; is the encoder sound?")
+    return half
+
+
+def _key(text: bytes) -> np.uint64:
+    return np.uint64(int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), "little"))
+
+
+def _starts(lengths: np.ndarray) -> np.ndarray:
+    return np.concatenate([np.zeros(1, dtype=np.int64), np.cumsum(lengths, dtype=np.int64)])

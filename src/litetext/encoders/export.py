@@ -1,0 +1,241 @@
+"""Exporting an encoder for the torch-free runtime: written, run, compared with torch, and only then put in place."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import get_args
+
+import numpy as np
+
+from ..errors import LitetextError, choice_error, missing_extra
+from ..files import atomic_folder, write_json, write_text
+from ..tokenizer import Tokenizer
+from .card import model_card
+from .checkpoints import Checkpoint
+from .config import EncoderConfig
+from .features import TextEncoder
+from .runtime import FORMAT, OnnxTextEncoder, int8_weight_bits
+from .torch_encoder import TorchTextEncoder
+from .trimming import real_lengths, trims_exactly
+
+try:
+    from onnx import ModelProto, TensorProto
+
+    from .graph import OPSETS, Precision, encoder_graph
+except ModuleNotFoundError as error:
+    if error.name != "onnx":
+        raise
+    raise missing_extra("onnx", "export") from None
+
+TOLERANCES: dict[Precision, float] = {"fp32": 1e-4, "fp16": 1e-2, "int8": 0.15}
+"""The largest relative error of a real token, |exported - torch| / |torch|, that an export may have."""
+
+
+@dataclass(frozen=True)
+class Difference:
+    """How far some features are from the reference's, over the real tokens of some prompts.
+
+    Attributes:
+        prompts, tokens: how many were compared.
+        cosine_mean, cosine_worst: cosine of a token, over all of them and the lowest.
+        error_worst: the largest relative error of a token, |a - b| / |b|.
+        max_abs: the largest difference of any number.
+        worst_prompt: the prompt with the token of lowest cosine.
+    """
+
+    prompts: int
+    tokens: int
+    cosine_mean: float
+    cosine_worst: float
+    error_worst: float
+    max_abs: float
+    worst_prompt: str
+
+
+@dataclass(frozen=True)
+class Export:
+    """What was written.
+
+    Attributes:
+        folder: where.
+        precision, weight_bits, opset: how; ``weight_bits`` is None unless int8.
+        trim: whether real tokens run alone.
+        bytes: size of graph and embedding.
+        difference: the exported encoder against torch, running the same tokens.
+        trimming: torch with and without padding, where trimming is not exact; None where it is, or was not asked for.
+    """
+
+    folder: str
+    precision: Precision
+    weight_bits: int | None
+    opset: int
+    trim: bool
+    bytes: int
+    difference: Difference
+    trimming: Difference | None
+
+
+def export_onnx(
+    checkpoint: Checkpoint,
+    folder: str | os.PathLike[str],
+    prompts: Sequence[str],
+    *,
+    precision: Precision = "fp32",
+    weight_bits: int | None = None,
+    opset: int = OPSETS[0],
+    trim: bool = False,
+    tolerance: float | None = None,
+) -> Export:
+    """Write ``checkpoint`` as a directory for `OnnxTextEncoder`, atomically.
+
+    Args:
+        checkpoint: the encoder.
+        folder: the directory; one that exists is replaced.
+        prompts: what the result is compared with torch on, before it is put in place.
+        precision: ``fp32``, ``fp16`` or ``int8``, see `litetext.encoders.graph`.
+        weight_bits: for int8, 8 or 7; by default what this CPU needs (`int8_weight_bits`).
+        opset: the ONNX operator set.
+        trim: run real tokens alone even where the encoder was made to read its padding; where it cannot see padding
+            that happens anyway.
+        tolerance: the largest relative error of a token; `TOLERANCES` by default.
+
+    Raises:
+        LitetextError: an unknown precision or opset, or a result that differs more than ``tolerance`` allows.
+    """
+    if precision not in TOLERANCES:
+        raise choice_error("precision", precision, get_args(Precision))
+    if opset not in OPSETS:
+        raise LitetextError(f"opset {opset} is not one this graph is written in; give {OPSETS[0]} to {OPSETS[-1]}")
+    if weight_bits not in (None, 7, 8):
+        raise LitetextError(f"weight_bits must be 7 or 8, got {weight_bits}")
+    if not prompts:
+        raise LitetextError("an export is checked on prompts; give one or more")
+    bits = None if precision != "int8" else weight_bits or int8_weight_bits()
+    exact = trims_exactly(checkpoint.config)
+    module = checkpoint.module()
+    reference = TorchTextEncoder(module, checkpoint.tokenizer, trim=trim or exact)
+    trimming = None
+    if trim and not exact:
+        trimming = measure_difference(reference, TorchTextEncoder(module, checkpoint.tokenizer, trim=False), prompts)
+    context = checkpoint.config.convention.context_length
+    config = replace(checkpoint.config, position_rows=context, unused_projection=0).with_convention(positions="slice")
+    weights = {name: tensor.float().numpy() for name, tensor in reference.module.state_dict().items()}
+    weights["position_embedding"] = reference.module.positions(context).float().numpy()
+    model = encoder_graph(
+        config,
+        weights,
+        precision=precision,
+        weight_bits=bits or 8,
+        opset=opset,
+        padding=config.convention.mask_padding == "attention" and not reference.trim,
+    )
+    with atomic_folder(folder) as temporary:
+        size = _write_model(model, temporary)
+        kept = checkpoint.tokenizer.kept
+        values = {
+            "format": FORMAT,
+            "version": 1,
+            "encoder": config.to_dict(),
+            "trim": reference.trim,
+            "precision": precision,
+            "weight_bits": bits,
+            "opset": opset,
+            "vocabulary": list(kept) if kept is not None else None,
+        }
+        write_json(temporary / "config.json", values, indent=None)
+        checkpoint.tokenizer.save(temporary / "tokenizer.json")
+        difference = measure_difference(OnnxTextEncoder(temporary, threads=1), reference, prompts)
+        limit = TOLERANCES[precision] if tolerance is None else tolerance
+        if not difference.error_worst <= limit:
+            raise LitetextError(
+                f"not written: in {precision} a token of {difference.worst_prompt!r} is off by "
+                f"{difference.error_worst:.2g} of its length (cosine {difference.cosine_worst:.4f}), more than "
+                f"{limit:g}; use a higher precision, or allow it with --tolerance"
+            )
+        export = Export(str(folder), precision, bits, opset, reference.trim, size, difference, trimming)
+        write_text(temporary / "README.md", model_card(config, size, _notes(export)))
+    return export
+
+
+def measure_difference(
+    encoder: TextEncoder, reference: TorchTextEncoder | OnnxTextEncoder, prompts: Sequence[str], batch: int = 64
+) -> Difference:
+    """Compare the features of ``prompts``, ``batch`` at a time, on the tokens that are real to ``reference``."""
+    errors, cosines, largest, owners = [], [], 0.0, []
+    for start in range(0, len(prompts), batch):
+        part = list(prompts[start : start + batch])
+        real = _real(reference.tokenizer, reference.config, part)
+        ours, theirs = encoder.encode(part).numpy(), reference.encode(part).numpy()
+        a, b = (features.tokens[real].astype(np.float64) for features in (ours, theirs))
+        largest = max(largest, float(np.abs(a - b).max()))
+        length = np.linalg.norm(b, axis=1)
+        errors.append(np.linalg.norm(a - b, axis=1) / length)
+        cosines.append((a * b).sum(1) / (np.linalg.norm(a, axis=1) * length))
+        owners.append(start + np.nonzero(real)[0])
+    cosine = np.minimum(np.concatenate(cosines), 1.0)
+    worst = int(np.nanargmin(cosine)) if np.isfinite(cosine).any() else 0
+    return Difference(
+        prompts=len(prompts),
+        tokens=len(cosine),
+        cosine_mean=float(cosine.mean()),
+        cosine_worst=float(cosine[worst]),
+        error_worst=float(np.concatenate(errors).max()),
+        max_abs=largest,
+        worst_prompt=prompts[int(np.concatenate(owners)[worst])],
+    )
+
+
+def _real(tokenizer: Tokenizer, config: EncoderConfig, prompts: list[str]) -> np.ndarray:
+    ids = tokenizer(prompts, config.convention.context_length, config.convention.pad_id)
+    real: np.ndarray = np.arange(ids.shape[1]) < real_lengths(ids, config)[:, None]
+    return real
+
+
+def _write_model(model: ModelProto, folder: Path) -> int:
+    """Write the graph, its token embedding in a file of its own that a runtime can map; return the bytes of both."""
+    table = next(one for one in model.graph.initializer if one.name == "token_embedding")
+    (folder / "model.onnx.data").write_bytes(table.raw_data)
+    for key, value in (("location", "model.onnx.data"), ("offset", "0"), ("length", str(len(table.raw_data)))):
+        table.external_data.add(key=key, value=value)
+    size = len(table.raw_data)
+    table.ClearField("raw_data")
+    table.data_location = TensorProto.EXTERNAL
+    return size + (folder / "model.onnx").write_bytes(model.SerializeToString())
+
+
+def _notes(export: Export) -> str:
+    """What the card says beyond a checkpoint's: precision, agreement with torch, trimming, and how to run it alone."""
+    found = export.difference
+    stored = {
+        "fp32": "float32",
+        "fp16": "half precision, computed in float32",
+        "int8": f"integers of {export.weight_bits} bits, a scale a column; activations are quantised as they come",
+    }
+    lines = [
+        "## Exported",
+        "",
+        "Runs without torch on `pip install litetext`: `load_encoder` reads this folder as it is.",
+        "",
+        f"- `model.onnx` (operator set {export.opset}, {export.bytes:,} bytes with `model.onnx.data`); weights are "
+        f"{stored[export.precision]}.",
+        f"- Against torch on {found.prompts} prompts, {found.tokens} real tokens: cosine {found.cosine_mean:.6f} on "
+        f"average, {found.cosine_worst:.6f} at worst; largest relative error {found.error_worst:.1e}.",
+    ]
+    if export.trim:
+        lines.append(
+            "- Real tokens run alone: give the graph rows of one length, SOT to EOT, without padding and without mask."
+        )
+    else:
+        lines.append("- Padding is read: give the graph whole rows, padded to the context.")
+    if export.trimming is not None:
+        effect = export.trimming
+        lines.append(
+            "- **Trimmed against its convention.** This encoder was made to read its padding; without it, token cosine "
+            f"to what it gives with it is {effect.cosine_mean:.4f} on average, {effect.cosine_worst:.4f} at worst."
+        )
+    if export.weight_bits == 8:
+        lines.append("- For CPUs with VNNI (or other than x86); others need `litetext export … --weight-bits 7`.")
+    return "\n".join(lines)

@@ -1,0 +1,60 @@
+"""From a name to a text encoder of whatever kind; torch is imported only for encoders that run in it."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..errors import LitetextError
+from .bank import ConceptBank, is_bank
+from .config import Positions
+from .features import TextEncoder
+from .runtime import OnnxTextEncoder, is_exported
+
+if TYPE_CHECKING:
+    import torch
+
+
+def load_encoder(
+    name_or_path: str | os.PathLike[str],
+    *,
+    device: str | torch.device | None = None,
+    dtype: torch.dtype | None = None,
+    heads: int | None = None,
+    context_length: int | None = None,
+    positions: Positions | None = None,
+    threads: int | None = None,
+) -> TextEncoder:
+    """Load a text encoder ready to encode.
+
+    Args:
+        name_or_path: a directory that `litetext export` wrote or a bank that `litetext bank build` wrote, neither of
+            which needs torch or ever imports it; or a checkpoint, see `read_checkpoint`.
+        device, dtype: where and in what a checkpoint runs (CPU, float32).
+        heads, context_length, positions: see `read_checkpoint`; fixed in an export or a bank.
+        threads: CPU threads of an exported encoder.
+
+    Raises:
+        LitetextError: nothing of that name, a malformed file, or an option that its kind does not take.
+    """
+    path = Path(name_or_path)
+    exported, bank = is_exported(path), is_bank(path)
+    if exported or bank:
+        fixed = {"heads": heads, "context_length": context_length, "positions": positions, "dtype": dtype}
+        given = [name for name, value in fixed.items() if value is not None]
+        if given:
+            kind = "an exported encoder" if exported else "a concept bank"
+            raise LitetextError(f"{path} is {kind}, whose {given[0]} is fixed; give the checkpoint it was made from")
+        return OnnxTextEncoder(path, threads=threads) if exported else ConceptBank(path)
+    try:
+        from .checkpoints import load_torch_encoder
+    except ModuleNotFoundError as error:
+        if error.name != "torch":
+            raise
+        from ..errors import missing_extra
+
+        raise missing_extra("torch", "sam3") from None
+    return load_torch_encoder(
+        name_or_path, device=device, dtype=dtype, heads=heads, context_length=context_length, positions=positions
+    )
