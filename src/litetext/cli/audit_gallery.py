@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from ..encoders import TextFeatures
     from ..segment import Segmenter
 
-_PHRASES_A_PICTURE = 6
-_DRAWN_SCENES = 16
+_PHRASES_A_PICTURE = 4
+_DRAWN_SCENES = 8
 _POOL = 2_000  # phrases among which another noun is looked for
 
 
