@@ -1,0 +1,142 @@
+"""Pairs of the world as SA-Co Gold: a document any SA-Co evaluator reads, PNGs, and figures about both."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from ..files import atomic_folder, write_json
+from ..segment.instances import encode_masks
+from .language import PHRASE_KINDS
+from .world import NEGATIVE_KINDS, Pair, Scene, World, generator
+
+PAIRS_A_SCENE = 4
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class DrawnPairs:
+    """Scenes, and the pairs asked of each.
+
+    Attributes:
+        scenes: in the order they were drawn.
+        asked: for each scene its pairs, in order; pair ids count through all of them from 1.
+    """
+
+    scenes: tuple[Scene, ...]
+    asked: tuple[tuple[Pair, ...], ...]
+
+    @property
+    def pairs(self) -> list[tuple[int, Pair]]:
+        """Every pair with the index of its scene, in the order of their ids."""
+        return [(row, pair) for row, pairs in enumerate(self.asked) for pair in pairs]
+
+
+def draw_pairs(world: World, seed: int, count: int, progress: Callable[[int], None] = lambda _: None) -> DrawnPairs:
+    """Draw ``count`` pairs, four a scene; the same seed always gives the same ones. ``progress`` gets new pairs."""
+    scenes: list[Scene] = []
+    asked: list[tuple[Pair, ...]] = []
+    index = total = 0
+    while total < count:
+        rng = generator(seed, index)
+        index += 1
+        scene = world.scene(rng)
+        pairs = tuple(world.pairs(scene, rng, min(PAIRS_A_SCENE, count - total))) if scene.objects else ()
+        if pairs:
+            scenes.append(scene)
+            asked.append(pairs)
+            total += len(pairs)
+            progress(len(pairs))
+    return DrawnPairs(tuple(scenes), tuple(asked))
+
+
+def saco_document(drawn: DrawnPairs) -> dict[str, Any]:
+    """Return the SA-Co Gold document: an entry of ``images`` is a pair; one without annotations is a negative."""
+    images: list[dict[str, Any]] = []
+    annotations: list[dict[str, Any]] = []
+    for pair_id, (row, pair) in enumerate(drawn.pairs, start=1):
+        scene = drawn.scenes[row]
+        height, width = scene.instances.shape
+        images.append(
+            {
+                "id": pair_id,
+                "file_name": scene_name(row),
+                "text_input": pair.text,
+                "width": width,
+                "height": height,
+                "queried_category": pair.query.concept.name,
+                "is_instance_exhaustive": 1,
+                "is_pixel_exhaustive": 1,
+            }
+        )
+        masks = np.array([scene.mask(index) for index in pair.targets], dtype=bool)
+        for index, rle in zip(pair.targets, encode_masks(masks), strict=True):
+            x0, y0, x1, y1 = scene.objects[index].box
+            annotations.append(
+                {
+                    "id": len(annotations) + 1,
+                    "image_id": pair_id,
+                    "category_id": 1,
+                    "bbox": [x0 / width, y0 / height, (x1 - x0) / width, (y1 - y0) / height],
+                    "area": scene.objects[index].area / (width * height),
+                    "segmentation": rle,
+                    "iscrowd": 0,
+                    "source": "litetext mini world",
+                }
+            )
+    return {
+        "info": {"description": "litetext's small world: drawn scenes with exact masks"},
+        "images": images,
+        "annotations": annotations,
+        "categories": [{"id": 1, "name": "object"}],
+    }
+
+
+def statistics(drawn: DrawnPairs) -> dict[str, Any]:
+    """Return what the pairs are: how many, negatives by kind, phrases by kind, objects a scene, concepts."""
+    pairs = [pair for _, pair in drawn.pairs]
+    negatives = Counter(pair.negative for pair in pairs if pair.negative)
+    hard = sum(number for kind, number in negatives.items() if kind != "easy")
+    counts = [len(scene.objects) for scene in drawn.scenes]
+    return {
+        "pairs": len(pairs),
+        "scenes": len(drawn.scenes),
+        "negatives": sum(negatives.values()),
+        "negative_share": sum(negatives.values()) / len(pairs),
+        "hard_share_of_negatives": hard / max(sum(negatives.values()), 1),
+        "negatives_by_kind": {kind: negatives[kind] for kind in NEGATIVE_KINDS},
+        "phrase_kinds": {kind: sum(pair.kind == kind for pair in pairs) for kind in PHRASE_KINDS},
+        "objects_a_scene": float(np.mean(counts)),
+        "objects_by_scene_count": {str(number): counts.count(number) for number in sorted(set(counts))},
+        "most_instances_a_pair": max(len(pair.targets) for pair in pairs),
+        "concepts": len({thing.traits.concept for scene in drawn.scenes for thing in scene.objects}),
+        "concepts_asked_for": len({pair.query.concept for pair in pairs}),
+    }
+
+
+def export(drawn: DrawnPairs, folder: Path, settings: dict[str, Any]) -> dict[str, Any]:
+    """Write ``gold_mini.json``, ``images/*.png`` and ``stats.json`` (with ``settings``); return the statistics."""
+    figures = {**settings, **statistics(drawn)}
+    with atomic_folder(folder) as staged:
+        (staged / "images").mkdir()
+        for row, scene in enumerate(drawn.scenes):
+            Image.fromarray(scene.image).save(staged / "images" / scene_name(row))
+        write_json(staged / "gold_mini.json", saco_document(drawn), indent=None)
+        write_json(staged / "stats.json", figures)
+    return figures
+
+
+def scene_name(row: int) -> str:
+    """The file name of scene ``row``."""
+    return f"{row:06d}.png"
+
+
+def phrases_by_scene(drawn: DrawnPairs, texts: Sequence[str]) -> list[list[str]]:
+    """Deal ``texts``, one a pair in the order of their ids, to the scenes of the pairs."""
+    left = iter(texts)
+    return [[next(left) for _ in pairs] for pairs in drawn.asked]

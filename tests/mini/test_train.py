@@ -1,0 +1,119 @@
+"""Training at a tiny size: it learns, it survives being killed, and nothing depends on where it was."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from litetext.errors import LitetextError
+from litetext.mini.batches import Batches, trimmed_ids, vocabulary_texts
+from litetext.mini.model import Mini, Shape, parameters_of
+from litetext.mini.train import Recipe, Run, known_concepts, losses_of, recipe, total_loss, train
+from litetext.tokenizer import Tokenizer
+
+TINY = Shape(
+    image_size=32,
+    vision_width=32,
+    vision_layers=2,
+    detector_width=32,
+    detector_ffn=32,
+    encoder_layers=1,
+    decoder_layers=2,
+    queries=4,
+    text_width=64,
+    text_layers=1,
+)
+SHORT = Recipe(
+    shape=TINY,
+    concepts=4,
+    steps=(3, 2, 3),
+    images=(2, 2, 2),
+    phrases=(3, 3, 3),
+    warmup=2,
+    checkpoint_every=2,
+    evaluate_every=1000,
+    workers=0,
+)
+CPU = torch.device("cpu")
+
+
+def _weights(run: Run) -> dict[str, torch.Tensor]:
+    return run.model.state_dict()
+
+
+def test_batches_are_the_same_in_every_process_and_trimmed_exactly() -> None:
+    tokenizer = Tokenizer().prune_vocabulary(vocabulary_texts())
+    one, other = (Batches(tokenizer, 3, known_concepts(5), 32, 2, 3)[7] for _ in range(2))
+    assert torch.equal(one.images, other.images) and torch.equal(one.ids, other.ids)
+    assert one.truth.shape == (2, one.concept_of.shape[1], len(one.ids))
+    for place in range(len(one.ids)):
+        true = set((one.truth[one.image_of[place], :, place] == 1).nonzero().flatten().tolist())
+        assert true == set(one.targets[place][one.targets[place] > 0].tolist())
+    ids = trimmed_ids(tokenizer, ["banana", "the red banana on the left"])
+    assert ids.shape[1] < 32 and (ids == tokenizer.eot_id).any(1).all()
+
+
+@pytest.mark.parametrize("stage", [0, 1, 2])
+def test_every_loss_is_finite_and_every_part_learns(stage: int) -> None:
+    run = Run.fresh(SHORT, CPU)
+    batch = Batches(run.tokenizer, 0, known_concepts(4), 32, 4, 4)[0]
+    losses = losses_of(run.model, batch, stage)
+    assert all(torch.isfinite(value) for value in losses.values())
+    total_loss(losses).backward()
+    silent = {
+        name.split(".")[1] if name.startswith("detector.") else name.split(".")[0]
+        for name, parameter in run.model.named_parameters()
+        if parameter.grad is not None and parameter.grad.abs().sum() > 0
+    }
+    assert {"vision_encoder", "text"} <= silent
+    if stage == 2:
+        assert {"detr_encoder", "detr_decoder", "mask_decoder", "dot_product_scoring"} <= silent
+
+
+def test_a_killed_run_ends_where_an_undisturbed_one_does(tmp_path: Path) -> None:
+    whole = train(SHORT, tmp_path / "whole", device=CPU)
+    script = (
+        "import sys, time, torch; from pathlib import Path; from tests.mini.test_train import SHORT, train, CPU\n"
+        "torch.set_num_threads(1)\n"
+        "train(SHORT, Path(sys.argv[1]), device=CPU, on_step=lambda step, *_: time.sleep(60 if step == 5 else 0))\n"
+    )
+    killed = tmp_path / "killed"
+    process = subprocess.Popen([sys.executable, "-c", script, str(killed)], cwd=Path(__file__).parents[2])
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline and not _has_reached(killed / "checkpoint.pt", 4):
+        assert process.poll() is None
+        time.sleep(0.2)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    again = train(SHORT, killed, device=CPU)
+    assert again.step == whole.step == sum(SHORT.steps)
+    for name, tensor in _weights(whole).items():
+        assert torch.allclose(tensor, _weights(again)[name], atol=1e-6), name
+
+
+def _has_reached(checkpoint: Path, step: int) -> bool:
+    return checkpoint.exists() and torch.load(checkpoint, weights_only=True)["step"] >= step
+
+
+def test_a_checkpoint_of_another_recipe_is_refused(tmp_path: Path) -> None:
+    Run.fresh(SHORT, CPU).save(tmp_path / "checkpoint.pt")
+    other = Recipe(shape=TINY, concepts=5, workers=0)
+    with pytest.raises(LitetextError, match="another recipe"):
+        train(other, tmp_path, device=CPU)
+
+
+def test_unknown_presets_are_named() -> None:
+    with pytest.raises(LitetextError, match="unknown training preset 'tpu'; choose one of: cpu, gpu"):
+        recipe("tpu")
+
+
+def test_the_shipped_size_is_within_its_limit() -> None:
+    with torch.device("meta"):
+        parameters = parameters_of(Mini(recipe("cpu").shape, 1000))
+    assert 2 * sum(parameters.values()) <= 8e6
