@@ -9,7 +9,8 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from litetext.bench.text import Candidate, _peak_resident_bytes, bench_text, candidates, gflops
+from litetext.bench.memory import peak_resident_bytes
+from litetext.bench.text import Candidate, bench_text, candidates, gflops
 from litetext.errors import LitetextError
 
 from ..encoders.conftest import random_encoder, small_config
@@ -66,8 +67,8 @@ def test_no_prompts_is_an_error() -> None:
 
 
 def test_peak_memory_is_this_process_own() -> None:
-    before = _peak_resident_bytes()
+    before = peak_resident_bytes()
     block = torch.ones(64 << 20, dtype=torch.uint8)
     assert int(block[0]) == 1
-    assert _peak_resident_bytes() >= before
-    assert _peak_resident_bytes() > 64 << 20
+    assert peak_resident_bytes() >= before
+    assert peak_resident_bytes() > 64 << 20

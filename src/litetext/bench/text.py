@@ -21,9 +21,21 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..encoders import PRESETS, EncoderConfig, TorchTextEncoder, build, load_encoder, read_checkpoint
+from ..encoders import (
+    PRESETS,
+    EncoderConfig,
+    OnnxTextEncoder,
+    TorchTextEncoder,
+    build,
+    load_encoder,
+    load_torch_encoder,
+    read_checkpoint,
+)
+from ..encoders.difference import measure_difference
+from ..encoders.runtime import is_exported
 from ..errors import LitetextError, choice_error
 from ..tokenizer import Tokenizer
+from .memory import peak_resident_bytes
 
 Encode = Callable[[Sequence[str]], Any]
 
@@ -45,6 +57,8 @@ class Row:
         parameters, live_parameters, bytes: of the weights, float32 unless a checkpoint says otherwise.
         gflops: arithmetic of one prompt at L, 2 per multiply-add (matrix products only).
         peak_mb: peak resident memory of a process that encodes at this batch (on a GPU: of its memory), 10^6 bytes.
+        cosine_worst: the lowest cosine of a real token to the reference encoder's, over the first 2,000 prompts; None
+            for random weights and without a reference.
     """
 
     name: str
@@ -59,11 +73,12 @@ class Row:
     gflops: float
     bytes: int
     peak_mb: float
+    cosine_worst: float | None
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """Something to time: its figures, and how to make it ready."""
+    """Something to time: its figures, how to make it ready, and whether its weights are from a file."""
 
     name: str
     length: int
@@ -72,15 +87,16 @@ class Candidate:
     gflops: float
     bytes: int
     ready: Callable[[str], Encode]
+    from_file: bool = False
 
 
 def candidates(names: Sequence[str] | None = None, checkpoints: Sequence[str] = ()) -> list[Candidate]:
-    """Return the rows of table 8 (all, or those named) and one row for every checkpoint given."""
+    """Return the rows of table 8 (all, or those named) and one row for every checkpoint or export given."""
     makers = _makers()
     for name in names or ():
         if name not in makers:
             raise choice_error("row", name, tuple(makers))
-    return [makers[name]() for name in names or makers] + [_of_checkpoint(name) for name in checkpoints]
+    return [makers[name]() for name in names or makers] + [_of_files(name) for name in checkpoints]
 
 
 def bench_text(
@@ -92,6 +108,7 @@ def bench_text(
     device: str = "cpu",
     rounds: int = 5,
     memory: bool = True,
+    reference: str | None = None,
     report: Callable[[str], None] = lambda _: None,
 ) -> list[Row]:
     """Time every row at every batch size.
@@ -103,6 +120,7 @@ def bench_text(
         threads: CPU threads of torch; all of them if None.
         device: ``cpu`` or a CUDA device.
         rounds: how often the rows take turns; medians are over rounds.
+        reference: the checkpoint that rows from files are compared with, for ``cosine_worst``.
         memory: whether to measure ``peak_mb`` (a process a row); 0 if not.
         report: called with a line about what is being done.
     """
@@ -135,8 +153,12 @@ def bench_text(
                     gflops=candidate.gflops,
                     bytes=candidate.bytes,
                     peak_mb=0.0,
+                    cosine_worst=None,
                 )
             )
+    if reference is not None:
+        cosines = {row.name: _cosine_worst(row.name, reference, prompts) for row in rows if row.from_file}
+        found = [replace(row, cosine_worst=cosines.get(row.name)) for row in found]
     if not memory:
         return found
     del encoders
@@ -198,6 +220,28 @@ def _of_config(name: str, config: EncoderConfig) -> Candidate:
     return Candidate(name, length, parameters, live, gflops(config, length), 4 * parameters, ready)
 
 
+def _of_files(name: str) -> Candidate:
+    return _of_export(name) if is_exported(Path(name)) else _of_checkpoint(name)
+
+
+def _of_export(name: str) -> Candidate:
+    config = OnnxTextEncoder(name, threads=1).config
+    length = config.convention.context_length
+    size = sum((Path(name) / file).stat().st_size for file in ("model.onnx", "model.onnx.data"))
+
+    def ready(device: str) -> Encode:
+        if device != "cpu":
+            raise LitetextError(f"{name} is an exported encoder, which runs on the CPU; leave --device at cpu")
+        return OnnxTextEncoder(name, threads=torch.get_num_threads()).encode
+
+    parameters, live = config.parameters(), config.live_parameters()
+    return Candidate(name, length, parameters, live, gflops(config, length), size, ready, from_file=True)
+
+
+def _cosine_worst(name: str, reference: str, prompts: Sequence[str]) -> float:
+    return measure_difference(load_encoder(name), load_torch_encoder(reference), prompts[:2000]).cosine_worst
+
+
 def _of_checkpoint(name: str) -> Candidate:
     checkpoint = read_checkpoint(name)
     config = checkpoint.config
@@ -210,6 +254,7 @@ def _of_checkpoint(name: str) -> Candidate:
         gflops(config, length),
         checkpoint.bytes(),
         lambda device: load_encoder(name, device=device).encode,
+        from_file=True,
     )
 
 
@@ -312,7 +357,10 @@ def _peaks(
             "threads": threads,
             "device": device,
         }
-        code = "import sys; from litetext.bench.text import print_peak; print_peak(sys.stdin.read())"
+        measure = "text import print_peak"
+        if is_exported(Path(row.name)):
+            measure = "memory import print_peak_without_torch"
+        code = f"import sys; from litetext.bench.{measure} as measure; measure(sys.stdin.read())"
         done = subprocess.run([sys.executable, "-c", code], input=json.dumps(task), capture_output=True, text=True)
         if done.returncode:
             raise RuntimeError(f"measuring {row.name} failed:\n{done.stderr}")
@@ -333,17 +381,7 @@ def print_peak(task_json: str) -> None:
     if task["device"] != "cpu":
         print(torch.cuda.max_memory_allocated(task["device"]) / 1e6)
     else:
-        print(_peak_resident_bytes() / 1e6)
-
-
-def _peak_resident_bytes() -> int:
-    """This process's own high-water mark; ``ru_maxrss`` would start from the parent's, which forked it."""
-    status = Path("/proc/self/status")
-    if status.exists():
-        return 1024 * int(next(x for x in status.read_text().splitlines() if x.startswith("VmHWM")).split()[1])
-    import resource
-
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # bytes on macOS, where there is no /proc
+        print(peak_resident_bytes() / 1e6)
 
 
 def as_dicts(rows: Sequence[Row]) -> list[dict[str, Any]]:

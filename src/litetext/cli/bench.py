@@ -21,7 +21,8 @@ def register(app: typer.Typer) -> None:
 def text(
     prompts: Path = typer.Option(SHIPPED_PHRASES, help="A .txt or .json of prompts; by default, phrases we ship."),
     row: list[str] = typer.Option(None, help="Only these rows (teacher, s0-eager, s0-16, …); all by default."),
-    encoder: list[str] = typer.Option(None, help="A checkpoint to add as a row (repeatable)."),
+    encoder: list[str] = typer.Option(None, help="A checkpoint or exported directory to add as a row (repeatable)."),
+    reference: str = typer.Option(None, help="The checkpoint that --encoder rows are compared with (cosine_worst)."),
     batch: list[int] = typer.Option([1, 64], min=1, help="Prompts a call (repeatable)."),
     threads: int = typer.Option(None, min=1, help="CPU threads; all by default."),
     device: str = typer.Option("cpu", help="cpu or cuda."),
@@ -43,17 +44,20 @@ def text(
         device=device,
         rounds=rounds,
         memory=memory,
+        reference=reference,
         report=lambda line: notes.print(line, style="dim", highlight=False),
     )
     if as_json:
         print_json({"rows": as_dicts(rows)})
         return
-    table = Table("encoder", "L", "batch", "texts/s", "vs teacher", "vs S0", "params", "live", "GFLOP", "peak MB")
+    table = Table(
+        "encoder", "L", "batch", "texts/s", "vs teacher", "vs S0", "params", "live", "GFLOP", "peak MB", "worst cosine"
+    )
     for one in rows:
         ratios = [f"{value:.2f}x" if value else "" for value in (one.vs_teacher, one.vs_s0_eager)]
         counts = [f"{n / 1e6:.2f}M" for n in (one.parameters, one.live_parameters)]
         table.add_row(
             one.name, str(one.L), str(one.batch), f"{one.texts_per_s:.1f}", *ratios, *counts, f"{one.gflops:.2f}",
-            f"{one.peak_mb:.0f}" if memory else "",
+            f"{one.peak_mb:.0f}" if memory else "", f"{one.cosine_worst:.4f}" if one.cosine_worst is not None else "",
         )  # fmt: skip
     console.print(table)

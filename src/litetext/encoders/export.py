@@ -8,18 +8,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import get_args
 
-import numpy as np
-
 from ..errors import LitetextError, choice_error, missing_extra
 from ..files import atomic_folder, write_json, write_text
-from ..tokenizer import Tokenizer
 from .card import model_card
 from .checkpoints import Checkpoint
-from .config import EncoderConfig
-from .features import TextEncoder
+from .difference import Difference, measure_difference
 from .runtime import FORMAT, OnnxTextEncoder, int8_weight_bits
 from .torch_encoder import TorchTextEncoder
-from .trimming import real_lengths, trims_exactly
+from .trimming import trims_exactly
 
 try:
     from onnx import ModelProto, TensorProto
@@ -32,27 +28,6 @@ except ModuleNotFoundError as error:
 
 TOLERANCES: dict[Precision, float] = {"fp32": 1e-4, "fp16": 1e-2, "int8": 0.15}
 """The largest relative error of a real token, |exported - torch| / |torch|, that an export may have."""
-
-
-@dataclass(frozen=True)
-class Difference:
-    """How far some features are from the reference's, over the real tokens of some prompts.
-
-    Attributes:
-        prompts, tokens: how many were compared.
-        cosine_mean, cosine_worst: cosine of a token, over all of them and the lowest.
-        error_worst: the largest relative error of a token, |a - b| / |b|.
-        max_abs: the largest difference of any number.
-        worst_prompt: the prompt with the token of lowest cosine.
-    """
-
-    prompts: int
-    tokens: int
-    cosine_mean: float
-    cosine_worst: float
-    error_worst: float
-    max_abs: float
-    worst_prompt: str
 
 
 @dataclass(frozen=True)
@@ -158,40 +133,6 @@ def export_onnx(
         export = Export(str(folder), precision, bits, opset, reference.trim, size, difference, trimming)
         write_text(temporary / "README.md", model_card(config, size, _notes(export)))
     return export
-
-
-def measure_difference(
-    encoder: TextEncoder, reference: TorchTextEncoder | OnnxTextEncoder, prompts: Sequence[str], batch: int = 64
-) -> Difference:
-    """Compare the features of ``prompts``, ``batch`` at a time, on the tokens that are real to ``reference``."""
-    errors, cosines, largest, owners = [], [], 0.0, []
-    for start in range(0, len(prompts), batch):
-        part = list(prompts[start : start + batch])
-        real = _real(reference.tokenizer, reference.config, part)
-        ours, theirs = encoder.encode(part).numpy(), reference.encode(part).numpy()
-        a, b = (features.tokens[real].astype(np.float64) for features in (ours, theirs))
-        largest = max(largest, float(np.abs(a - b).max()))
-        length = np.linalg.norm(b, axis=1)
-        errors.append(np.linalg.norm(a - b, axis=1) / length)
-        cosines.append((a * b).sum(1) / (np.linalg.norm(a, axis=1) * length))
-        owners.append(start + np.nonzero(real)[0])
-    cosine = np.minimum(np.concatenate(cosines), 1.0)
-    worst = int(np.nanargmin(cosine)) if np.isfinite(cosine).any() else 0
-    return Difference(
-        prompts=len(prompts),
-        tokens=len(cosine),
-        cosine_mean=float(cosine.mean()),
-        cosine_worst=float(cosine[worst]),
-        error_worst=float(np.concatenate(errors).max()),
-        max_abs=largest,
-        worst_prompt=prompts[int(np.concatenate(owners)[worst])],
-    )
-
-
-def _real(tokenizer: Tokenizer, config: EncoderConfig, prompts: list[str]) -> np.ndarray:
-    ids = tokenizer(prompts, config.convention.context_length, config.convention.pad_id)
-    real: np.ndarray = np.arange(ids.shape[1]) < real_lengths(ids, config)[:, None]
-    return real
 
 
 def _write_model(model: ModelProto, folder: Path) -> int:
