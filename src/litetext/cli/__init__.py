@@ -26,6 +26,7 @@ _COMMANDS = (
     "evaluate",
     "export",
     "info",
+    "mini",
     "parity",
     "segment",
 )

@@ -98,7 +98,7 @@ def iou_focal(scores: Tensor, iou: Tensor, matched: Tensor) -> Tensor:
     probability = scores.detach().sigmoid()
     # The target never falls below a half, so that what was found counts even before its box is exact.
     target = torch.where(matched, 0.5 + 0.5 * iou, 0.0)
-    weight = torch.where(matched, POSITIVE_WEIGHT * (0.1 + (target - probability).abs()), probability**GAMMA)
+    weight = torch.where(matched, POSITIVE_WEIGHT * (0.1 + (target - probability).abs()), 2 * probability**GAMMA)
     return weight * F.binary_cross_entropy_with_logits(scores, target, reduction="none")
 
 

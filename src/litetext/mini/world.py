@@ -165,12 +165,12 @@ class World:
 
     def _cast(self, rng: Rng) -> list[tuple[Concept, float]]:
         """Choose what is in a scene: concepts with their reach (longer side over the scene's side), big ones first."""
-        if rng.random() < 0.12:  # a crowd of one concept, with some others
+        if rng.random() < 0.1:  # a crowd of one concept, with some others
             crowd, others = int(rng.integers(5, MAX_COUNT + 1)), int(rng.integers(0, 3))
             concept = _pick(rng, self.concepts)
-            cast = [(concept, rng.uniform(0.13, 0.24)) for _ in range(crowd)]
+            cast = [(concept, rng.uniform(0.17, 0.26)) for _ in range(crowd)]
             rest = [other for other in self.concepts if other is not concept] if others else []
-            cast += [(_pick(rng, rest), rng.uniform(0.16, 0.34)) for _ in range(others) if rest]
+            cast += [(_pick(rng, rest), rng.uniform(0.18, 0.34)) for _ in range(others) if rest]
         else:
             cast = []
             count = int(rng.choice([1, 2, 3, 4, 5, 6], p=[0.08, 0.17, 0.25, 0.25, 0.15, 0.1]))
@@ -178,7 +178,7 @@ class World:
                 concept = cast[-1][0] if cast and rng.random() < 0.3 else _pick(rng, self.concepts)
                 if rng.random() < 0.15 and cast:  # something of the same kind
                     concept = _pick(rng, self._by_kind[cast[-1][0].kind])
-                cast.append((concept, rng.uniform(0.15, 0.62 if count < 3 else 0.48)))
+                cast.append((concept, rng.uniform(0.18, 0.62 if count < 3 else 0.48)))
         return sorted(cast, key=lambda entry: -entry[1])
 
     def _objects(
@@ -265,8 +265,8 @@ def _has(thing: SceneObject, query: Query) -> bool:
 
 
 def _size_truths(reach: float) -> dict[str, bool | None]:
-    small = True if reach < 0.2 else False if reach > 0.26 else None
-    large = True if reach > 0.36 else False if reach < 0.3 else None
+    small = True if reach < 0.23 else False if reach > 0.29 else None
+    large = True if reach > 0.38 else False if reach < 0.32 else None
     return {"small": small, "large": large}
 
 

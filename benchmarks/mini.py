@@ -1,0 +1,125 @@
+"""Figures about `mini` and its world: how fast scenes are drawn, how good and how fast the shipped model is.
+
+python benchmarks/mini.py > benchmarks/mini.json
+python benchmarks/mini.py curve     draws docs/mini/curve.png from benchmarks/mini_curve.csv (needs matplotlib)
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).parent
+SEEDS = (7, 8, 9)
+PAIRS = 500
+
+
+def scenes_a_second(size: int) -> float:
+    """Scenes with six phrases each that one process draws in a second."""
+    from litetext.mini.ship import shipped_concepts
+    from litetext.mini.world import World, generator
+
+    world = World(shipped_concepts(), size=size)
+
+    def draw(seed: int) -> None:
+        for index in range(100):
+            rng = generator(seed, index)
+            scene = world.scene(rng)
+            if scene.objects:
+                world.pairs(scene, rng, 6)
+
+    draw(0)  # sprites are cut and tinted once
+    return 100 / _median_seconds(lambda: draw(1), 3)
+
+
+def figures(seed: int, style: str, size: int) -> dict[str, Any]:
+    """The shipped model's figures on pairs of one seed."""
+    from litetext.cli.mini import _styles
+    from litetext.mini.evaluation import evaluate_segmenter
+    from litetext.mini.export import draw_pairs
+    from litetext.mini.ship import shipped_concepts
+    from litetext.mini.world import World
+    from litetext.segment import Segmenter
+
+    drawn = draw_pairs(World(shipped_concepts(), _styles(style), size), seed, PAIRS)
+    result = evaluate_segmenter(Segmenter.from_pretrained("mini", device="cpu"), drawn, seed).to_dict()
+    del result["details"]
+    return {"style": style, "size": size, "seed": seed, **result}
+
+
+def seconds_an_image() -> float:
+    """Seconds for one shipped sample with five phrases, after the model is loaded and warm."""
+    from litetext.data import samples
+    from litetext.segment import Segmenter
+
+    segmenter = Segmenter.from_pretrained("mini", device="cpu")
+    phrases = ["car", "red key", "the umbrella on the left", "large crown", "snail"]
+    sample = samples()[0].image
+    segmenter.segment(sample, phrases)
+    return _median_seconds(lambda: segmenter.segment(sample, phrases), 9)
+
+
+def draw_curve() -> None:
+    """Draw the learning curve that training logged on held-out scenes."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    with (HERE / "mini_curve.csv").open() as file:
+        rows = [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)]
+    steps = [row["step"] for row in rows]
+    figure, left = plt.subplots(figsize=(7.5, 4))
+    right = left.twinx()
+    left.plot(steps, [row["pmF1"] for row in rows], color="#c2410c", marker="o", markersize=3, label="pmF1 (left)")
+    for name, color, label in (
+        ("IL_MCC", "#1d4ed8", "IL_MCC"),
+        ("presence_auc", "#6d28d9", "presence AUC"),
+        ("dense_accuracy", "#15803d", "places that know their concept"),
+    ):
+        right.plot(steps, [row[name] for row in rows], color=color, linewidth=1.2, label=f"{label} (right)")
+    for step, stage in ((2000, "+ detector, semantic map"), (2250, "everything")):
+        left.axvline(step, color="#9ca3af", linewidth=0.8, linestyle=":")
+        left.text(step + 20, 1.5 if step == 2250 else 4.5, stage, fontsize=8, color="#6b7280")
+    left.set(xlabel="step (8 scenes with 6 phrases each)", ylabel="pmF1", ylim=(0, 60))
+    right.set_ylim(0, 1)
+    handles = [line for axis in (left, right) for line in axis.get_lines() if not line.get_label().startswith("_")]
+    left.legend(handles, [line.get_label() for line in handles], loc="upper left", fontsize=8, frameon=False)
+    for axis in (left, right):
+        axis.spines["top"].set_visible(False)
+    figure.tight_layout()
+    target = HERE.parent / "docs" / "mini" / "curve.png"
+    target.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(target, dpi=110)
+
+
+def _median_seconds(run: Callable[[], object], times: int) -> float:
+    taken = []
+    for _ in range(times):
+        start = time.perf_counter()
+        run()
+        taken.append(time.perf_counter() - start)
+    return statistics.median(taken)
+
+
+if __name__ == "__main__":
+    if sys.argv[1:] == ["curve"]:
+        draw_curve()
+    else:
+        document = {
+            "machine": "2-core CPU, shared with other work",
+            "scenes_a_second_one_process": {str(size): round(scenes_a_second(size)) for size in (96, 128, 256)},
+            "seconds_an_image_five_phrases": round(seconds_an_image(), 3),
+            "held_out": [
+                figures(seed, style, size)
+                for style, size in (("training", 96), ("training", 128), ("new-look", 96))
+                for seed in SEEDS
+            ],
+        }
+        print(json.dumps(document, indent=1))

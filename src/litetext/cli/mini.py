@@ -1,0 +1,178 @@
+"""``litetext mini``: the small world, the training of the embedded SAM3 on it, and what it can do there."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+from rich.table import Table
+
+from ..errors import LitetextError, choice_error
+from .output import console, notes, print_json, progress_bar
+
+if TYPE_CHECKING:
+    from ..mini.world import World
+
+_EVALUATION_SEED = 7
+
+
+def register(app: typer.Typer) -> None:
+    """Add the group of commands."""
+    group = typer.Typer(
+        name="mini", help="The embedded SAM3: its world, its training, its figures.", no_args_is_help=True
+    )
+    group.command("world")(world)
+    group.command("train")(train)
+    group.command("evaluate")(evaluate)
+    app.add_typer(group)
+
+
+def world(
+    out: Path = typer.Option(..., help="Folder for gold_mini.json, images/ and stats.json (replaced as a whole)."),
+    seed: int = typer.Option(0, min=0, help="Seed of the scenes."),
+    pairs: int = typer.Option(500, min=1, help="(scene, phrase) pairs, four a scene."),
+    style: str = typer.Option("training", help="training, new-look (held out of training), or a drawing style."),
+    concepts: str = typer.Option("all", help="all, known (what the shipped mini knows), or the first N."),
+    size: int = typer.Option(128, min=32, max=1024, help="Side of the scenes in pixels."),
+    as_json: bool = typer.Option(False, "--json", help="Print the statistics as JSON."),
+) -> None:
+    """Draw scenes with exact masks and phrases about them, as SA-Co Gold."""
+    from ..mini.export import draw_pairs, export
+
+    drawn_from = _world(concepts, style, size)
+    with progress_bar() as bar:
+        task = bar.add_task("drawing", total=pairs)
+        drawn = draw_pairs(drawn_from, seed, pairs, lambda new: bar.advance(task, new))
+        settings = {"seed": seed, "style": style, "size": size, "world_concepts": len(drawn_from.concepts)}
+        figures = export(drawn, out, settings)
+    if as_json:
+        print_json(figures)
+        return
+    console.print(
+        f"{figures['pairs']} pairs on {figures['scenes']} scenes, {figures['negative_share']:.0%} negative "
+        f"({figures['hard_share_of_negatives']:.0%} of them hard), {figures['objects_a_scene']:.1f} objects a scene",
+        highlight=False,
+    )
+    console.print(f"written: {out}/ (gold_mini.json, images, stats.json)", highlight=False, soft_wrap=True)
+
+
+def train(
+    out: Path = typer.Option(..., help="Folder for checkpoints, curves, TensorBoard events and the trained mini."),
+    preset: str = typer.Option("cpu", help="cpu (two cores, about an hour) or gpu (one GPU, bf16)."),
+    resume: str = typer.Option("auto", help="auto: go on from a checkpoint in --out; never: start anew."),
+    init: str = typer.Option("none", help="Start from the shipped weights (shipped) or from nothing (none)."),
+    seed: int = typer.Option(0, min=0, help="Seed of weights and scenes."),
+) -> None:
+    """Train a mini SAM3; a killed run goes on where it was. The result is a model folder: OUT/mini."""
+    for option, given, choices in (("--resume", resume, ("auto", "never")), ("--init", init, ("shipped", "none"))):
+        if given not in choices:
+            raise choice_error(option, given, choices)
+    from ..data import resolve
+    from ..mini.ship import load_weights, write_mini
+    from ..mini.train import known_concepts, recipe
+    from ..mini.train import train as run_training
+
+    plan = replace(recipe(preset), seed=seed)
+    with progress_bar() as bar:
+        task = bar.add_task("training", total=sum(plan.steps))
+
+        def on_evaluation(step: int, metrics: dict[str, float]) -> None:
+            figures = ", ".join(f"{name} {value:.2f}" for name, value in metrics.items())
+            bar.console.print(f"step {step}: {figures}", highlight=False)
+
+        run = run_training(
+            plan,
+            out,
+            resume=resume == "auto",
+            initial=(lambda model: load_weights(model, resolve("mini"))) if init == "shipped" else None,
+            on_step=lambda step, total, losses: bar.update(task, completed=step),
+            on_evaluation=on_evaluation,
+        )
+    facts = {"known_concepts": known_concepts(plan.concepts), "preset": preset, "steps": run.step, "seed": seed}
+    write_mini(run.model, run.tokenizer, out / "mini", facts)
+    console.print(f"written: {out / 'mini'}; try: litetext mini evaluate --model {out / 'mini'}", soft_wrap=True)
+
+
+def evaluate(
+    seed: int = typer.Option(_EVALUATION_SEED, min=0, help="Seed of the scenes."),
+    pairs: int = typer.Option(500, min=2, help="Pairs to draw."),
+    style: str = typer.Option("training", help="training, new-look (held out of training), or a drawing style."),
+    model: str = typer.Option("mini", help="The shipped mini, or the folder of a trained one."),
+    size: int = typer.Option(
+        96, min=32, max=1024, help="Side of the scenes in pixels; 96 is what the shipped mini saw."
+    ),
+    text: str = typer.Option(None, help="Another text encoder for it: a name, file or folder."),
+    save_predictions: Path = typer.Option(None, help="Write the predictions there, as SA-Co results."),
+    as_json: bool = typer.Option(False, "--json", help="Print the figures as JSON."),
+) -> None:
+    """Score a mini on scenes drawn anew: cgF1, pmF1, IL_MCC, and IL_MCC with the phrases permuted."""
+    from ..data import resolve
+    from ..files import write_json
+    from ..mini.evaluation import evaluate_segmenter
+    from ..mini.export import draw_pairs, statistics
+    from ..mini.ship import FACTS, facts_of
+    from ..mini.world import World
+    from ..segment import Segmenter
+
+    folder = resolve("mini") if model == "mini" else Path(model)
+    if not (folder / FACTS).is_file():
+        raise LitetextError(f"{folder} holds no {FACTS}; give mini or a folder that litetext mini train wrote")
+    facts = facts_of(folder)
+    known = facts["known_concepts"]
+    drawn = draw_pairs(World(known, _styles(style), size), seed, pairs)
+    with notes.status("loading the model"):
+        segmenter = Segmenter.from_pretrained(model if model == "mini" else folder, text)
+    with progress_bar() as bar:
+        task = bar.add_task("segmenting", total=2 * len(drawn.scenes))
+        result = evaluate_segmenter(segmenter, drawn, seed, lambda scenes: bar.advance(task, scenes))
+    if save_predictions is not None:
+        write_json(save_predictions, result.predictions, indent=None)
+    document: dict[str, Any] = {
+        "model": model,
+        "text": text or "its own teacher",
+        "seed": seed,
+        "style": style,
+        "size": size,
+        "concepts": len(known),
+        **result.to_dict(),
+        "world": statistics(drawn),
+    }
+    if as_json:
+        print_json(document)
+        return
+    table = Table("pairs", "concepts", "cgF1", "pmF1", "IL_MCC", "IL_MCC, phrases permuted")
+    table.add_row(
+        str(document["pairs"]),
+        str(len(known)),
+        *(f"{document[name]:.{digits}f}" for name, digits in (("cgF1", 1), ("pmF1", 1), ("IL_MCC", 2))),
+        f"{document['permuted_IL_MCC']:.2f}",
+    )
+    console.print(table)
+
+
+def _styles(style: str) -> tuple[str, ...]:
+    from ..mini.concepts import NEW_LOOK, STYLES
+    from ..mini.world import TRAINING_STYLES
+
+    named = {"training": TRAINING_STYLES, "new-look": (NEW_LOOK,), **{one: (one,) for one in STYLES}}
+    if style not in named:
+        raise choice_error("--style", style, tuple(named))
+    return named[style]
+
+
+def _world(concepts: str, style: str, size: int) -> World:
+    from ..mini.concepts import CONCEPTS
+    from ..mini.ship import shipped_concepts
+    from ..mini.world import World
+
+    if concepts == "all":
+        names = None
+    elif concepts == "known":
+        names = shipped_concepts()
+    elif concepts.isdigit() and 0 < int(concepts) <= len(CONCEPTS):
+        names = [concept.name for concept in CONCEPTS[: int(concepts)]]
+    else:
+        raise LitetextError(f"--concepts {concepts!r}: give all, known, or a number from 1 to {len(CONCEPTS)}")
+    return World(names, _styles(style), size)

@@ -1,0 +1,75 @@
+"""`litetext mini`: exit codes, one JSON document, files."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from litetext.cli import main
+
+
+def _run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
+    with pytest.raises(SystemExit) as end:
+        main(["mini", *arguments])
+    printed = capsys.readouterr()
+    return int(end.value.code or 0), printed.out, printed.err
+
+
+def test_world_prints_one_document_and_is_reproducible(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    documents = []
+    for name in ("one", "two"):
+        arguments = ("--seed", "3", "--pairs", "12", "--size", "64", "--concepts", "12", "--json")
+        code, out, _ = _run(capsys, "world", "--out", str(tmp_path / name), *arguments)
+        assert code == 0
+        documents.append(json.loads(out))
+    assert documents[0] == documents[1]
+    assert documents[0]["pairs"] == 12 and documents[0]["world_concepts"] == 12
+    files = sorted(path.relative_to(tmp_path / "one") for path in (tmp_path / "one").rglob("*") if path.is_file())
+    assert [(tmp_path / "one" / file).read_bytes() for file in files] == [
+        (tmp_path / "two" / file).read_bytes() for file in files
+    ]
+
+
+def test_the_new_look_is_another_style(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, _ = _run(
+        capsys, "world", "--out", str(tmp_path / "w"), "--pairs", "4", "--style", "new-look", "--size", "64", "--json"
+    )
+    assert code == 0
+    assert json.loads(out)["world_concepts"] >= 100
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (("world", "--out", "x", "--style", "oil"), "oil"),
+        (("world", "--out", "x", "--concepts", "many"), "many"),
+        (("train", "--out", "x", "--preset", "tpu"), "tpu"),
+        (("train", "--out", "x", "--resume", "maybe"), "maybe"),
+        (("evaluate", "--model", "nowhere"), "nowhere"),
+    ],
+)
+def test_bad_input_is_one_line_and_exit_code_two(
+    arguments: tuple[str, ...],
+    named: str,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    code, out, err = _run(capsys, *arguments)
+    assert code == 2 and not out
+    assert named in err and len(err.strip().splitlines()) == 1
+
+
+def test_evaluate_scores_the_shipped_mini(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    predictions = tmp_path / "p.json"
+    code, out, _ = _run(
+        capsys, "evaluate", "--pairs", "24", "--seed", "5", "--save-predictions", str(predictions), "--json"
+    )
+    assert code == 0
+    document = json.loads(out)
+    assert document["pairs"] == 24 and document["concepts"] >= 20
+    assert {"cgF1", "pmF1", "IL_MCC", "permuted_IL_MCC"} <= set(document)
+    assert all({"image_id", "segmentation", "score"} <= set(entry) for entry in json.loads(predictions.read_text()))
