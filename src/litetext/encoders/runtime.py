@@ -8,7 +8,6 @@ tokens run alone) and ``tokenizer.json``, which other programs may read.
 
 from __future__ import annotations
 
-import ctypes
 import os
 import platform
 from collections.abc import Sequence
@@ -20,6 +19,7 @@ import numpy as np
 
 from ..errors import LitetextError
 from ..files import read_json
+from ..memory import return_freed_memory
 from ..tokenizer import Tokenizer
 from .config import EncoderConfig
 from .features import TextFeatures
@@ -66,7 +66,7 @@ class OnnxTextEncoder:
                 "describes; export the encoder again"
             )
         self._wants_padding = "padding" in inputs
-        _return_memory()
+        return_freed_memory()
 
     def encode(self, prompts: Sequence[str]) -> TextFeatures:
         """Return tokens float32 [B, L, D] and mask bool [B, L]; L is the convention's context length.
@@ -108,13 +108,6 @@ def int8_weight_bits() -> int:
     except OSError:
         return 7
     return 8 if "avx512_vnni" in facts or "avx_vnni" in facts else 7
-
-
-def _return_memory() -> None:
-    """Give the system back what reading model and merges took and freed; glibc would keep some 12 MB of it."""
-    trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if os.name == "posix" else None
-    if trim is not None:
-        trim(0)
 
 
 def _checked_config(folder: Path) -> dict[str, Any]:

@@ -7,8 +7,6 @@ once the prompts are known the encoder can be let go (`Segmenter.freeze`).
 
 from __future__ import annotations
 
-import ctypes
-import ctypes.util
 import gc
 import os
 from collections.abc import Iterator, Sequence
@@ -23,6 +21,7 @@ from torch import Tensor
 
 from ..encoders.features import TextEncoder, TextFeatures
 from ..errors import LitetextError
+from ..memory import return_freed_memory
 from . import decode
 from .checkpoint import Detector, load_detector, load_image_processor
 from .images import ImageLike, read_image
@@ -435,7 +434,4 @@ def _return_memory(device: torch.device) -> None:
     gc.collect()
     if device.type == "cuda":
         torch.cuda.empty_cache()
-    libc = ctypes.util.find_library("c")
-    trim = getattr(ctypes.CDLL(libc), "malloc_trim", None) if libc else None
-    if trim is not None:
-        trim(0)
+    return_freed_memory()
