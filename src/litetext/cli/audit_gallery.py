@@ -74,7 +74,7 @@ class _SoftMasks:
 
         self._segmenter = segmenter
         with torch.inference_mode():
-            self._sight = decode.see(segmenter.detector, segmenter._pixels(read_image(image)))
+            self._sight = decode.see(segmenter.detector, segmenter.pixels(read_image(image)))
 
     def __call__(self, text: TextFeatures) -> Tensor:
         """[P, h, w]: over all queries, the largest of score times mask probability."""

@@ -202,7 +202,7 @@ class Segmenter:
     ) -> Instances:
         photo = read_image(image)
         size = photo.shape[:2]
-        sight = decode.see(self.detector, self._pixels(photo))
+        sight = decode.see(self.detector, self.pixels(photo))
         presence = np.zeros(len(asked), dtype=np.float32)
         rows = _Rows()
         for batch in _batches(asked, batch_size):
@@ -229,7 +229,8 @@ class Segmenter:
             )
         return features.to_torch(self.device, self.dtype)
 
-    def _pixels(self, photo: NDArray[np.uint8]) -> Tensor:
+    def pixels(self, photo: NDArray[np.uint8]) -> Tensor:
+        """Return a photo [H, W, 3] as the vision encoder reads it: [1, 3, S, S], on its device and of its dtype."""
         pixels = self._processor(images=Image.fromarray(photo), return_tensors="pt", device=self.device)["pixel_values"]
         return pixels.to(self.device, self.dtype)
 
