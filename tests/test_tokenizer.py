@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import html
 import json
 from pathlib import Path
@@ -14,11 +15,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.numpy import load_file
 
+import litetext
 from litetext.errors import LitetextError
-from litetext.tokenizer import BYTE_SYMBOLS, CLIP_VOCABULARY_SIZE, Tokenizer, clean
+from litetext.tokenizer import BYTE_SYMBOLS, CLIP_VOCABULARY_SIZE, Tokenizer, clean, vocabulary_and_merges
 
 GOLDEN = Path(__file__).parent / "encoders" / "golden"
 FULL = Tokenizer()
+SPELLING = list(vocabulary_and_merges()[0])
 
 
 @pytest.mark.parametrize("length", [8, 16, 32])
@@ -60,6 +63,42 @@ def test_special_words_typed_by_a_user_are_the_special_tokens() -> None:
     assert 49406 not in FULL.encode_batch(["!<start_of_text>"])[0][1:]
 
 
+def test_the_merges_are_clips() -> None:
+    vocabulary, merges = vocabulary_and_merges()
+    assert list(vocabulary.values()) == list(range(CLIP_VOCABULARY_SIZE))
+    written = "".join(f"{left} {right}\n" for left, right in merges)  # as in open_clip's bpe_simple_vocab_16e6.txt.gz
+    digest = "d308b7377a8ceaa9707a21614fe8c831b9196e197b7aeb69833359362907af02"
+    assert hashlib.sha256(written.encode()).hexdigest() == digest
+
+
+@pytest.fixture(scope="module")
+def library(tmp_path_factory: pytest.TempPathFactory) -> tokenizers.Tokenizer:
+    """The same model in the ``tokenizers`` library, which merges by itself."""
+    path = tmp_path_factory.mktemp("tokenizer") / "tokenizer.json"
+    FULL.save(path)
+    cleaned_elsewhere = json.loads(path.read_text(encoding="utf-8")) | {"normalizer": None}
+    return tokenizers.Tokenizer.from_str(json.dumps(cleaned_elsewhere))
+
+
+WORDY = st.text(alphabet=st.sampled_from("aeinorst'_ -09é日ſ"), max_size=60)
+
+
+@given(st.one_of(st.text(max_size=60), WORDY))
+def test_ids_are_those_of_the_tokenizers_library(library: tokenizers.Tokenizer, text: str) -> None:
+    assert FULL.encode_batch([text])[0] == library.encode(clean(text)).ids
+
+
+def test_the_words_of_the_shipped_phrases_merge_as_in_the_library(library: tokenizers.Tokenizer) -> None:
+    phrases = (Path(litetext.__file__).parent / "data" / "phrases.txt").read_text(encoding="utf-8").splitlines()
+    wanted = [encoding.ids for encoding in library.encode_batch([clean(phrase) for phrase in phrases])]
+    assert FULL.encode_batch(phrases) == wanted
+
+
+def test_a_very_long_word_takes_no_more_than_its_share() -> None:
+    ids = FULL.encode_batch(["ab" * 20_000])[0]
+    assert "".join(SPELLING[i] for i in ids[1:-1]) == "ab" * 20_000 + "</w>"
+
+
 CORPUS = ["white dog", "man in blue jacket", "striped umbrella", "café crème", "left-most player's number 23 jersey"]
 PRUNED = FULL.prune_vocabulary(CORPUS)
 
@@ -78,7 +117,7 @@ def test_every_string_still_encodes_to_the_same_bytes(text: str) -> None:
     def spelled(tokenizer: Tokenizer) -> str:
         ids = tokenizer.encode_batch([text])[0][1:-1]
         clip_ids = [tokenizer.kept[i] if tokenizer.kept else i for i in ids]
-        return "".join(FULL._bpe.id_to_token(i) for i in clip_ids)
+        return "".join(SPELLING[i] for i in clip_ids)
 
     assert spelled(PRUNED) == spelled(FULL)
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import shutil
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -21,6 +19,8 @@ def atomic_path(destination: str | os.PathLike[str]) -> Iterator[Path]:
     The parent folder is made. On any exception the temporary file is removed and ``destination`` stays as
     it was. The temporary name keeps the suffix, which some writers choose their format by.
     """
+    import tempfile  # here, since who only reads should not pay for it: a megabyte on a small device
+
     destination = Path(destination)
     destination.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(prefix=f".{destination.stem}-", suffix=destination.suffix, dir=destination.parent)
@@ -42,6 +42,9 @@ def atomic_folder(destination: str | os.PathLike[str]) -> Iterator[Path]:
 
     An existing folder at ``destination`` is replaced as a whole, so no file of an older version stays behind.
     """
+    import shutil
+    import tempfile
+
     destination = Path(destination)
     destination.parent.mkdir(parents=True, exist_ok=True)
     if destination.exists() and not destination.is_dir():

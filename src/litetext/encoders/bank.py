@@ -10,7 +10,6 @@ whether an encoder is the one a bank was made with is what it answers: a few of 
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 import os
@@ -300,6 +299,8 @@ def _as_float16(tokens: np.ndarray, first: str) -> np.ndarray:
 
 
 def _key(text: bytes) -> np.uint64:
+    import hashlib  # OpenSSL comes along, 4 MB of it, which an encoder that is no bank can do without
+
     return np.uint64(int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), "little"))
 
 

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import LitetextError
-from .bank import ConceptBank, is_bank
 from .config import Positions
 from .features import TextEncoder
 from .runtime import OnnxTextEncoder, is_exported
@@ -39,14 +38,16 @@ def load_encoder(
         LitetextError: nothing of that name, a malformed file, or an option that its kind does not take.
     """
     path = Path(name_or_path)
-    exported, bank = is_exported(path), is_bank(path)
-    if exported or bank:
-        fixed = {"heads": heads, "context_length": context_length, "positions": positions, "dtype": dtype}
-        given = [name for name, value in fixed.items() if value is not None]
-        if given:
-            kind = "an exported encoder" if exported else "a concept bank"
-            raise LitetextError(f"{path} is {kind}, whose {given[0]} is fixed; give the checkpoint it was made from")
-        return OnnxTextEncoder(path, threads=threads) if exported else ConceptBank(path)
+    fixed = {"heads": heads, "context_length": context_length, "positions": positions, "dtype": dtype}
+    given = [name for name, value in fixed.items() if value is not None]
+    if is_exported(path):
+        _refuse(path, "an exported encoder", given)
+        return OnnxTextEncoder(path, threads=threads)
+    from .bank import ConceptBank, is_bank
+
+    if is_bank(path):
+        _refuse(path, "a concept bank", given)
+        return ConceptBank(path)
     try:
         from .checkpoints import load_torch_encoder
     except ModuleNotFoundError as error:
@@ -58,3 +59,8 @@ def load_encoder(
     return load_torch_encoder(
         name_or_path, device=device, dtype=dtype, heads=heads, context_length=context_length, positions=positions
     )
+
+
+def _refuse(path: Path, kind: str, options: list[str]) -> None:
+    if options:
+        raise LitetextError(f"{path} is {kind}, whose {options[0]} is fixed; give the checkpoint it was made from")

@@ -27,7 +27,7 @@ from .trimming import equal_length_groups, padding_mask, real_lengths
 
 FORMAT = "litetext-onnx-encoder"
 
-_BATCH = 256  # prompts run at once; bounds memory, changes nothing else
+_BATCH = 32  # prompts run at once: as fast as more, in less memory
 
 
 class OnnxTextEncoder:
