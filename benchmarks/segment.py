@@ -1,7 +1,8 @@
 """How fast `Segmenter` is, and what it takes at real size. Run on the machine you want to know about:
 
     python benchmarks/segment.py ratio                     # many prompts on one image, against looping transformers
-    python benchmarks/segment.py full PHOTO... [-n 10]     # a full-size SAM3-LiteText-S0 of random weights
+    python benchmarks/segment.py full PHOTO... [-n 10]     # a full-size SAM3-LiteText-S0 of random weights; goes on
+                                                           # where it was stopped
 
 `ratio` draws a SAM3 whose vision encoder takes about the share of the work that it takes in the real model (some 13
 times a prompt's), sets the presence logits through the weights so that 10, then all 50 of 50 prompts are there, and
@@ -20,6 +21,7 @@ import json
 import os
 import platform
 import resource
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -166,13 +168,13 @@ def build_full_size(folder: str) -> None:
     Sam3ImageProcessor().save_pretrained(folder)
 
 
-def run_full_size(folder: str, photos: list[str], prompts: int) -> dict[str, Any]:
-    """Seconds a photo and peak memory of the model in ``folder``."""
+def run_full_size(folder: str, photos: list[str], prompts: int) -> None:
+    """Print, a JSON document a line: what the stages of the model in ``folder`` take, then every photo's figures."""
     start = clock()
     segmenter = Segmenter.from_pretrained(folder, device="cpu").freeze(PROMPTS)
     loaded = clock() - start
     start = clock()
-    pixels = segmenter._pixels(read_image(photos[0]))
+    pixels = segmenter.pixels(read_image(photos[0]))
     with torch.inference_mode():
         sight = decode.see(segmenter.detector, pixels)
         vision = clock() - start
@@ -185,38 +187,59 @@ def run_full_size(folder: str, photos: list[str], prompts: int) -> dict[str, Any
         decode.mask_logits(segmenter.detector, sight, found, 0, torch.arange(10))
         pixel_decoder = clock() - start
     del sight, found
-    rows = []
-    for photo in photos:
-        start = clock()
-        instances = segmenter.segment(photo, PROMPTS[:prompts], threshold=threshold, batch_size=4)
-        seconds = clock() - start
-        rows.append(
-            {
-                "size": f"{instances.size[1]}x{instances.size[0]}",
-                "seconds": round(seconds, 1),
-                "instances": len(instances),
-                "prompts_found": len(set(instances.labels)),
-            }
-        )
-        print(json.dumps(rows[-1]), file=sys.stderr, flush=True)
-    return {
+    stages = {
         "parameters_without_text": sum(p.numel() for p in segmenter.detector.parameters()),
         "load_seconds": round(loaded, 1),
         "vision_seconds": round(vision, 1),
         "prompt_seconds": round(prompt, 2),
         "pixel_decoder_seconds": round(pixel_decoder, 2),
         "prompts": prompts,
-        "photos": rows,
-        "peak_memory_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
     }
+    print(json.dumps(stages), flush=True)
+    for photo in photos:
+        start = clock()
+        instances = segmenter.segment(photo, PROMPTS[:prompts], threshold=threshold, batch_size=4)
+        row = {
+            "photo": Path(photo).name,
+            "size": f"{instances.size[1]}x{instances.size[0]}",
+            "seconds": round(clock() - start, 1),
+            "instances": len(instances),
+            "prompts_found": len(set(instances.labels)),
+            "peak_memory_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
+        }
+        print(json.dumps(row), flush=True)
 
 
-def full(photos: list[str], prompts: int) -> dict[str, Any]:
-    """Build and run the full-size model, each in a process of its own."""
+def full(photos: list[str], prompts: int) -> None:
+    """Build and run the full-size model, each in a process of its own; record every photo as it is done."""
+    result = json.loads(RESULTS.read_text()).get("full", {}) if RESULTS.exists() else {}
+    rows = [row for row in result.get("photos", ()) if "photo" in row and result["prompts"] == prompts]
+    done = {row["photo"] for row in rows}
+    left = [photo for photo in photos if Path(photo).name not in done]
+    if not left:
+        return
     with tempfile.TemporaryDirectory() as folder:
-        for stage in (["build", folder], ["run", folder, *photos, "-n", str(prompts)]):
-            done = subprocess.run([sys.executable, __file__, *stage], check=True, stdout=subprocess.PIPE, text=True)
-    return json.loads(done.stdout)
+        subprocess.run([sys.executable, __file__, "build", folder], check=True)
+        command = [sys.executable, __file__, "run", folder, *left, "-n", str(prompts)]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as run:
+            assert run.stdout is not None
+            stages = json.loads(run.stdout.readline())
+            for line in run.stdout:
+                rows.append(json.loads(line))
+                seconds = [row["seconds"] for row in rows]
+                record(
+                    "full",
+                    stages
+                    | {
+                        "photos_done": len(rows),
+                        "seconds": round(sum(seconds), 1),
+                        "seconds_a_photo": round(statistics.median(seconds), 1),
+                        "peak_memory_mib": max(row["peak_memory_mib"] for row in rows),
+                        "photos": rows,
+                    },
+                )
+    if run.returncode:
+        raise SystemExit(run.returncode)
 
 
 def record(name: str, result: dict[str, Any]) -> None:
@@ -245,11 +268,11 @@ def main() -> None:
     if given.stage == "ratio":
         ratio()
     elif given.stage == "full":
-        record("full", full(given.photos, given.prompts))
+        full(given.photos, given.prompts)
     elif given.stage == "build":
         build_full_size(given.folder)
     else:
-        print(json.dumps(run_full_size(given.folder, given.photos, given.prompts)))
+        run_full_size(given.folder, given.photos, given.prompts)
 
 
 if __name__ == "__main__":
