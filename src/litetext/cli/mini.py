@@ -13,9 +13,12 @@ from ..errors import LitetextError, choice_error
 from .output import console, notes, print_json, progress_bar
 
 if TYPE_CHECKING:
-    from ..mini.world import World
+    from collections.abc import Callable
+
+    from ..mini.world import Pair, World
 
 _EVALUATION_SEED = 7
+_NEW_ONLY = "new (only phrases with a colour that training never gave this concept)"
 
 
 def register(app: typer.Typer) -> None:
@@ -36,16 +39,28 @@ def world(
     style: str = typer.Option("training", help="training, new-look (held out of training), or a drawing style."),
     concepts: str = typer.Option("all", help="all, known (what the shipped mini knows), or the first N."),
     size: int = typer.Option(128, min=32, max=1024, help="Side of the scenes in pixels."),
+    combinations: str = typer.Option("all", help=f"all; {_NEW_ONLY}."),
+    gold: bool = typer.Option(False, "--gold", help="Seven subsets of so many pairs each, by three annotators."),
     as_json: bool = typer.Option(False, "--json", help="Print the statistics as JSON."),
 ) -> None:
     """Draw scenes with exact masks and phrases about them, as SA-Co Gold."""
     from ..mini.export import draw_pairs, export
 
     drawn_from = _world(concepts, style, size)
+    wanted = _wanted(combinations)
+    if gold:
+        _export_gold(drawn_from, seed, pairs, out, as_json)
+        return
     with progress_bar() as bar:
         task = bar.add_task("drawing", total=pairs)
-        drawn = draw_pairs(drawn_from, seed, pairs, lambda new: bar.advance(task, new))
-        settings = {"seed": seed, "style": style, "size": size, "world_concepts": len(drawn_from.concepts)}
+        drawn = draw_pairs(drawn_from, seed, pairs, lambda new: bar.advance(task, new), wanted)
+        settings = {
+            "seed": seed,
+            "style": style,
+            "size": size,
+            "combinations": combinations,
+            "world_concepts": len(drawn_from.concepts),
+        }
         figures = export(drawn, out, settings)
     if as_json:
         print_json(figures)
@@ -103,6 +118,7 @@ def evaluate(
     size: int = typer.Option(
         96, min=32, max=1024, help="Side of the scenes in pixels; 96 is what the shipped mini saw."
     ),
+    combinations: str = typer.Option("all", help=f"all; {_NEW_ONLY}."),
     text: str = typer.Option(None, help="Another text encoder for it: a name, file or folder."),
     save_predictions: Path = typer.Option(None, help="Write the predictions there, as SA-Co results."),
     as_json: bool = typer.Option(False, "--json", help="Print the figures as JSON."),
@@ -121,7 +137,7 @@ def evaluate(
         raise LitetextError(f"{folder} holds no {FACTS}; give mini or a folder that litetext mini train wrote")
     facts = facts_of(folder)
     known = facts["known_concepts"]
-    drawn = draw_pairs(World(known, _styles(style), size), seed, pairs)
+    drawn = draw_pairs(World(known, _styles(style), size), seed, pairs, wanted=_wanted(combinations))
     with notes.status("loading the model"):
         segmenter = Segmenter.from_pretrained(model if model == "mini" else folder, text)
     with progress_bar() as bar:
@@ -135,6 +151,7 @@ def evaluate(
         "seed": seed,
         "style": style,
         "size": size,
+        "combinations": combinations,
         "concepts": len(known),
         **result.to_dict(),
         "world": statistics(drawn),
@@ -150,6 +167,41 @@ def evaluate(
         f"{document['permuted_IL_MCC']:.2f}",
     )
     console.print(table)
+
+
+def _export_gold(world: World, seed: int, pairs: int, out: Path, as_json: bool) -> None:
+    from ..mini.gold import SUBSETS, export_gold
+
+    with progress_bar() as bar:
+        task = bar.add_task("drawing", total=pairs * len(SUBSETS))
+        names = [concept.name for concept in world.concepts]
+        figures = export_gold(names, world.styles, world.size, seed, pairs, out, lambda new: bar.advance(task, new))
+    if as_json:
+        print_json({"seed": seed, "size": world.size, "subsets": figures})
+        return
+    table = Table("subset", "mirrors", "pairs", "negative", "objects a scene")
+    for name, row in figures.items():
+        table.add_row(
+            name, row["mirrors"], str(row["pairs"]), f"{row['negative_share']:.0%}", f"{row['objects_a_scene']:.1f}"
+        )
+    console.print(table)
+    console.print(
+        f"written: {out}/; try: litetext evaluate --gt {out}/annotations --images {out}/images --model mini",
+        highlight=False,
+        soft_wrap=True,
+    )
+
+
+def _wanted(combinations: str) -> Callable[[Pair], bool] | None:
+    """Which pairs to keep; None for all."""
+    if combinations not in ("all", "new"):
+        raise choice_error("--combinations", combinations, ("all", "new"))
+    from ..mini.world import held_out
+
+    def new(pair: Pair) -> bool:
+        return pair.query.color is not None and held_out(pair.query.concept, pair.query.color)
+
+    return new if combinations == "new" else None
 
 
 def _styles(style: str) -> tuple[str, ...]:

@@ -14,7 +14,7 @@ from ..tokenizer import Tokenizer
 from .art import COLORS
 from .concepts import CONCEPTS
 from .language import WORDS
-from .world import MAX_COUNT, MAX_OBJECTS, Pair, Scene, SceneObject, World, generator
+from .world import CROWDS, MAX_COUNT, MAX_OBJECTS, NEGATIVES, Pair, Scene, SceneObject, World, generator
 
 CONTEXT = 32
 
@@ -27,6 +27,7 @@ class Batch:
         images: [B, 3, S, S] uint8.
         instances: [B, S, S] uint8, as in `Scene`.
         concept_of: [B, 1 + MAX_OBJECTS] int64: every object number's place in `CONCEPTS`, from 1; 0 for background.
+        box_of: [B, 1 + MAX_OBJECTS, 4] float32: its box, centre x, y, width, height in 0 to 1.
         color_of: [B, 1 + MAX_OBJECTS] int64: its colour's place in `COLORS`, from 1; 0 where it has no one colour.
         truth: [B, 1 + MAX_OBJECTS, P] int8: is the phrase true of the object? 1, 0, or -1 where one could argue.
         ids: [P, L] int64, trimmed to the longest phrase, padded with 0.
@@ -38,6 +39,7 @@ class Batch:
     images: Tensor
     instances: Tensor
     concept_of: Tensor
+    box_of: Tensor
     color_of: Tensor
     truth: Tensor
     ids: Tensor
@@ -58,20 +60,37 @@ class Batches(Dataset[Batch]):
         seed: of the scenes; training and evaluation use different ones.
         concepts: names of the concepts in the world.
         images, phrases: scenes a batch and phrases a scene.
+        crowds, negatives, hold_out: as `World` takes them.
     """
 
     def __init__(
-        self, tokenizer: Tokenizer, seed: int, concepts: Sequence[str], size: int, images: int, phrases: int
+        self,
+        tokenizer: Tokenizer,
+        seed: int,
+        concepts: Sequence[str],
+        size: int,
+        images: int,
+        phrases: int,
+        crowds: float = CROWDS,
+        negatives: float = NEGATIVES,
+        hold_out: bool = False,
     ) -> None:
         self.tokenizer, self.seed, self.concepts = tokenizer, seed, tuple(concepts)
         self.size, self.images, self.phrases = size, images, phrases
+        self.crowds, self.negatives, self.hold_out = crowds, negatives, hold_out
         self._world: World | None = None
 
     @property
     def world(self) -> World:
         """The world, made where it is first needed (in the worker)."""
         if self._world is None:
-            self._world = World(self.concepts, size=self.size)
+            self._world = World(
+                self.concepts,
+                size=self.size,
+                crowds=self.crowds,
+                negatives=self.negatives,
+                hold_out=self.hold_out,
+            )
         return self._world
 
     def __getitem__(self, step: int) -> Batch:
@@ -95,11 +114,14 @@ def collate(scenes: Sequence[Scene], asked: Sequence[Sequence[Pair]], world: Wor
     flat = [(row, pair) for row, pairs in enumerate(asked) for pair in pairs]
     concept_of = np.zeros((len(scenes), 1 + MAX_OBJECTS), np.int64)
     color_of = np.zeros_like(concept_of)
+    box_of = np.zeros((*concept_of.shape, 4), np.float32)
     truth = np.zeros((*concept_of.shape, len(flat)), np.int8)
     for row, scene in enumerate(scenes):
         for index, thing in enumerate(scene.objects, start=1):
             concept_of[row, index] = number[thing.traits.concept]
             color_of[row, index] = _color_number(thing)
+            x0, y0, x1, y1 = np.array(thing.box) / world.size
+            box_of[row, index] = (x0 + x1) / 2, (y0 + y1) / 2, x1 - x0, y1 - y0
             for place, (_, pair) in enumerate(flat):
                 if pair.query.concept is thing.traits.concept:
                     said = pair.query.truth(thing.traits)
@@ -108,13 +130,13 @@ def collate(scenes: Sequence[Scene], asked: Sequence[Sequence[Pair]], world: Wor
     boxes = np.zeros((len(flat), MAX_COUNT, 4), np.float32)
     for place, (row, pair) in enumerate(flat):
         for slot, index in enumerate(pair.targets[:MAX_COUNT]):
-            x0, y0, x1, y1 = np.array(scenes[row].objects[index].box) / world.size
             targets[place, slot] = index + 1
-            boxes[place, slot] = (x0 + x1) / 2, (y0 + y1) / 2, x1 - x0, y1 - y0
+            boxes[place, slot] = box_of[row, index + 1]
     return Batch(
         images=torch.from_numpy(np.stack([scene.image for scene in scenes]).transpose(0, 3, 1, 2).copy()),
         instances=torch.from_numpy(np.stack([scene.instances for scene in scenes])),
         concept_of=torch.from_numpy(concept_of),
+        box_of=torch.from_numpy(box_of),
         color_of=torch.from_numpy(color_of),
         truth=torch.from_numpy(truth),
         ids=trimmed_ids(tokenizer, [pair.text for _, pair in flat]),

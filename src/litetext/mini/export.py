@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from ..files import atomic_folder, write_json
 from ..segment.instances import encode_masks
 from .language import PHRASE_KINDS
-from .world import NEGATIVE_KINDS, Pair, Scene, World, generator
+from .world import NEGATIVE_KINDS, Pair, Scene, World, box_of, generator
 
 PAIRS_A_SCENE = 4
+_TRIES_A_SCENE = 12  # where only some pairs are wanted
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -37,8 +39,26 @@ class DrawnPairs:
         return [(row, pair) for row, pairs in enumerate(self.asked) for pair in pairs]
 
 
-def draw_pairs(world: World, seed: int, count: int, progress: Callable[[int], None] = lambda _: None) -> DrawnPairs:
-    """Draw ``count`` pairs, four a scene; the same seed always gives the same ones. ``progress`` gets new pairs."""
+Masks = Callable[[DrawnPairs, int, Pair], Sequence[NDArray[np.bool_]]]
+"""From drawn pairs, the index of a scene and a pair to the masks of its answer, each [size, size]."""
+
+
+def draw_pairs(
+    world: World,
+    seed: int,
+    count: int,
+    progress: Callable[[int], None] = lambda _: None,
+    wanted: Callable[[Pair], bool] | None = None,
+) -> DrawnPairs:
+    """Draw ``count`` pairs, at most four a scene; the same seed always gives the same ones.
+
+    Args:
+        world: to draw from.
+        seed: of the scenes.
+        count: of pairs.
+        progress: gets the number of new pairs.
+        wanted: keeps only some of the pairs, and of those never more negatives than positives.
+    """
     scenes: list[Scene] = []
     asked: list[tuple[Pair, ...]] = []
     index = total = 0
@@ -46,7 +66,9 @@ def draw_pairs(world: World, seed: int, count: int, progress: Callable[[int], No
         rng = generator(seed, index)
         index += 1
         scene = world.scene(rng)
-        pairs = tuple(world.pairs(scene, rng, min(PAIRS_A_SCENE, count - total))) if scene.objects else ()
+        most = min(PAIRS_A_SCENE, count - total)
+        asked_now = world.pairs(scene, rng, _TRIES_A_SCENE if wanted else most) if scene.objects else []
+        pairs = tuple(asked_now if wanted is None else _balanced(filter(wanted, asked_now), asked))[:most]
         if pairs:
             scenes.append(scene)
             asked.append(pairs)
@@ -55,8 +77,28 @@ def draw_pairs(world: World, seed: int, count: int, progress: Callable[[int], No
     return DrawnPairs(tuple(scenes), tuple(asked))
 
 
-def saco_document(drawn: DrawnPairs) -> dict[str, Any]:
-    """Return the SA-Co Gold document: an entry of ``images`` is a pair; one without annotations is a negative."""
+def _balanced(pairs: Iterable[Pair], before: Sequence[Sequence[Pair]]) -> Iterator[Pair]:
+    """The pairs but for the negatives that would outnumber the positives, those ``before`` counted."""
+    lead = sum(1 if pair.negative is None else -1 for asked in before for pair in asked)
+    for pair in pairs:
+        if pair.negative is None or lead > 0:
+            lead += 1 if pair.negative is None else -1
+            yield pair
+
+
+def exact_masks(drawn: DrawnPairs, row: int, pair: Pair) -> list[NDArray[np.bool_]]:
+    """The masks as they were drawn."""
+    return [drawn.scenes[row].mask(index) for index in pair.targets]
+
+
+def saco_document(drawn: DrawnPairs, prefix: str = "", masks_of: Masks = exact_masks) -> dict[str, Any]:
+    """Return the SA-Co Gold document: an entry of ``images`` is a pair; one without annotations is a negative.
+
+    Args:
+        drawn: the pairs.
+        prefix: of the file names of the scenes.
+        masks_of: what the annotator outlined; as drawn by default.
+    """
     images: list[dict[str, Any]] = []
     annotations: list[dict[str, Any]] = []
     for pair_id, (row, pair) in enumerate(drawn.pairs, start=1):
@@ -65,7 +107,7 @@ def saco_document(drawn: DrawnPairs) -> dict[str, Any]:
         images.append(
             {
                 "id": pair_id,
-                "file_name": scene_name(row),
+                "file_name": f"{prefix}{scene_name(row)}",
                 "text_input": pair.text,
                 "width": width,
                 "height": height,
@@ -74,16 +116,16 @@ def saco_document(drawn: DrawnPairs) -> dict[str, Any]:
                 "is_pixel_exhaustive": 1,
             }
         )
-        masks = np.array([scene.mask(index) for index in pair.targets], dtype=bool)
-        for index, rle in zip(pair.targets, encode_masks(masks), strict=True):
-            x0, y0, x1, y1 = scene.objects[index].box
+        masks = np.array(masks_of(drawn, row, pair), dtype=bool)
+        for mask, rle in zip(masks, encode_masks(masks), strict=True):
+            x0, y0, x1, y1 = box_of(mask)
             annotations.append(
                 {
                     "id": len(annotations) + 1,
                     "image_id": pair_id,
                     "category_id": 1,
                     "bbox": [x0 / width, y0 / height, (x1 - x0) / width, (y1 - y0) / height],
-                    "area": scene.objects[index].area / (width * height),
+                    "area": float(mask.mean()),
                     "segmentation": rle,
                     "iscrowd": 0,
                     "source": "litetext mini world",

@@ -26,12 +26,13 @@ from .language import PLACES, SIZES, Query, Rng, Traits, phrase
 TRAINING_STYLES = tuple(style for style in STYLES if style != NEW_LOOK)
 MAX_OBJECTS = 14
 MAX_COUNT = 12
+CROWDS = 0.1
+NEGATIVES = 0.5
 NEGATIVE_KINDS = ("easy", "wrong attribute", "same kind", "shared attribute")
 
 T = TypeVar("T")
 
 _VISIBLE = 0.6  # an object never has less than this share of it in sight
-_NEGATIVES = 0.5
 _HARD = 0.55  # a little over half, since a hard one cannot always be found
 
 
@@ -99,6 +100,9 @@ class World:
         concepts: names of the concepts that occur and are asked for; all by default.
         styles: drawing styles to take art from.
         size: side of the scenes in pixels.
+        crowds: the share of scenes that show a crowd of one concept.
+        negatives: the share of phrases that are true of nothing in their scene.
+        hold_out: tint no object and ask no phrase in a combination that is `held_out`, as training does.
 
     Raises:
         LitetextError: an unknown concept or style, or no concept left that the styles draw.
@@ -109,6 +113,9 @@ class World:
         concepts: Sequence[str] | None = None,
         styles: Sequence[str] = TRAINING_STYLES,
         size: int = 128,
+        crowds: float = CROWDS,
+        negatives: float = NEGATIVES,
+        hold_out: bool = False,
     ) -> None:
         by_name = {concept.name: concept for concept in CONCEPTS}
         for name in concepts or ():
@@ -119,9 +126,14 @@ class World:
                 raise choice_error("drawing style", style, STYLES)
         self.styles = tuple(styles)
         self.size = size
+        self.crowds, self.negatives, self.hold_out = crowds, negatives, hold_out
         drawn = {icon: tuple(style for style in self.styles if icon in icons_of(style)) for icon in _icons()}
         chosen = [by_name[name] for name in concepts] if concepts else list(CONCEPTS)
         self.concepts = tuple(concept for concept in chosen if drawn[concept.icon])
+        self._tints_of = {
+            concept: [color for color in COLORS if not (hold_out and held_out(concept, color))]
+            for concept in self.concepts
+        }
         self._styles_of = {concept: drawn[concept.icon] for concept in self.concepts}
         if not self.concepts:
             raise LitetextError(f"none of the concepts is drawn in the style {', '.join(styles)}")
@@ -141,7 +153,7 @@ class World:
         full_areas: list[int] = []
         for concept, reach in self._cast(rng):
             style = _pick(rng, self._styles_of[concept])
-            color = _pick(rng, COLORS) if rng.random() < 0.55 else None
+            color = _pick(rng, self._tints_of[concept]) if rng.random() < 0.55 else None
             art = sprite(concept.icon, style, color)
             drawing = _turned(art, reach * self.size, rng)
             spot = _free_spot(rng, drawing, instances, full_areas)
@@ -165,7 +177,7 @@ class World:
 
     def _cast(self, rng: Rng) -> list[tuple[Concept, float]]:
         """Choose what is in a scene: concepts with their reach (longer side over the scene's side), big ones first."""
-        if rng.random() < 0.1:  # a crowd of one concept, with some others
+        if rng.random() < self.crowds:  # a crowd of one concept, with some others
             crowd, others = int(rng.integers(5, MAX_COUNT + 1)), int(rng.integers(0, 3))
             concept = _pick(rng, self.concepts)
             cast = [(concept, rng.uniform(0.17, 0.26)) for _ in range(crowd)]
@@ -187,8 +199,7 @@ class World:
         objects = []
         for number, (concept, style, color, art, reach) in enumerate(placed, start=1):
             visible = instances == number
-            columns, rows = np.flatnonzero(visible.any(0)), np.flatnonzero(visible.any(1))
-            box = (int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1)
+            box = box_of(visible)
             truths = {**art.truths, **_size_truths(reach), **_place_truths(box, self.size)}
             objects.append(SceneObject(Traits(concept, truths), style, color, box, int(visible.sum())))
         return objects
@@ -196,10 +207,10 @@ class World:
     def _pair(self, scene: Scene, rng: Rng) -> Pair | None:
         kind = str(rng.choice(["name", "synonym", "attribute", "referring"], p=[0.3, 0.2, 0.3, 0.2]))
         negative = None
-        if rng.random() < _NEGATIVES:
+        if rng.random() < self.negatives:
             negative = _pick(rng, NEGATIVE_KINDS[1:]) if rng.random() < _HARD else "easy"
         query = self._query(scene, rng, kind, negative)
-        if query is None:
+        if query is None or (self.hold_out and query.color and held_out(query.concept, query.color)):
             return None
         if kind == "synonym" and len(query.concept.words) == 1:
             kind = "name"
@@ -242,6 +253,17 @@ class World:
                 query = _described(rng, concept, Traits(concept, dict(made_up)), kind)
                 shared = any(_has(other, query) for other in scene.objects)
                 return None if query.attributes and shared else query
+
+
+def box_of(mask: NDArray[np.bool_]) -> tuple[int, int, int, int]:
+    """The box around a mask that is not empty: x0, y0, x1, y1 in pixels, the last two exclusive."""
+    columns, rows = np.flatnonzero(mask.any(0)), np.flatnonzero(mask.any(1))
+    return int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1
+
+
+def held_out(concept: Concept, color: str) -> bool:
+    """Is this combination one that training neither draws as a tint nor asks for? One in ten is."""
+    return (7 * CONCEPTS.index(concept) + 3 * COLORS.index(color)) % 10 == 0
 
 
 def _described(rng: Rng, concept: Concept, traits: Traits, kind: str, least: int = 0) -> Query:
