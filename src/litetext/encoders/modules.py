@@ -2,13 +2,16 @@
 
 The published students read their padding (no mask in attention, none in the convolutions); the teacher is causal, so
 padding never reaches a real token; encoders trained here can mask padding everywhere. `TextTransformer` runs all three:
-``convention.mask_padding`` says which. Shapes are [B, L, C] throughout; RepMixer's 1x11 convolutions over [B, C, 1, L]
-are 1-d convolutions here, the same numbers in another shape.
+``convention.mask_padding`` says which. Shapes are [B, L, C]; RepMixer's 1x11 convolutions over [B, C, 1, L] are 1-d
+convolutions here, the same numbers in another shape. Where padding is masked everywhere, only real tokens need to run:
+then x is [T, C], the tokens of all prompts end to end, and `Rows` lays them out where tokens meet (attention,
+convolution). All else works on channels alone and never asks.
 """
 
 from __future__ import annotations
 
 import copy
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -20,6 +23,65 @@ from .config import EncoderConfig
 EPS = 1e-5  # of every LayerNorm and BatchNorm, as published
 
 
+class Rows:
+    """Where the T real tokens of B prompts stand in a padded batch [B, L].
+
+    Args:
+        mask: bool [B, L], True = padding.
+    """
+
+    def __init__(self, mask: Tensor) -> None:
+        self.real = ~mask
+        self.place = self.real.flatten().nonzero().squeeze(1)
+        """int64 [T]: the index of each real token among the B * L."""
+
+    def padded(self, x: Tensor) -> Tensor:
+        """[T, C] -> [B, L, C], zero where there is padding."""
+        return cast(Tensor, _Scatter.apply(x, self.place, self.real.numel())).view(*self.real.shape, x.shape[1])
+
+    def flat(self, x: Tensor) -> Tensor:
+        """[B, L, C] -> [T, C]."""
+        return take_once(x.flatten(0, 1), self.place)
+
+
+def take_once(x: Tensor, places: Tensor) -> Tensor:
+    """Return ``x[places]`` for x [N, C] and int64 places [T] without repeats."""
+    return cast(Tensor, _Gather.apply(x, places))
+
+
+class _Gather(torch.autograd.Function):
+    """Rows by index, no row twice: the gradient is written, where torch, which cannot know that, adds row by row."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, place: Tensor) -> Tensor:
+        ctx.save_for_backward(place)
+        ctx.rows = len(x)
+        return x.index_select(0, place)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
+        (place,) = ctx.saved_tensors
+        return gradient.new_zeros(ctx.rows, gradient.shape[1]).index_copy_(0, place, gradient), None
+
+
+class _Scatter(torch.autograd.Function):
+    """The reverse of `_Gather`: rows to their places among zeros."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, place: Tensor, rows: int) -> Tensor:
+        ctx.save_for_backward(place)
+        return x.new_zeros(rows, x.shape[1]).index_copy_(0, place, x)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:  # type: ignore[override]
+        (place,) = ctx.saved_tensors
+        return gradient.index_select(0, place), None, None
+
+
+Real = Tensor | Rows
+"""What blocks are told of padding: what is real in [B, L, C] as bool [B, L], or that x holds real tokens alone."""
+
+
 class Attention(nn.Module):
     """Multi-head self-attention with one fused qkv projection."""
 
@@ -29,16 +91,22 @@ class Attention(nn.Module):
         self.qkv = nn.Linear(width, 3 * width)
         self.out = nn.Linear(width, width)
 
-    def forward(self, x: Tensor, causal: bool, real: Tensor | None) -> Tensor:
-        batch, length, width = x.shape
-        q, k, v = self.qkv(x).view(batch, length, 3, self.heads, width // self.heads).permute(2, 0, 3, 1, 4)
+    def forward(self, x: Tensor, causal: bool, real: Real | None) -> Tensor:
+        if isinstance(real, Rows):
+            return self.out(real.flat(self.mixed(real.padded(self.qkv(x)), causal, real.real)))
+        return self.out(self.mixed(self.qkv(x), causal, real))
+
+    def mixed(self, qkv: Tensor, causal: bool, real: Tensor | None) -> Tensor:
+        """Queries, keys and values [B, L, 3 C] -> the values that each token attends to, [B, L, C]."""
+        batch, length, width = qkv.shape[0], qkv.shape[1], qkv.shape[2] // 3
+        q, k, v = qkv.view(batch, length, 3, self.heads, width // self.heads).permute(2, 0, 3, 1, 4)
         visible = None
         if real is not None:
             visible = real[:, None, None, :]
             if causal:
-                visible = visible & torch.ones(length, length, dtype=torch.bool, device=x.device).tril()
+                visible = visible & torch.ones(length, length, dtype=torch.bool, device=qkv.device).tril()
         mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=visible, is_causal=causal and visible is None)
-        return self.out(mixed.transpose(1, 2).reshape(batch, length, width))
+        return mixed.transpose(1, 2).reshape(batch, length, width)
 
 
 class FeedForward(nn.Module):
@@ -63,7 +131,7 @@ class TransformerBlock(nn.Module):
         self.norm2 = nn.LayerNorm(width, eps=EPS)
         self.ffn = FeedForward(width, ffn)
 
-    def forward(self, x: Tensor, causal: bool, real: Tensor | None) -> Tensor:
+    def forward(self, x: Tensor, causal: bool, real: Real | None) -> Tensor:
         x = x + self.attention(self.norm1(x), causal, real)
         return x + self.ffn(self.norm2(x))
 
@@ -74,7 +142,9 @@ class TokenNorm(nn.BatchNorm1d):
     def __init__(self, width: int) -> None:
         super().__init__(width, eps=EPS)
 
-    def forward(self, x: Tensor, real: Tensor | None = None) -> Tensor:
+    def forward(self, x: Tensor, real: Real | None = None) -> Tensor:
+        if isinstance(real, Rows):
+            return super().forward(x)
         if real is None or not self.training:
             return super().forward(x.flatten(0, 1)).view_as(x)
         normalised = torch.zeros_like(x)
@@ -88,7 +158,9 @@ class TokenConv(nn.Conv1d):
     def __init__(self, width: int, kernel: int, bias: bool = False) -> None:
         super().__init__(width, width, kernel, padding=kernel // 2, groups=width, bias=bias)
 
-    def forward(self, x: Tensor, real: Tensor | None = None) -> Tensor:
+    def forward(self, x: Tensor, real: Real | None = None) -> Tensor:
+        if isinstance(real, Rows):
+            return real.flat(super().forward(real.padded(x).transpose(1, 2)).transpose(1, 2))
         if real is not None:
             x = x * real.unsqueeze(-1)
         return super().forward(x.transpose(1, 2)).transpose(1, 2)
@@ -105,7 +177,7 @@ class RepMixer(nn.Module):
         self.conv_norm = TokenNorm(width)
         self.scale = nn.Parameter(torch.full((width,), 1e-5))
 
-    def forward(self, x: Tensor, real: Tensor | None) -> Tensor:
+    def forward(self, x: Tensor, real: Real | None) -> Tensor:
         mixed = self.conv_norm(self.conv(x, real), real) + self.skip(x, real)
         return x + self.scale * (mixed - self.norm(x, real))
 
@@ -120,7 +192,7 @@ class ConvFeedForward(nn.Module):
         self.up = nn.Linear(width, hidden)
         self.down = nn.Linear(hidden, width)
 
-    def forward(self, x: Tensor, real: Tensor | None) -> Tensor:
+    def forward(self, x: Tensor, real: Real | None) -> Tensor:
         return self.down(F.gelu(self.up(self.conv_norm(self.conv(x, real), real))))
 
 
@@ -133,7 +205,7 @@ class RepMixerBlock(nn.Module):
         self.ffn = ConvFeedForward(width, ffn, kernel)
         self.scale = nn.Parameter(torch.full((width,), 1e-5))
 
-    def forward(self, x: Tensor, causal: bool, real: Tensor | None) -> Tensor:
+    def forward(self, x: Tensor, causal: bool, real: Real | None) -> Tensor:
         x = self.mixer(x, real)
         return x + self.scale * self.ffn(x, real)
 
@@ -170,7 +242,7 @@ class FoldedRepMixerBlock(nn.Module):
         self.up = nn.Linear(width, ffn)
         self.down = nn.Linear(ffn, width)
 
-    def forward(self, x: Tensor, causal: bool, real: Tensor | None) -> Tensor:
+    def forward(self, x: Tensor, causal: bool, real: Real | None) -> Tensor:
         x = self.mixer(x, real)
         return x + self.down(F.gelu(self.up(self.conv(x, real))))
 
@@ -211,6 +283,8 @@ class TextTransformer(nn.Module):
 
     def forward(self, ids: Tensor) -> tuple[Tensor, Tensor]:
         mask = self.padding_mask(ids)
+        if self.config.convention.mask_padding == "everywhere":
+            return self.encode_real(ids, Rows(mask)), mask
         return self.encode_embeddings(self.embed(ids), mask), mask
 
     def embed(self, ids: Tensor) -> Tensor:
@@ -225,6 +299,18 @@ class TextTransformer(nn.Module):
             sees_mask = masking == "everywhere" or isinstance(layer, TransformerBlock)
             x = layer(x, self.config.causal, real if sees_mask else None)
         return self.projector(self.final_norm(x))
+
+    def encode_real(self, ids: Tensor, rows: Rows) -> Tensor:
+        """Run the real tokens of ids [B, L] alone; tokens [B, L, D], zero on padding.
+
+        On real tokens the same as `encode_embeddings`, where padding is masked everywhere.
+        """
+        length = ids.shape[1]
+        words = self.token_embedding(ids.flatten().index_select(0, rows.place))
+        x = words + F.embedding(rows.place % length, self.positions(length))
+        for layer in self.layers:
+            x = layer(x, self.config.causal, rows)
+        return rows.padded(self.projector(self.final_norm(x)))
 
     def padding_mask(self, ids: Tensor) -> Tensor:
         """Return what is padding: ``id == pad_id`` where padding is not masked, else everything after the first EOT."""

@@ -1,0 +1,77 @@
+"""Distillation: a teacher's features on disk, a student, losses, and a trainer for one CPU or many GPUs.
+
+Importing this package is light; the names below are looked up, torch with them, when first used.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .losses import Downstream, LossWeights, ReadBy
+    from .permute import PermutationMode, chunks_of
+    from .ragged import Ragged
+    from .student import (
+        fitted,
+        fresh_student,
+        load_student,
+        student_config,
+        student_vocabulary,
+        take_embedding,
+        teacher_rows,
+    )
+    from .targets import EncoderTeacher, StoredTargets, Targets, TargetStore, Teacher
+    from .trainer import Examples, HeldOut, Outcome, Report, TrainConfig, measure, train
+
+_NAMES = {
+    "losses": ("Downstream", "LossWeights", "ReadBy"),
+    "permute": ("PermutationMode", "chunks_of"),
+    "ragged": ("Ragged",),
+    "student": (
+        "fitted",
+        "fresh_student",
+        "load_student",
+        "student_config",
+        "student_vocabulary",
+        "take_embedding",
+        "teacher_rows",
+    ),
+    "targets": ("EncoderTeacher", "StoredTargets", "TargetStore", "Targets", "Teacher"),
+    "trainer": ("Examples", "HeldOut", "Outcome", "Report", "TrainConfig", "measure", "train"),
+}
+_HOMES = {name: module for module, names in _NAMES.items() for name in names}
+
+__all__ = [
+    "Downstream",
+    "EncoderTeacher",
+    "Examples",
+    "HeldOut",
+    "LossWeights",
+    "Outcome",
+    "PermutationMode",
+    "Ragged",
+    "ReadBy",
+    "Report",
+    "StoredTargets",
+    "TargetStore",
+    "Targets",
+    "Teacher",
+    "TrainConfig",
+    "chunks_of",
+    "fitted",
+    "fresh_student",
+    "load_student",
+    "measure",
+    "student_config",
+    "student_vocabulary",
+    "take_embedding",
+    "teacher_rows",
+    "train",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f".{_HOMES[name]}", __name__), name)
