@@ -90,7 +90,7 @@ def test_half_precision_weights_are_computed_in_float32(
 ) -> None:
     _edit_weights(folder, _halve)
     half = Segmenter.from_pretrained(folder, device="cpu")
-    assert half.dtype == torch.float32
+    assert half.backend.dtype == torch.float32
     wanted = Segmenter.from_pretrained(teacher.folder, device="cpu").segment(photo, PROMPTS[:3], threshold=0.0)
     np.testing.assert_allclose(half.segment(photo, PROMPTS[:3], threshold=0.0).scores, wanted.scores, atol=0.02)
 
@@ -125,8 +125,8 @@ def test_the_text_tower_is_never_given_memory(teacher: Reference, monkeypatch: p
     monkeypatch.setattr(checkpoint.Sam3Model, "__init__", spy)
     segmenter = Segmenter.from_pretrained(teacher.folder, text=Constant(), device="cpu")
     assert set(devices) == {"meta"}
-    assert not [name for name, _ in segmenter.detector.named_parameters() if name.startswith("text_")]
-    assert all(buffer.device.type == "cpu" for buffer in segmenter.detector.buffers())
+    assert not [name for name, _ in segmenter.backend.detector.named_parameters() if name.startswith("text_")]
+    assert all(buffer.device.type == "cpu" for buffer in segmenter.backend.detector.buffers())
 
 
 @pytest.mark.parametrize(
@@ -204,7 +204,7 @@ def test_any_encoder_fits_and_a_wrong_width_is_refused(teacher: Reference, photo
 
 def test_bfloat16_stays_close(teacher: Reference, photo: NDArray[np.uint8]) -> None:
     segmenter = Segmenter.from_pretrained(teacher.folder, text=Constant(), device="cpu", dtype="bfloat16")
-    assert segmenter.dtype == torch.bfloat16
+    assert segmenter.backend.dtype == torch.bfloat16
     found = segmenter.segment(photo, ["dog", "cat"], [None, [[5, 5, 40, 40]]], threshold=0.0)
     assert found.scores.dtype == np.float32
     assert len(found) == 14

@@ -42,11 +42,11 @@ def test_logits_boxes_and_mask_logits_equal_a_plain_forward(reference: Reference
     text = segmenter.text.encode(prompts).to_torch()
     pixels = reference.processor(images=photo, return_tensors="pt")["pixel_values"]
     with torch.no_grad():
-        sight = decode.see(segmenter.detector, pixels)
-        found = decode.find(segmenter.detector, sight, text)
+        sight = decode.see(segmenter.backend.detector, pixels)
+        found = decode.find(segmenter.backend.detector, sight, text)
         for row, prompt in enumerate(prompts):
             wanted = reference.forward(photo, prompt)
-            masks = decode.mask_logits(segmenter.detector, sight, found, row, torch.arange(7))
+            masks = decode.mask_logits(segmenter.backend.detector, sight, found, row, torch.arange(7))
             torch.testing.assert_close(found.logits[row], wanted.pred_logits[0], atol=1e-4, rtol=0)
             torch.testing.assert_close(found.presence[row], wanted.presence_logits[0, 0], atol=1e-4, rtol=0)
             torch.testing.assert_close(found.boxes[row], wanted.pred_boxes[0], atol=1e-5, rtol=0)
@@ -106,9 +106,9 @@ def test_absent_prompts_find_nothing_and_decode_no_pixel(
     assert len(present) == 10
     segmenter = Segmenter.from_pretrained(reference.folder, device="cpu")
     calls = []
-    plain = segmenter.detector.mask_decoder.forward
+    plain = segmenter.backend.detector.mask_decoder.forward
     monkeypatch.setattr(
-        segmenter.detector.mask_decoder, "forward", lambda *a, **k: calls.append(len(a)) or plain(*a, **k)
+        segmenter.backend.detector.mask_decoder, "forward", lambda *a, **k: calls.append(len(a)) or plain(*a, **k)
     )
     found = segmenter.segment(photo, PROMPTS, threshold=0.15)
     _assert_same(found, [reference.detections(photo, output, 0.15) for output in outputs])

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from ..encoders import TextFeatures
-    from ..segment import Segmenter
+    from ..segment.torch_backend import TorchBackend
 
 _PHRASES_A_PICTURE = 4
 _DRAWN_SCENES = 8
@@ -29,9 +29,10 @@ def gallery_of(
     Without ``images``, scenes of mini's world are drawn and asked what they show; pictures of the user's are asked
     phrases of the corpus, drawn at random: they need not be in the picture.
     """
-    from ..segment import Segmenter
+    from ..segment.sources import locate
+    from ..segment.torch_backend import TorchBackend
 
-    model = Segmenter.from_pretrained(segmenter, device="cpu")
+    model = TorchBackend.load(locate(segmenter).detector, device="cpu")
     draw = random.Random(seed)
     pool = draw.sample(list(phrases), min(_POOL, len(phrases)))
     asked = _pictures(images, pool, draw) if images else _world_scenes(seed)
@@ -67,14 +68,11 @@ def _world_scenes(seed: int) -> Iterator[tuple[Any, list[str]]]:
 class _SoftMasks:
     """One picture, seen once, and every pixel's probability of belonging to each prompt."""
 
-    def __init__(self, segmenter: Segmenter, image: Any) -> None:
-        import torch
+    def __init__(self, model: TorchBackend, image: Any) -> None:
+        from ..segment import read_image
 
-        from ..segment import decode, read_image
-
-        self._segmenter = segmenter
-        with torch.inference_mode():
-            self._sight = decode.see(segmenter.detector, segmenter.pixels(read_image(image)))
+        self._model = model
+        self._sight = model.see(read_image(image))
 
     def __call__(self, text: TextFeatures) -> Tensor:
         """[P, h, w]: over all queries, the largest of score times mask probability."""
@@ -82,9 +80,9 @@ class _SoftMasks:
 
         from ..segment import decode
 
-        detector = self._segmenter.detector
+        detector = self._model.detector
         with torch.inference_mode():
-            found = decode.find(detector, self._sight, text.to_torch(self._segmenter.device, self._segmenter.dtype))
+            found = decode.find(detector, self._sight, self._model.features(text))
             queries = torch.arange(found.logits.shape[1])
             masks = [
                 (found.scores[row][:, None, None] * logits.float().sigmoid()).amax(0)

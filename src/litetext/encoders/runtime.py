@@ -51,7 +51,7 @@ class OnnxTextEncoder:
         values = _checked_config(folder)
         self.config = EncoderConfig.from_dict(values["encoder"], f"{folder}/config.json")
         # the session first: what reading it leaves free is room enough to build the tokenizer in
-        self._session = _session(folder / "model.onnx", threads)
+        self._session = open_session(folder / "model.onnx", threads)
         self.tokenizer = Tokenizer(values["vocabulary"])
         self.trim = bool(values["trim"])
         if self.tokenizer.vocab_size != self.config.vocab_size:
@@ -131,13 +131,18 @@ def _checked_config(folder: Path) -> dict[str, Any]:
     return values
 
 
-def _session(path: Path, threads: int | None) -> Any:
+def open_session(path: Path, threads: int | None) -> Any:
+    """Return an ``onnxruntime.InferenceSession`` of one graph on the CPU, by default with a thread a core.
+
+    Raises:
+        LitetextError: no such file, no ONNX model that can be read, or fewer threads than one.
+    """
     import onnxruntime
 
     if threads is not None and threads < 1:
         raise LitetextError(f"threads must be 1 or more, got {threads}")
     if not path.is_file():
-        raise LitetextError(f"{path}: no such file; export the encoder again")
+        raise LitetextError(f"{path}: no such file; export the model again")
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads or 0
     options.inter_op_num_threads = 1

@@ -7,6 +7,7 @@ more than the rest of a prompt together, runs only for prompts with something to
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -86,18 +87,12 @@ def find(
         boxes: [P, n, 4] example boxes of each prompt: centre x, centre y, width, height as fractions.
         labels: [P, n] int64: 1 for an example, 0 for a counterexample.
     """
-    sight = sight.expand(len(text))
+    sight = sight.expand(text.tokens.shape[0])  # len() would nail an exported graph to the number it was traced with
     prompt, valid = text.tokens, ~text.mask
     if boxes is not None and labels is not None:
-        examples = detector.geometry_encoder(
-            box_embeddings=boxes,
-            box_mask=torch.ones_like(labels, dtype=torch.bool),
-            box_labels=labels,
-            img_feats=sight.maps,
-            img_pos_embeds=sight.positions,
-        )
-        prompt = torch.cat([prompt, examples.last_hidden_state], dim=1)
-        valid = torch.cat([valid, examples.attention_mask], dim=1)
+        examples = example_tokens(detector, sight, boxes, labels)
+        prompt = torch.cat([prompt, examples], dim=1)
+        valid = torch.cat([valid, valid.new_ones(examples.shape[:2])], dim=1)
     encoded = detector.detr_encoder(
         vision_features=[sight.maps[-1]],
         text_features=prompt,
@@ -126,6 +121,18 @@ def find(
     )
 
 
+def example_tokens(detector: Detector, sight: Sight, boxes: Tensor, labels: Tensor) -> Tensor:
+    """Return the example boxes [P, n, 4] of P prompts as tokens [P, n + 1, C], all of them real (see `find`)."""
+    examples: Tensor = detector.geometry_encoder(
+        box_embeddings=boxes,
+        box_mask=torch.ones_like(labels, dtype=torch.bool),
+        box_labels=labels,
+        img_feats=sight.maps,
+        img_pos_embeds=sight.positions,
+    ).last_hidden_state
+    return examples
+
+
 def mask_logits(detector: Detector, sight: Sight, found: Found, prompt: int, queries: Tensor) -> Tensor:
     """Return the mask logits [n, h, w] of the chosen ``queries`` [n] of one prompt (a row of ``found``).
 
@@ -133,11 +140,19 @@ def mask_logits(detector: Detector, sight: Sight, found: Found, prompt: int, que
     them is no faster.
     """
     row = slice(prompt, prompt + 1)
+    states, seen, text, valid = found.states[row, queries], found.seen[row], found.prompt[row], found.valid[row]
+    return drawn(detector, sight.maps, states, seen, text, valid)
+
+
+def drawn(
+    detector: Detector, maps: Sequence[Tensor], states: Tensor, seen: Tensor, prompt: Tensor, valid: Tensor
+) -> Tensor:
+    """Return the mask logits [n, h, w] of the ``states`` [1, n, C] of one prompt; the others as in `Found`."""
     decoded = detector.mask_decoder(
-        decoder_queries=found.states[row, queries],
-        backbone_features=list(sight.maps),
-        encoder_hidden_states=found.seen[row],
-        prompt_features=found.prompt[row],
-        prompt_mask=found.valid[row],
+        decoder_queries=states,
+        backbone_features=list(maps),
+        encoder_hidden_states=seen,
+        prompt_features=prompt,
+        prompt_mask=valid,
     )
     return decoded.pred_masks[0]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import warnings
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -21,6 +22,11 @@ if TYPE_CHECKING:
 
 ImageLike: TypeAlias = "str | os.PathLike[str] | Image.Image | NDArray[Any]"
 """A path, a PIL image, or an array [H, W], [H, W, 3] or [H, W, 4] of uint8 or uint16."""
+
+
+def is_one_image(images: Any) -> bool:
+    """Whether ``images`` is one image rather than several of them."""
+    return isinstance(images, str | os.PathLike | np.ndarray) or not isinstance(images, Iterable)
 
 
 def read_image(image: ImageLike) -> NDArray[np.uint8]:

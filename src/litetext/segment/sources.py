@@ -1,7 +1,7 @@
 """Where a segmenter's parts are: a shipped name, a folder, a hub name.
 
 litetext's own layout is a folder with ``segmenter/`` (a transformers SAM3 without text) and ``text/teacher/``
-(an encoder); a transformers folder holds both in one checkpoint.
+(an encoder); a transformers folder holds both in one checkpoint; an export holds graphs and ``text/``.
 """
 
 from __future__ import annotations
@@ -20,6 +20,9 @@ SHIPPED = ("mini",)
 PUBLISHED = "Simon7108528/sam3-litetext-s0"
 """The published model to name where a user wants the real thing."""
 
+GRAPHS = ("vision", "decoder", "pixels", "examples")
+"""The graphs of an export, ``NAME.onnx`` each, beside the text encoder's folder ``text/`` (see `onnx_backend`)."""
+
 # Weights as safetensors only: the authors' .pt, which some repositories hold beside them, would double the download.
 _FILES = ("*.json", "*.safetensors", "*.txt")
 
@@ -29,12 +32,17 @@ class Parts:
     """The two halves of a model on disk.
 
     Attributes:
-        detector: folder of a transformers SAM3 model, or a checkpoint file in Meta's layout.
+        detector: folder of a transformers SAM3 model or of an export, or a checkpoint file in Meta's layout.
         text: what `litetext.encoders.load_encoder` is given when the caller names no encoder.
     """
 
     detector: Path
     text: Path
+
+
+def is_exported(path: Path) -> bool:
+    """Whether ``path`` is a whole model's export, be it damaged."""
+    return any((path / f"{graph}.onnx").is_file() for graph in GRAPHS)
 
 
 def locate(name_or_path: str | os.PathLike[str]) -> Parts:
@@ -54,6 +62,8 @@ def locate(name_or_path: str | os.PathLike[str]) -> Parts:
         raise LitetextError(
             f"unknown model {name!r}; give {' or '.join(SHIPPED)}, a model's folder, or a hub name such as {PUBLISHED}"
         )
+    if is_exported(path):
+        return Parts(path, path / "text")
     if (path / "segmenter").is_dir():
         return Parts(path / "segmenter", path / "text" / "teacher")
     return Parts(path, path)

@@ -1,0 +1,86 @@
+"""Bilinear resampling in numpy: of photos to the detector's size, of masks to the photo's.
+
+Both give what torch gives. Photos are shrunk with antialiasing in 16-bit integers, as torch does on CPUs for uint8,
+bit for bit; masks by plain interpolation between neighbours.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+_LARGEST_BITS = 22  # of a weight's fraction, for sums in 32 bits
+_LARGEST_WEIGHT = 1 << 15
+
+
+def resized_photo(photo: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
+    """Return ``photo`` [H, W, C] at ``size`` (height, width): bilinear, antialiased."""
+    for axis in (1, 0):  # rows first, as torch does: every pass rounds
+        if photo.shape[axis] != size[axis]:
+            photo = _resampled(photo, size[axis], axis)
+    return photo
+
+
+def masks_at(probabilities: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.bool_]:
+    """Return masks bool [n, H, W]: ``probabilities`` [n, h, w] resized (bilinear), above a half.
+
+    One at a time, and only the part of the image that can be above a half: no more than one mask of the image's size
+    is ever held as floats.
+    """
+    height, width = size
+    upper, lower, down = _neighbours(probabilities.shape[1], height)
+    left, right, across = _neighbours(probabilities.shape[2], width)
+    masks = np.zeros((len(probabilities), height, width), dtype=bool)
+    for mask, low in zip(masks, probabilities, strict=True):
+        inside = low > 0.5
+        y, x = _span(inside.any(1), upper, lower), _span(inside.any(0), left, right)
+        columns = low[:, left[x]] * (1 - across[x]) + low[:, right[x]] * across[x]
+        mask[y, x] = columns[upper[y]] * (1 - down[y, None]) + columns[lower[y]] * down[y, None] > 0.5
+    return masks
+
+
+def _span(inside: NDArray[np.bool_], *neighbours: NDArray[np.int64]) -> slice:
+    """The output positions, from first to last, with a neighbour that is ``inside``."""
+    reached = np.flatnonzero(np.logical_or.reduce([inside[one] for one in neighbours]))
+    return slice(reached[0], reached[-1] + 1) if len(reached) else slice(0)
+
+
+def _neighbours(old: int, new: int) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]:
+    """For each of ``new`` positions: its two neighbours among ``old`` ones, and the second's weight."""
+    position = (np.arange(new, dtype=np.float32) + np.float32(0.5)) * np.float32(old / new) - np.float32(0.5)
+    position = position.clip(0, old - 1)
+    first = position.astype(np.int64)
+    return first, np.minimum(first + 1, old - 1), position - first.astype(np.float32)
+
+
+def _resampled(photo: NDArray[np.uint8], length: int, axis: int) -> NDArray[np.uint8]:
+    first, weights, bits = _taps(photo.shape[axis], length)
+    shape = [1, 1, 1]
+    shape[axis] = length
+    total: NDArray[np.int32] = np.full(1, 1 << (bits - 1), np.int32)
+    for tap, weight in enumerate(weights.T):
+        pixels = photo.take(np.minimum(first + tap, photo.shape[axis] - 1), axis)
+        total = total + pixels * weight.reshape(shape)
+    return (total >> bits).clip(0, 255).astype(np.uint8)
+
+
+def _taps(old: int, new: int) -> tuple[NDArray[np.int64], NDArray[np.int32], int]:
+    """For each of ``new`` pixels: the first of the ``old`` that it reads, the integer weights [new, taps], their bits.
+
+    The filter is a triangle as wide as two pixels of the coarser of the two grids.
+    """
+    scale = old / new
+    reach = max(scale, 1.0)
+    centre = scale * (np.arange(new) + 0.5)
+    first = (centre - reach + 0.5).astype(np.int64).clip(0)
+    end = (centre + reach + 0.5).astype(np.int64).clip(max=old)
+    pixel = first[:, None] + np.arange(2 * math.ceil(reach) + 1)
+    weights = np.where(pixel < end[:, None], 1 - np.abs(pixel + 0.5 - centre[:, None]) / reach, 0).clip(0)
+    weights /= weights.sum(1, keepdims=True)
+    bits = next(
+        bits for bits in range(_LARGEST_BITS + 1)
+        if bits == _LARGEST_BITS or int(0.5 + weights.max() * (1 << (bits + 1))) >= _LARGEST_WEIGHT
+    )  # fmt: skip
+    return first, (weights * (1 << bits) + 0.5).astype(np.int32), bits

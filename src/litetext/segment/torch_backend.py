@@ -1,0 +1,119 @@
+"""The detector in torch: transformers' SAM3 without its text tower, on a CPU or a GPU."""
+
+from __future__ import annotations
+
+import gc
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+
+from ..encoders.features import TextFeatures
+from ..errors import LitetextError
+from ..memory import return_freed_memory
+from . import decode
+from .backend import Answers
+from .checkpoint import Detector, load_detector, load_image_processor
+
+
+class TorchBackend:
+    """A `Backend` that runs transformers' own modules.
+
+    Attributes:
+        detector: transformers' SAM3 without its text tower.
+        processor: its image processor.
+    """
+
+    def __init__(self, detector: Detector, processor: Any) -> None:
+        self.detector = detector
+        self.processor = processor
+
+    @classmethod
+    def load(
+        cls, source: Path, device: str | torch.device | None = None, dtype: str | torch.dtype | None = None
+    ) -> TorchBackend:
+        """Load a detector (see `load_detector`), by default onto a GPU if there is one, in float32."""
+        detector = load_detector(source, _device(device), _dtype(dtype))
+        return cls(detector, load_image_processor(source, detector.config.image_size))
+
+    @property
+    def device(self) -> torch.device:
+        """Where the detector is."""
+        return self.detector.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """What the detector computes in."""
+        return self.detector.dtype
+
+    @property
+    def width(self) -> int:
+        config: Any = self.detector.config
+        return int(config.detr_encoder_config.hidden_size)
+
+    def features(self, text: TextFeatures) -> TextFeatures:
+        text = text.to_torch(self.device, self.dtype)
+        return TextFeatures(text.tokens.detach(), text.mask)  # a graph would keep the encoder's weights alive
+
+    @torch.inference_mode()
+    def see(self, photo: NDArray[np.uint8]) -> decode.Sight:
+        return decode.see(self.detector, self.pixels(photo))
+
+    @torch.inference_mode()
+    def find(
+        self,
+        sight: decode.Sight,
+        text: TextFeatures,
+        boxes: NDArray[np.float32] | None = None,
+        labels: NDArray[np.int64] | None = None,
+    ) -> Answers:
+        examples = (
+            None if boxes is None else torch.from_numpy(boxes).to(self.device, self.dtype),
+            None if labels is None else torch.from_numpy(labels).to(self.device),
+        )
+        found = decode.find(self.detector, sight, text, *examples)
+        presence = found.presence.float().sigmoid()
+        return Answers(_numpy(found.scores), _numpy(presence), _numpy(found.boxes), found)
+
+    @torch.inference_mode()
+    def probabilities(
+        self, sight: decode.Sight, answers: Answers, prompt: int, queries: NDArray[np.int64]
+    ) -> NDArray[np.float32]:
+        rows = torch.from_numpy(queries).to(self.device)
+        return _numpy(decode.mask_logits(self.detector, sight, answers.state, prompt, rows).float().sigmoid())
+
+    def pixels(self, photo: NDArray[np.uint8]) -> Tensor:
+        """Return a photo [H, W, 3] as the vision encoder reads it: [1, 3, S, S], on its device and of its dtype."""
+        pixels = self.processor(images=Image.fromarray(photo), return_tensors="pt", device=self.device)["pixel_values"]
+        return pixels.to(self.device, self.dtype)
+
+    def return_memory(self) -> None:
+        gc.collect()
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
+        return_freed_memory()
+
+
+def _numpy(tensor: Tensor) -> NDArray[np.float32]:
+    array: NDArray[np.float32] = tensor.float().cpu().numpy()
+    return array
+
+
+def _device(device: str | torch.device | None) -> torch.device:
+    if device is None:
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        return torch.device(device)
+    except RuntimeError:
+        raise LitetextError(f"unknown device {device!r}; give cpu, cuda or cuda:0") from None
+
+
+def _dtype(dtype: str | torch.dtype | None) -> torch.dtype:
+    named = getattr(torch, dtype, None) if isinstance(dtype, str) else (dtype or torch.float32)
+    if not isinstance(named, torch.dtype) or not named.is_floating_point:
+        raise LitetextError(f"unknown dtype {dtype!r}; give float32, bfloat16 or float16")
+    return named
