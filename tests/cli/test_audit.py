@@ -81,7 +81,7 @@ def test_without_arguments_mini_and_its_world_are_studied(litetext: Callable[...
         pytest.skip("mini's weights are not in this checkout")
     result = litetext("audit", "--limit", 300, "--sample", 200, "--out", tmp_path / "out", "--json")
     assert result.json["prompts"] | {"duplicates": 0} == {
-        "unique": 300, "read": 300, "duplicates": 0, "sources": {"mini's world": 300},
+        "unique": 300, "read": 300, "duplicates": 0, "sources": {"what mini knows": 300},
     }  # fmt: skip
     (study,) = result.json["encoders"]
     assert study["name"] == "mini" and study["robustness"]["scenes"] > 1

@@ -11,7 +11,7 @@ from litetext.errors import LitetextError
 from litetext.mini.art import COLORS, TINTS, icons_of, sprite
 from litetext.mini.concepts import CONCEPTS, NEW_LOOK, STYLES
 from litetext.mini.export import draw_pairs, statistics
-from litetext.mini.language import PHRASE_KINDS, Query, Traits, phrase
+from litetext.mini.language import PHRASE_KINDS, Query, Traits, phrase, phrases
 from litetext.mini.world import MAX_COUNT, MAX_OBJECTS, TRAINING_STYLES, World, generator
 
 KNOWN = [concept.name for concept in CONCEPTS[:30]]
@@ -139,3 +139,13 @@ def test_bad_choices_are_named() -> None:
         World(["unicorn"])
     with pytest.raises(LitetextError, match="unknown drawing style 'oil'"):
         World(styles=["oil"])
+
+
+def test_phrases_without_a_scene_are_distinct_and_speak_of_their_concepts() -> None:
+    concepts = CONCEPTS[:3]
+    found = phrases(concepts, 400, 1)
+    assert found == phrases(concepts, 400, 1) and len(set(found)) == 400
+    words = {word for concept in concepts for word in concept.words}
+    assert all(any(word in phrase for word in words) for phrase in found)
+    only = phrases(concepts, 400, 1, lambda query: query.color == "red")
+    assert only and all("red" in phrase.split() for phrase in only)

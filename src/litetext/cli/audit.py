@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -28,7 +27,7 @@ def audit(
         None,
         help="Files (.txt, .csv, .json, .jsonl, .parquet, refs(*).p; COCO, LVIS, SA-Co), folders of them, or named "
         "sources (saco-gold, saco-silver, saco-veval, lvis, refcoco, refcoco+, refcocog, rf100-vl). By default the "
-        "phrases of mini's world, with mini as encoder.",
+        "phrases about what mini knows, with mini as encoder.",
     ),
     encoder: str = typer.Option(
         None, help="An encoder to study: mini, a checkpoint, a transformers text model's folder."
@@ -121,25 +120,9 @@ def _corpus(
         return read_corpus(
             prompts, merge=merge, column=column, limit=limit, on_progress=lambda read, _: tell("phrases read", read, 0)
         )
-    return corpus_of(_mini_phrases(limit or 5000, seed), "mini's world", merge=merge)
+    from ..mini.ship import known_phrases
 
-
-def _mini_phrases(count: int, seed: int) -> list[str]:
-    """Distinct phrases of mini's world: every concept, with attributes drawn as its scenes draw them."""
-    import numpy as np
-
-    from ..mini.art import COLORS
-    from ..mini.concepts import CONCEPTS
-    from ..mini.language import PHRASE_KINDS, PLACES, SIZES, Query, phrase
-
-    draw, rng = random.Random(seed), np.random.default_rng(seed)
-    found: dict[str, None] = {}
-    for _ in range(20 * count):  # the language is finite: a large count may not be reached
-        query = Query(draw.choice(CONCEPTS), *(draw.choice([None, *values]) for values in (COLORS, SIZES, PLACES)))
-        found[phrase(query, rng, draw.choice(PHRASE_KINDS))] = None
-        if len(found) == count:
-            break
-    return list(found)
+    return corpus_of(known_phrases(limit or 5000, seed), "what mini knows", merge=merge)
 
 
 def _mini_synonyms() -> Sequence[tuple[str, ...]]:

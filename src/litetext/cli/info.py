@@ -30,7 +30,8 @@ def info(
         print_json(facts)
         return
     table = Table(show_header=False)
-    rows = {"name": name, **facts, **facts["encoder"], **facts["convention"]}
+    parts = {f"{part} (parameters)": count for part, count in facts.get("parts", {}).items()}
+    rows = {"name": name, **facts, **facts["encoder"], **facts["convention"], **parts}
     for key, value in rows.items():
         if not isinstance(value, dict):
             table.add_row(key.replace("_", " "), f"{value:,}" if type(value) is int else str(value))
@@ -46,6 +47,7 @@ def _facts(name: str, heads: int | None) -> dict[str, Any]:
 
         checkpoint = read_checkpoint(name, heads=heads)
         config, layout, size = checkpoint.config, checkpoint.layout, checkpoint.bytes()
+    parts = _parts(name)
     return {
         "variant": config.variant,
         "parameters": config.parameters(),
@@ -55,7 +57,18 @@ def _facts(name: str, heads: int | None) -> dict[str, Any]:
         "context_length": config.convention.context_length,
         "convention": asdict(config.convention),
         "encoder": _shape(config),
+        **({"parts": parts} if parts else {}),
     }
+
+
+def _parts(name: str) -> dict[str, int] | None:
+    """The parameters of each part of the shipped mini; all else that `info` says is about its text encoder."""
+    if name != "mini":
+        return None
+    from ..data import resolve
+    from ..files import read_json
+
+    return dict(read_json(resolve("mini") / "mini.json")["parameters"])
 
 
 def _shape(config: EncoderConfig) -> dict[str, Any]:

@@ -7,13 +7,17 @@ of the scene is "neither" is never asked. So every pair of the world has one rig
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 
+from .art import COLORS
 from .concepts import Concept
 
 Rng = np.random.Generator
+T = TypeVar("T")
 
 SIZES = ("small", "large")
 PLACES = ("left", "right", "top", "bottom")
@@ -95,6 +99,30 @@ def phrase(query: Query, rng: Rng, kind: str) -> str:
     return _referring(rng, noun, size, color, place, described)
 
 
+def phrases(
+    concepts: Sequence[Concept], count: int, seed: int, wanted: Callable[[Query], bool] = lambda _: True
+) -> list[str]:
+    """Return up to ``count`` distinct phrases about ``concepts`` with up to two attributes, as scenes are asked them.
+
+    Args:
+        concepts: to speak of.
+        count: the language is finite: a large count may not be reached.
+        seed: of the phrases.
+        wanted: keeps only some of the meanings.
+    """
+    rng = np.random.default_rng(seed)
+    found: dict[str, None] = {}
+    for _ in range(20 * count):
+        said = rng.choice(3, int(rng.integers(3)), replace=False)  # which attributes, at most two
+        values = (COLORS, SIZES, PLACES)
+        query = Query(_pick(rng, concepts), *(_pick(rng, values[slot]) if slot in said else None for slot in range(3)))
+        if wanted(query):
+            found[phrase(query, rng, _pick(rng, PHRASE_KINDS))] = None
+        if len(found) == count:
+            break
+    return list(found)
+
+
 def _referring(rng: Rng, noun: str, size: str, color: str, place: str, described: str) -> str:
     where = f" {place}{_pick(rng, ('', '', ' of the picture', ' of the image'))}" if place else ""
     that = " and ".join(part for part in (size, color) if part)
@@ -111,5 +139,5 @@ def _article(article: str, following: str) -> str:
     return "an " if article == "a " and following[0] in "aeiou" else article
 
 
-def _pick(rng: Rng, choices: tuple[str, ...] | list[str]) -> str:
+def _pick(rng: Rng, choices: Sequence[T]) -> T:
     return choices[int(rng.integers(len(choices)))]

@@ -17,7 +17,10 @@ from ..encoders.checkpoints import save_encoder
 from ..errors import LitetextError
 from ..files import atomic_folder, read_json, write_json, write_text
 from ..tokenizer import Tokenizer
+from .concepts import CONCEPTS
+from .language import Query, phrases
 from .model import Mini, parameters_of
+from .world import held_out
 
 FACTS = "mini.json"
 MASK_FACTOR = 0.125
@@ -74,6 +77,19 @@ def facts_of(folder: Path | None = None) -> dict[str, Any]:
 def shipped_concepts() -> list[str]:
     """The names of the concepts that the shipped mini knows."""
     return list(facts_of()["known_concepts"])
+
+
+def known_phrases(count: int, seed: int, *, folder: Path | None = None, new: bool | None = None) -> list[str]:
+    """Return up to ``count`` distinct phrases about the concepts that a written mini (the shipped one) knows.
+
+    ``new`` keeps only phrases with a colour that training never gave their concept (True), or only the others (False).
+    """
+    names = set(facts_of(folder)["known_concepts"])
+
+    def wanted(query: Query) -> bool:
+        return new is None or new == bool(query.color and held_out(query.concept, query.color))
+
+    return phrases([concept for concept in CONCEPTS if concept.name in names], count, seed, wanted)
 
 
 def _calibrated(tensors: dict[str, Tensor], mask_factor: float, presence_shift: float) -> dict[str, Tensor]:
