@@ -22,6 +22,7 @@ _COMMANDS = (
     "bank",
     "bench",
     "convert",
+    "distill",
     "embed",
     "evaluate",
     "export",

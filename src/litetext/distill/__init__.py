@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .losses import Downstream, LossWeights, ReadBy
     from .permute import PermutationMode, chunks_of
+    from .preparation import Prepared, examples_of, prepare, prompt_ids
+    from .processes import Processes
     from .ragged import Ragged
     from .student import (
         fitted,
@@ -27,6 +29,8 @@ if TYPE_CHECKING:
 _NAMES = {
     "losses": ("Downstream", "LossWeights", "ReadBy"),
     "permute": ("PermutationMode", "chunks_of"),
+    "preparation": ("Prepared", "examples_of", "prepare", "prompt_ids"),
+    "processes": ("Processes",),
     "ragged": ("Ragged",),
     "student": (
         "fitted",
@@ -50,6 +54,8 @@ __all__ = [
     "LossWeights",
     "Outcome",
     "PermutationMode",
+    "Prepared",
+    "Processes",
     "Ragged",
     "ReadBy",
     "Report",
@@ -59,10 +65,13 @@ __all__ = [
     "Teacher",
     "TrainConfig",
     "chunks_of",
+    "examples_of",
     "fitted",
     "fresh_student",
     "load_student",
     "measure",
+    "prepare",
+    "prompt_ids",
     "student_config",
     "student_vocabulary",
     "take_embedding",

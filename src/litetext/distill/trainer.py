@@ -38,6 +38,7 @@ from ..errors import LitetextError, choice_error
 from ..files import atomic_path, write_text
 from .losses import Downstream, LossWeights, relational, token_losses
 from .permute import movable, permuted_order
+from .processes import Processes
 from .ragged import Ragged, offsets_of, padded
 from .targets import Targets
 
@@ -278,51 +279,6 @@ def train(
 
 
 CHECKPOINT = "checkpoint.pt"
-
-
-@dataclass(frozen=True)
-class Processes:
-    """The processes that train together: one, or those that `torchrun` or `accelerate launch` started."""
-
-    device: torch.device
-    rank: int = 0
-    count: int = 1
-
-    @property
-    def first(self) -> bool:
-        """Whether this is the process that reports and writes."""
-        return self.rank == 0
-
-    @classmethod
-    def start(cls, device: str | torch.device | None) -> Processes:
-        """Join the other processes, if any; ``device`` None is CUDA where there is one."""
-        wanted = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-        if int(os.environ.get("WORLD_SIZE", "1")) == 1:
-            return cls(wanted)
-        from accelerate import PartialState
-
-        state = PartialState(cpu=wanted.type == "cpu")
-        return cls(state.device, state.process_index, state.num_processes)
-
-    def sum_(self, tensors: list[Tensor]) -> None:
-        """Replace tensors by their sums over all processes, in one exchange."""
-        if self.count == 1 or not tensors:
-            return
-        from accelerate.utils import reduce
-
-        flat = reduce(torch.cat([tensor.flatten().float() for tensor in tensors]), "sum")
-        for tensor, total in zip(tensors, flat.split([tensor.numel() for tensor in tensors]), strict=True):
-            tensor.copy_(total.view_as(tensor))
-
-    def agree(self, stop: bool, step: int) -> bool:
-        """Whether any process was told to stop; several ask each other only every 16 steps."""
-        if self.count == 1:
-            return stop
-        if step % 16:
-            return False
-        votes = torch.tensor(float(stop), device=self.device)
-        self.sum_([votes])
-        return bool(votes > 0)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

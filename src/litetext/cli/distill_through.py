@@ -1,0 +1,103 @@
+"""What a detector makes of text features, as losses: its keys and values, or its answers over scenes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from ..errors import LitetextError, choice_error
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+    from ..distill import Downstream
+    from ..segment.torch_backend import TorchBackend
+
+_READERS = (".cross_attn", ".text_cross_attn", ".prompt_cross_attn")
+"""How the names of SAM3's attentions over text end, in the detector's encoder, its decoder and the mask decoder."""
+
+_SCENES = 16
+_PROMPTS = 16  # of a batch that the detector is asked over one scene
+
+
+def downstream_of(segmenter: str, way: str, width: int, seed: int, device: torch.device) -> Downstream:
+    """Return a downstream loss through a segmenter's detector.
+
+    Args:
+        segmenter: mini, a folder or a hub name.
+        way: ``reads``: the keys and values of its attentions over text, see `litetext.distill.ReadBy`; ``answers``:
+            its presence and query scores over scenes of mini's world, whose vision features are computed once.
+        width: D of the features it is to read.
+        seed: of the scenes.
+        device: where the student trains.
+    """
+    if way not in ("reads", "answers"):
+        raise choice_error("--through-way", way, ("reads", "answers"))
+    from ..segment.sources import locate
+    from ..segment.torch_backend import TorchBackend
+
+    backend = TorchBackend.load(locate(segmenter).detector, device)
+    backend.detector.requires_grad_(False)
+    if backend.width != width:
+        raise LitetextError(f"{segmenter} reads {backend.width} numbers a token, the teacher gives {width}")
+    if way == "answers":
+        return _Answers(backend, _scenes(seed))
+    from ..distill import ReadBy
+
+    return ReadBy(_reading_weights(backend.detector)).to(device)
+
+
+def _reading_weights(detector: torch.nn.Module) -> list[Tensor]:
+    """The key and value matrices of every attention of the detector that reads text."""
+    return [
+        projection.weight
+        for name, module in detector.named_modules()
+        if name.endswith(_READERS) and not name.startswith("geometry_encoder.")
+        for projection in (module.k_proj, module.v_proj)
+    ]
+
+
+def _scenes(seed: int) -> list[Any]:
+    from ..mini.ship import shipped_concepts
+    from ..mini.world import World, generator
+
+    world = World(shipped_concepts())
+    return [world.scene(generator(seed, index)).image for index in range(_SCENES)]
+
+
+class _Answers:
+    """How differently the detector answers student and teacher: mean squared difference of presence and query logits.
+
+    Some prompts of every batch are asked over one of the scenes; which, follows from the batch alone, so a run that is
+    resumed asks what it would have asked.
+    """
+
+    def __init__(self, backend: TorchBackend, scenes: Sequence[Any]) -> None:
+        import torch
+
+        from ..segment import read_image
+
+        self._backend = backend
+        with torch.no_grad():
+            self._sights = [backend.see(read_image(scene)) for scene in scenes]
+
+    def __call__(self, student: Tensor, teacher: Tensor, mask: Tensor) -> Tensor:
+        import torch
+
+        from ..encoders import TextFeatures
+        from ..segment import decode
+
+        choice = int((~mask).sum())
+        sight = self._sights[choice % len(self._sights)]
+        stride = max(1, len(mask) // _PROMPTS)
+        rows = slice(choice % stride, None, stride)
+        detector = self._backend.detector
+        with torch.no_grad():
+            wanted = decode.find(detector, sight, TextFeatures(teacher[rows], mask[rows]))
+        found = decode.find(detector, sight, TextFeatures(student[rows], mask[rows]))
+        presence = (found.presence - wanted.presence).square().mean()
+        # Queries that no prompt wants say nothing; those the teacher is sure of count most.
+        weights = 0.1 + wanted.scores
+        queries = (weights * (found.logits - wanted.logits).square()).sum() / weights.sum()
+        return presence + queries
