@@ -48,6 +48,8 @@ def test_the_new_look_is_another_style(tmp_path: Path, capsys: pytest.CaptureFix
         (("train", "--out", "x", "--preset", "tpu"), "tpu"),
         (("train", "--out", "x", "--resume", "maybe"), "maybe"),
         (("evaluate", "--model", "nowhere"), "nowhere"),
+        (("evaluate", "--combinations", "odd"), "odd"),
+        (("world", "--out", "x", "--gold", "--combinations", "new"), "--combinations"),
     ],
 )
 def test_bad_input_is_one_line_and_exit_code_two(
@@ -73,3 +75,32 @@ def test_evaluate_scores_the_shipped_mini(tmp_path: Path, capsys: pytest.Capture
     assert document["pairs"] == 24 and document["concepts"] >= 20
     assert {"cgF1", "pmF1", "IL_MCC", "permuted_IL_MCC"} <= set(document)
     assert all({"image_id", "segmentation", "score"} <= set(entry) for entry in json.loads(predictions.read_text()))
+
+
+def test_what_evaluate_says_is_what_any_evaluator_says_of_the_export(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    drawn = ("--seed", "11", "--pairs", "24", "--size", "96")
+    assert _run(capsys, "world", "--out", str(tmp_path / "world"), "--concepts", "known", *drawn)[0] == 0
+    code, out, _ = _run(capsys, "evaluate", *drawn, "--save-predictions", str(tmp_path / "p.json"), "--json")
+    assert code == 0
+    own = json.loads(out)
+    truth = tmp_path / "world" / "gold_mini.json"
+    with pytest.raises(SystemExit):
+        main(["evaluate", "--gt", str(truth), "--pred", str(tmp_path / "p.json"), "--json"])
+    other = json.loads(capsys.readouterr().out)
+    for name in ("cgF1", "pmF1", "IL_MCC"):
+        assert own[name] == pytest.approx(other[name], abs=1e-9)
+
+
+def test_gold_is_seven_subsets_that_evaluate_reads(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, _ = _run(
+        capsys, "world", "--gold", "--out", str(tmp_path), "--pairs", "4", "--size", "64", "--concepts", "40", "--json"
+    )
+    assert code == 0 and len(json.loads(out)["subsets"]) == 7
+    assert len(list((tmp_path / "annotations").glob("gold_*_merged_[abc]_release_test.json"))) == 21
+    (tmp_path / "none.json").write_text("[]")
+    with pytest.raises(SystemExit) as end:
+        main(["evaluate", "--gt", str(tmp_path / "annotations"), "--pred", str(tmp_path / "none.json"), "--json"])
+    assert not end.value.code
+    assert len(json.loads(capsys.readouterr().out)["subsets"]) == 7

@@ -48,6 +48,8 @@ def world(
 
     drawn_from = _world(concepts, style, size)
     wanted = _wanted(combinations)
+    if gold and wanted is not None:
+        raise LitetextError("--combinations new and --gold exclude each other; leave one out")
     if gold:
         _export_gold(drawn_from, seed, pairs, out, as_json)
         return

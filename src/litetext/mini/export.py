@@ -91,17 +91,18 @@ def exact_masks(drawn: DrawnPairs, row: int, pair: Pair) -> list[NDArray[np.bool
     return [drawn.scenes[row].mask(index) for index in pair.targets]
 
 
-def saco_document(drawn: DrawnPairs, prefix: str = "", masks_of: Masks = exact_masks) -> dict[str, Any]:
+def saco_document(drawn: DrawnPairs, prefix: str = "", masks_of: Masks = exact_masks, first: int = 1) -> dict[str, Any]:
     """Return the SA-Co Gold document: an entry of ``images`` is a pair; one without annotations is a negative.
 
     Args:
         drawn: the pairs.
         prefix: of the file names of the scenes.
         masks_of: what the annotator outlined; as drawn by default.
+        first: the id of the first pair.
     """
     images: list[dict[str, Any]] = []
     annotations: list[dict[str, Any]] = []
-    for pair_id, (row, pair) in enumerate(drawn.pairs, start=1):
+    for pair_id, (row, pair) in enumerate(drawn.pairs, start=first):
         scene = drawn.scenes[row]
         height, width = scene.instances.shape
         images.append(

@@ -104,7 +104,7 @@ def export_gold(
                 Image.fromarray(scene.image).save(staged / "images" / f"{subset.name}-{row:06d}.png")
             for hand, annotator in enumerate(ANNOTATORS):
                 masks = exact_masks if hand == 0 else _unsteady(generator(seed, 10 * number + hand))
-                document = saco_document(drawn, f"{subset.name}-", masks)
+                document = saco_document(drawn, f"{subset.name}-", masks, first=1 + (number - 1) * pairs)
                 name = f"gold_{subset.name}_merged_{annotator}_release_test.json"
                 write_json(staged / "annotations" / name, document, indent=None)
             figures[subset.name] = {"mirrors": subset.about, **statistics(drawn)}
