@@ -1,17 +1,23 @@
-"""``litetext export``: an encoder for devices without torch."""
+"""``litetext export``: an encoder, or a whole model, for devices without torch."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import typer
 
-from ..errors import choice_error
+from ..errors import LitetextError, choice_error
 from .output import notes, print_json
 from .prompt_list import SHIPPED_PHRASES, read_prompt_list
 from .vocabulary_option import HELP as VOCABULARY_HELP
 from .vocabulary_option import pruned
+
+if TYPE_CHECKING:
+    from ..encoders.export import Export
+    from ..segment.export import WholeExport
 
 
 def register(app: typer.Typer) -> None:
@@ -20,10 +26,14 @@ def register(app: typer.Typer) -> None:
 
 
 def export(
-    checkpoint: str = typer.Argument(..., help="An encoder: a shipped name, file, folder or hub name."),
+    checkpoint: str = typer.Argument(
+        ..., help="An encoder, or with --whole a model: a name, file, folder or hub name."
+    ),
     destination: Path = typer.Argument(..., metavar="DST", help="The folder to write; one that exists is replaced."),
+    whole: bool = typer.Option(False, "--whole", help="Export a whole model: vision, text and decoder."),
+    text: str = typer.Option(None, help="With --whole: another text encoder for it; by default the model's own."),
     to: str = typer.Option("onnx", help="onnx."),
-    precision: str = typer.Option("fp32", help="fp32, fp16 (half the bytes, same arithmetic) or int8."),
+    precision: str = typer.Option("fp32", help="Of the text encoder: fp32, fp16 (half the bytes) or int8."),
     vocabulary: str = typer.Option(None, metavar="FILE|N|FILE:N", help=VOCABULARY_HELP),
     prompts: Path = typer.Option(SHIPPED_PHRASES, help="Prompts on which the result is compared with torch."),
     trim: bool = typer.Option(
@@ -33,43 +43,72 @@ def export(
     ),
     opset: int = typer.Option(20, help="ONNX operator set, 20 to 23."),
     weight_bits: int = typer.Option(None, help="int8: 8 needs VNNI, 7 runs on all CPUs; by default as this one."),
-    tolerance: float = typer.Option(None, min=0.0, help="Largest relative error a token may have; by precision."),
+    tolerance: float = typer.Option(
+        None,
+        min=0.0,
+        help="Largest relative error of a token (--whole: largest error of a score or mask); by precision.",
+    ),
     heads: int = typer.Option(None, min=1, help="Attention heads, where neither a config nor width / 64 says."),
     as_json: bool = typer.Option(False, "--json", help="Print one JSON document about what was written."),
 ) -> None:
-    """Write an encoder that runs without torch (ONNX Runtime), once it agrees with torch on real prompts."""
+    """Write an encoder or a whole model that runs without torch (ONNX Runtime), once it agrees with torch."""
     if to != "onnx":
         raise choice_error("export format", to, ("onnx",))
+    if text is not None and not whole:
+        raise LitetextError("--text names the encoder of a whole model; give --whole too")
     texts = read_prompt_list(prompts)
-    from ..encoders import export_onnx, read_checkpoint
+    from ..encoders import read_checkpoint
 
-    read = read_checkpoint(checkpoint, heads=heads)
+    source = None
+    if whole:
+        from ..segment.sources import locate
+
+        source = locate(checkpoint)
+    read = read_checkpoint(checkpoint if source is None else text or source.text, heads=heads)
     report: dict[str, object] = {"source": checkpoint, "destination": str(destination)}
     if vocabulary is not None:
         read, report["vocabulary"] = pruned(read, vocabulary, texts)
+    options: dict[str, Any] = {
+        "precision": precision,
+        "weight_bits": weight_bits,
+        "opset": opset,
+        "trim": trim,
+        "tolerance": tolerance,
+    }
     with notes.status(f"exporting {checkpoint} and comparing with torch"):
-        written = export_onnx(
-            read,
-            destination,
-            texts,
-            precision=precision,  # type: ignore[arg-type]  # checked there
-            weight_bits=weight_bits,
-            opset=opset,
-            trim=trim,
-            tolerance=tolerance,
-        )
+        if source is None:
+            from ..encoders import export_onnx
+
+            encoder = export_onnx(read, destination, texts, **options)
+            written, said = asdict(encoder), _encoder_lines(encoder)
+        else:
+            from ..segment.export import export_segmenter
+
+            model = export_segmenter(source.detector, read, destination, texts, **options)
+            written, said = asdict(model), _model_lines(model)
     if as_json:
-        print_json(report | {key: value for key, value in asdict(written).items() if key != "folder"})
+        print_json(report | {key: value for key, value in written.items() if key != "folder"})
         return
+    for line in said:
+        notes.print(line, highlight=False, soft_wrap=True, markup=False)
+
+
+def _encoder_lines(written: Export) -> Iterator[str]:
     found = written.difference
-    say = [
-        f"{destination}: {written.bytes:,} bytes; cosine to torch on {found.prompts} prompts {found.cosine_mean:.6f} "
-        f"on average, {found.cosine_worst:.6f} at worst"
-    ]
+    yield (
+        f"{written.folder}: {written.bytes:,} bytes; cosine to torch on {found.prompts} prompts "
+        f"{found.cosine_mean:.6f} on average, {found.cosine_worst:.6f} at worst"
+    )
     if written.trimming is not None:
-        say.append(
+        yield (
             "trimmed, though made to read its padding: cosine to untrimmed "
             f"{written.trimming.cosine_mean:.4f} on average, {written.trimming.cosine_worst:.4f} at worst"
         )
-    for line in say:
-        notes.print(line, highlight=False, soft_wrap=True, markup=False)
+
+
+def _model_lines(written: WholeExport) -> Iterator[str]:
+    worst = written.agreement
+    yield (
+        f"{written.folder}: {sum(written.bytes.values()):,} bytes; against torch, scores are off by at most "
+        f"{worst.score:.1e}, boxes by {worst.box:.1e} of the picture, mask probabilities by {worst.mask:.1e}"
+    )

@@ -32,7 +32,9 @@ def segment(
     prompts: list[str] = typer.Option(
         ..., "--prompt", "-p", help='A noun phrase to find, such as "white dog"; give -p several times for several.'
     ),
-    model: str = typer.Option(_DEFAULT_MODEL, help="mini, a folder, or a hub name of a SAM3 model."),
+    model: str = typer.Option(
+        _DEFAULT_MODEL, help="mini, a folder (of a model or of its export), or a hub name of a SAM3 model."
+    ),
     text: str = typer.Option(None, help="Another text encoder for it: a name, file, folder or hub name."),
     out: Path = typer.Option(
         None, help=f"Folder for overlays (PNG) and instances.json (COCO); {_DEFAULT_OUT}/ unless --json is given."
@@ -51,11 +53,7 @@ def segment(
     if not as_json and out is None:
         out = _DEFAULT_OUT
     run = _Run(_load(model, text), asked, threshold, out)
-    document = run.document(images)
-    if out is not None:
-        from ..files import write_json
-
-        write_json(out / "instances.json", document, indent=None)
+    run.over(images)
     if as_json:
         print_json(run.rows)
     else:
@@ -90,11 +88,16 @@ class _Run:
         self.rows: list[dict[str, Any]] = []
         self.failed = 0
 
-    def document(self, images: list[Path]) -> dict[str, Any]:
-        """Segment ``images``; return their COCO dataset. Masks are held of one image at a time."""
+    def over(self, images: list[Path]) -> None:
+        """Segment ``images`` and write what is to be written. Masks are held of one image at a time."""
+        if self._out is None:
+            for _ in self._results(images):
+                pass
+            return
+        from ..files import write_json
         from ..segment import coco_document
 
-        return coco_document(self._results(images))
+        write_json(self._out / "instances.json", coco_document(self._results(images)), indent=None)
 
     def _results(self, images: list[Path]) -> Iterator[tuple[str, Instances]]:
         with progress_bar() as bar:

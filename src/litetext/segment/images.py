@@ -7,6 +7,7 @@ the detector sees and what the masks are drawn on is the same array.
 from __future__ import annotations
 
 import os
+import sys
 import warnings
 from collections.abc import Iterable
 from pathlib import Path
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import LitetextError
+from ..errors import LitetextError, missing_extra
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -42,16 +43,17 @@ def read_image(image: ImageLike) -> NDArray[np.uint8]:
         return _read_file(Path(image))
     if isinstance(image, np.ndarray):
         return _rgb_of_array(image)
-    from PIL import Image
-
-    if not isinstance(image, Image.Image):
+    # only where Pillow was imported can there be a picture of its own
+    if "PIL.Image" not in sys.modules or not isinstance(image, sys.modules["PIL.Image"].Image):
         raise LitetextError(f"an image must be a path, a PIL image or an array; got {type(image).__name__}")
     return _rgb_of_pil(image, "the image")
 
 
 def _read_file(path: Path) -> NDArray[np.uint8]:
-    from PIL import Image, UnidentifiedImageError
-
+    try:
+        from PIL import Image, UnidentifiedImageError
+    except ModuleNotFoundError:
+        raise missing_extra("pillow", "images") from None
     try:
         # Pillow warns of oddities it copes with, and of more than 89 megapixels; twice that it refuses.
         with warnings.catch_warnings(), path.open("rb") as file:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import LitetextError
+from ..errors import LitetextError, missing_extra
 
 if TYPE_CHECKING:
     import supervision
@@ -145,7 +145,10 @@ class Instances:
             path: file to write.
             image: the photo to draw on; by default the one that was segmented.
         """
-        from .drawing import save_overlay
+        try:
+            from .drawing import save_overlay
+        except ModuleNotFoundError as error:
+            raise missing_extra(error.name or "supervision", "sam3") from None
 
         photo = image if image is not None else self.image
         if photo is None:
@@ -199,8 +202,10 @@ def coco_document(found: Iterable[tuple[str, Instances]], first_image_id: int = 
 
 def encode_masks(masks: NDArray[np.bool_]) -> list[dict[str, Any]]:
     """Return COCO's compressed run lengths of ``masks`` [N, H, W], as JSON can hold them (``counts`` is text)."""
-    from pycocotools import mask as coco_mask
-
+    try:
+        from pycocotools import mask as coco_mask
+    except ModuleNotFoundError:
+        raise missing_extra("pycocotools", "evaluate") from None
     encoded = [coco_mask.encode(np.asfortranarray(mask, dtype=np.uint8)) for mask in masks]
     return [{"size": [int(side) for side in rle["size"]], "counts": rle["counts"].decode("ascii")} for rle in encoded]
 

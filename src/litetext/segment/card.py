@@ -1,0 +1,97 @@
+"""The README of a whole model's export: what is in it, how it agrees with torch, and a program that runs it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ..encoders.checkpoints import Checkpoint
+    from .export import WholeExport
+
+_PROGRAM = """\
+import json, sys, numpy as np, onnxruntime, tokenizers
+from PIL import Image
+folder, photo, prompt = sys.argv[1:]
+vision, text, decoder, pixels = (
+    onnxruntime.InferenceSession(f"{folder}/{name}.onnx") for name in ("vision", "text/model", "decoder", "pixels"))
+photo = Image.open(photo).convert("RGB")
+features = vision.run(None, {"image": np.asarray(photo.resize((SIZE, SIZE), Image.Resampling.BILINEAR))})
+ids = tokenizers.Tokenizer.from_file(f"{folder}/text/tokenizer.json").encode(prompt).ids
+TOKENS
+scores, _, boxes, states, seen = decoder.run(None, {"features": features[-1], "text": tokens, "mask": mask})
+found = np.flatnonzero(scores[0] >= 0.5)
+inputs = {f"features_{level}": one for level, one in enumerate(features[:-1])} | {"text": tokens, "mask": mask}
+masks = pixels.run(None, inputs | {"states": states[:, found], "seen": seen})[0]
+for score, box, mask in zip(scores[0, found], boxes[0, found] * [*photo.size, *photo.size], masks):
+    pixels = np.asarray(Image.fromarray(mask).resize(photo.size, Image.Resampling.BILINEAR)) > 0.5
+    print(f"{score:.3f}", *box.round(1), pixels.sum(), "pixels")
+"""
+
+
+def whole_model_card(export: WholeExport, text: Checkpoint) -> str:
+    """Return the README (Markdown); its ``python`` blocks run as they stand."""
+    worst, config = export.agreement, text.config
+    rows = [f"| `{name}.onnx` | {size:,} |" for name, size in export.bytes.items() if name != "text"]
+    lines = [
+        "---",
+        "library_name: litetext",
+        "tags: [promptable-segmentation, sam3, onnx]",
+        "---",
+        "# A whole promptable segmenter without torch",
+        "",
+        "Noun phrases and a photo in; boxes, masks and scores out, by ONNX Runtime on a CPU.",
+        "",
+        "```",
+        "pip install 'litetext[images]'",
+        'litetext segment photo.jpg -p "white dog" --model path/to/this/folder --json',
+        "```",
+        "",
+        'From Python it is `Segmenter.from_pretrained("path/to/this/folder").segment("photo.jpg", ["white dog"])`, as',
+        "for any other model.",
+        "",
+        "| with its weights | bytes |",
+        "|---|---|",
+        *rows,
+        f"| `text/` ({config.variant}, {export.text.precision}) | {export.bytes['text']:,} |",
+        "",
+        f"Pictures are seen at {export.image_size} x {export.image_size}; operator set {export.opset}; the graphs",
+        f"compute in float32. Against torch, over all queries of {worst.prompts} prompts on {worst.photos} scenes, a",
+        f"score is off by at most {worst.score:.1e}, a box by {worst.box:.1e} of the picture, a mask's probability by",
+        f"{worst.mask:.1e}.",
+        "",
+        "## Without litetext",
+        "",
+        "One prompt on one photo, with numpy, onnxruntime, tokenizers and pillow; save it as `run.py` and call",
+        '`python run.py path/to/this/folder photo.jpg "white dog"`. It resizes with Pillow, whose rounding differs a',
+        "little from torch's; litetext follows torch.",
+        "",
+        "```python",
+        _program(export, text).rstrip(),
+        "```",
+        "",
+        "`decoder` takes any number of prompts at once (`text` [P, T, C]; `mask` [P, T], True = padding); `pixels`",
+        "draws any of one prompt's queries; `examples` turns example boxes (centre and size as fractions; label 1, or",
+        "0 for a counterexample) into tokens that stand behind the prompt's text.",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _program(export: WholeExport, text: Checkpoint) -> str:
+    """The program for this encoder: its rows, its padding, its mask."""
+    convention = text.config.convention
+    pad, hidden = convention.pad_id, convention.mask_padding != "none"
+    padding = f"({convention.context_length} - len(ids))"
+    lines, feeds = [], '{"ids": ids}'
+    if text.tokenizer.kept is not None:
+        lines.append('kept = json.load(open(f"{folder}/text/config.json"))["vocabulary"]')
+        lines.append("ids = [kept.index(clip) for clip in ids]")
+    if export.text.trim:
+        lines += ["ids = np.array([ids])", "mask = np.zeros(ids.shape, bool)" if hidden else f"mask = ids == {pad}"]
+    elif hidden:
+        lines.append(f"mask = np.array([[False] * len(ids) + [True] * {padding}])")
+        lines.append(f"ids = np.array([ids + [{pad}] * {padding}])")
+        feeds = '{"ids": ids, "padding": mask}' if convention.mask_padding == "attention" else feeds
+    else:
+        lines += [f"ids = np.array([ids + [{pad}] * {padding}])", f"mask = ids == {pad}"]
+    lines.append(f"tokens = text.run(None, {feeds})[0]")
+    return _PROGRAM.replace("SIZE", str(export.image_size)).replace("TOKENS", "\n".join(lines))

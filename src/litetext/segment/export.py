@@ -1,0 +1,310 @@
+"""Exporting a whole model for `OnnxBackend`: written, run, compared with torch, and only then put in place.
+
+The detector is traced from `decode`, the very steps that run in torch, by torch's own exporter. Everything that depends
+on the size of the picture alone (positions, the grid) becomes a constant, since that size is the model's. The text
+encoder is written by `litetext.encoders.export`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import os
+import warnings
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, get_args
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.export import Dim
+
+from ..data import samples
+from ..encoders.checkpoints import Checkpoint
+from ..encoders.export import Export, export_onnx
+from ..encoders.features import TextFeatures
+from ..encoders.graph import OPSETS, Precision
+from ..encoders.torch_encoder import TorchTextEncoder
+from ..encoders.trimming import trims_exactly
+from ..errors import LitetextError, choice_error, missing_extra
+from ..files import atomic_folder, write_json, write_text
+from . import decode
+from .card import whole_model_card
+from .images import read_image
+from .onnx_backend import DECODER_OUTPUTS, FORMAT
+from .segmenter import Segmenter
+from .sources import GRAPHS, is_exported
+from .torch_backend import TorchBackend
+
+TOLERANCES: dict[Precision, float] = {"fp32": 1e-3, "fp16": 1e-2, "int8": 0.15}
+"""By precision of the text encoder: how far a score, presence, box (as fractions) or mask probability may be off."""
+
+_PHOTOS, _PROMPTS, _QUERIES = 2, 4, 3  # how many are compared: a photo takes a full-size model minutes
+_BOXES = np.array([[0.4, 0.5, 0.3, 0.4], [0.7, 0.3, 0.2, 0.2]], dtype=np.float32)
+_LABELS = np.array([1, 0])
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """How far an export is from torch at worst, over all queries of some prompts, example boxes among them.
+
+    Attributes:
+        photos, prompts: how many were compared.
+        score, presence: of probabilities.
+        box: as fractions of the photo.
+        mask: of probabilities, over the masks of the best queries of each prompt.
+    """
+
+    photos: int
+    prompts: int
+    score: float
+    presence: float
+    box: float
+    mask: float
+
+    @property
+    def worst(self) -> float:
+        """The largest of them; NaN if one of them is."""
+        return float(np.max([self.score, self.presence, self.box, self.mask]))
+
+
+@dataclass(frozen=True)
+class WholeExport:
+    """What was written.
+
+    Attributes:
+        folder: where.
+        image_size: the model's side of a picture in pixels.
+        opset: the ONNX operator set.
+        bytes: of every graph with its weights, by name; ``text`` is the encoder.
+        text: what was written of the text encoder.
+        agreement: with torch, from words and photo to masks.
+    """
+
+    folder: str
+    image_size: int
+    opset: int
+    bytes: dict[str, int]
+    text: Export
+    agreement: Agreement
+
+
+def export_segmenter(
+    detector: Path,
+    text: Checkpoint,
+    folder: str | os.PathLike[str],
+    prompts: Sequence[str],
+    *,
+    precision: Precision = "fp32",
+    weight_bits: int | None = None,
+    opset: int = OPSETS[0],
+    trim: bool = False,
+    tolerance: float | None = None,
+) -> WholeExport:
+    """Write a detector and a text encoder as a directory for `Segmenter.from_pretrained`, atomically.
+
+    Args:
+        detector: what `load_detector` takes.
+        text: the text encoder.
+        folder: the directory; one that exists is replaced.
+        prompts: what the result is compared with torch on, over the scenes that ship, before it is put in place.
+        precision, weight_bits, trim: of the text encoder, see `litetext.encoders.export_onnx`; the graphs are float32.
+        opset: the ONNX operator set.
+        tolerance: how far any number of `Agreement` may be off; `TOLERANCES` by default.
+
+    Raises:
+        LitetextError: an unknown precision or opset, a text encoder of another width than the detector reads, or a
+            result that differs more than ``tolerance`` allows.
+    """
+    _check_tools()
+    if is_exported(detector):
+        raise LitetextError(f"{detector} is an export already; give the model it was made from")
+    if precision not in TOLERANCES:
+        raise choice_error("precision", precision, get_args(Precision))
+    backend = TorchBackend.load(detector, "cpu")
+    if text.config.output_dim != backend.width:
+        raise LitetextError(
+            f"the text encoder gives {text.config.output_dim} numbers a token, but {detector} reads {backend.width}; "
+            "use an encoder made for this model"
+        )
+    with atomic_folder(folder) as temporary:
+        written = export_onnx(
+            text, temporary / "text", prompts, precision=precision, weight_bits=weight_bits, opset=opset, trim=trim
+        )
+        _write_graphs(backend, temporary, opset)
+        write_json(temporary / "config.json", {"format": FORMAT, "version": 1, "opset": opset})
+        encoder = TorchTextEncoder(text.module(), text.tokenizer, trim=trim or trims_exactly(text.config))
+        exported = Segmenter.from_pretrained(temporary, threads=1)
+        agreement = measure_agreement(exported, Segmenter(backend, encoder), prompts)
+        limit = TOLERANCES[precision] if tolerance is None else tolerance
+        if not agreement.worst <= limit:
+            raise LitetextError(
+                f"not written: against torch a score is off by {agreement.score:.2g}, a presence by "
+                f"{agreement.presence:.2g}, a box by {agreement.box:.2g} of the photo, a mask's probability by "
+                f"{agreement.mask:.2g}; {limit:g} is allowed: use a higher precision, or allow more with --tolerance"
+            )
+        export = WholeExport(
+            folder=str(folder),
+            image_size=int(backend.detector.config.image_size),
+            opset=opset,
+            bytes={graph: _graph_bytes(temporary, graph) for graph in GRAPHS} | {"text": written.bytes},
+            text=replace(written, folder=str(Path(folder) / "text")),
+            agreement=agreement,
+        )
+        write_text(temporary / "README.md", whole_model_card(export, text))
+    return export
+
+
+def measure_agreement(ours: Segmenter, reference: Segmenter, prompts: Sequence[str]) -> Agreement:
+    """Compare two segmenters on a few of ``prompts``, spread over them, and on the scenes that ship.
+
+    Prompts are decoded together and alone, with and without example boxes, so that free dimensions are seen to be free.
+    """
+    words = list(dict.fromkeys(prompts))
+    words = words[:: -(-len(words) // _PROMPTS)]
+    photos = [read_image(sample.image) for sample in samples()[:_PHOTOS]]
+    texts = [one.backend.features(one.text.encode(words)) for one in (ours, reference)]
+    examples = (_BOXES[None], _LABELS[None])
+    worst = dict.fromkeys(("score", "presence", "box", "mask"), 0.0)
+    for photo in photos:
+        sights = [one.backend.see(photo) for one in (ours, reference)]
+        for rows, boxes in ((slice(None), ()), (slice(1), ()), (slice(1), examples)):
+            pairs = list(zip((ours.backend, reference.backend), sights, texts, strict=True))
+            a, b = (backend.find(sight, text[rows], *boxes) for backend, sight, text in pairs)
+            found = {"score": (a.scores, b.scores), "presence": (a.presence, b.presence), "box": (a.boxes, b.boxes)}
+            best = np.argsort(-b.scores[0], kind="stable")[:_QUERIES]
+            drawn = [
+                backend.probabilities(sight, one, 0, best)
+                for (backend, sight, _), one in zip(pairs, (a, b), strict=True)
+            ]
+            for name, (one, other) in (found | {"mask": tuple(drawn)}).items():
+                worst[name] = float(np.maximum(worst[name], np.abs(one - other).max()))  # which keeps NaN
+    return Agreement(len(photos), len(words), **worst)
+
+
+class _Graph(nn.Module):
+    """A part of the detector as a function of named tensors, as the exported graph is one."""
+
+    def __init__(self, backend: TorchBackend, sight: decode.Sight) -> None:
+        super().__init__()
+        self.detector = backend.detector
+        self.positions = nn.Buffer(sight.positions[-1])
+        self.grid = sight.maps[-1].shape
+
+    def sight(self, coarsest: Tensor) -> decode.Sight:
+        """The coarsest level alone: all that finding reads of an image."""
+        return decode.Sight((coarsest,), (self.positions,))
+
+
+class _Vision(_Graph):
+    """``image`` uint8 [S, S, 3] to the levels that are read; the image processor's arithmetic is in it."""
+
+    def __init__(self, backend: TorchBackend, sight: decode.Sight) -> None:
+        super().__init__(backend, sight)
+        scale, shift = _normalisation(backend.processor)
+        self.scale, self.shift = nn.Buffer(scale), nn.Buffer(shift)
+
+    def forward(self, inputs: dict[str, Tensor]) -> tuple[Tensor, ...]:
+        pixels = inputs["image"].float() * self.scale + self.shift
+        return decode.see(self.detector, pixels.permute(2, 0, 1)[None]).maps
+
+
+class _Decoder(_Graph):
+    """Queries of all prompts: `decode.find`, with its logits as probabilities."""
+
+    def forward(self, inputs: dict[str, Tensor]) -> tuple[Tensor, ...]:
+        text = TextFeatures(inputs["text"], inputs["mask"])
+        found = decode.find(self.detector, self.sight(inputs["features"]), text)
+        return found.scores, found.presence.sigmoid(), found.boxes, found.states, found.seen
+
+
+class _Pixels(_Graph):
+    """Mask probabilities of n queries of one prompt.
+
+    Of the coarsest level the pixel decoder reads nothing but the shape: ``seen`` takes its place.
+    """
+
+    def forward(self, inputs: dict[str, Tensor]) -> Tensor:
+        *finer, states, seen, text, mask = inputs.values()
+        coarsest = seen.transpose(1, 2).reshape(self.grid)
+        return decode.drawn(self.detector, [*finer, coarsest], states, seen, text, ~mask).sigmoid()
+
+
+class _Examples(_Graph):
+    """Example boxes of one prompt as tokens."""
+
+    def forward(self, inputs: dict[str, Tensor]) -> Tensor:
+        return decode.example_tokens(self.detector, self.sight(inputs["features"]), inputs["boxes"], inputs["labels"])
+
+
+def _normalisation(processor: Any) -> tuple[Tensor, Tensor]:
+    """Return what the image processor multiplies a channel by, and then adds to it: [3] each."""
+    factor = processor.rescale_factor if processor.do_rescale else 1.0
+    if not processor.do_normalize:
+        return torch.full((3,), factor), torch.zeros(3)
+    mean, std = torch.tensor(processor.image_mean), torch.tensor(processor.image_std)
+    return factor / std, -mean / std
+
+
+def _write_graphs(backend: TorchBackend, folder: Path, opset: int) -> None:
+    """Trace the four graphs one by one and write each with its weights beside it."""
+    size = int(backend.detector.config.image_size)
+    with torch.no_grad():
+        sight = decode.see(backend.detector, torch.zeros(1, 3, size, size))
+    levels = {f"features_{level}": features for level, features in enumerate(sight.maps)}
+    finer, coarsest = dict(list(levels.items())[:-1]), {"features": sight.maps[-1]}
+    image = {"image": torch.zeros(size, size, 3, dtype=torch.uint8)}
+    text = {"text": torch.zeros(3, 5, backend.width), "mask": torch.zeros(3, 5, dtype=torch.bool)}
+    prompt = {name: tensor[:1] for name, tensor in text.items()}
+    drawn = {"states": torch.zeros(1, 4, backend.width), "seen": sight.maps[-1].flatten(2).transpose(1, 2)}
+    boxes = {"boxes": torch.from_numpy(_BOXES)[None], "labels": torch.from_numpy(_LABELS)[None]}
+    tokens = Dim("tokens")
+    rows, columns = {0: Dim("prompts"), 1: tokens}, {1: tokens}
+    states, examples = {1: Dim("queries")}, {1: Dim("boxes")}
+    for graph, kind, inputs, outputs, free in (
+        ("vision", _Vision, image, list(levels), {}),
+        ("decoder", _Decoder, coarsest | text, DECODER_OUTPUTS, {"text": rows, "mask": rows}),
+        ("pixels", _Pixels, finer | drawn | prompt, ["masks"], {"states": states, "text": columns, "mask": columns}),
+        ("examples", _Examples, coarsest | boxes, ["tokens"], {"boxes": examples, "labels": examples}),
+    ):
+        with _quiet_exporter(), torch.no_grad():
+            program: Any = torch.onnx.export(
+                kind(backend, sight).eval(),
+                kwargs={"inputs": inputs},
+                input_names=list(inputs),
+                output_names=list(outputs),
+                dynamic_shapes={"inputs": {name: free.get(name, {}) for name in inputs}},
+                opset_version=opset,
+                verbose=False,
+            )
+        _forget_tracing(program.model)
+        program.save(folder / f"{graph}.onnx", external_data=True)
+
+
+def _forget_tracing(model: Any) -> None:
+    """Drop the tracer's notes on every node and value: half the file, and the paths of this machine's sources."""
+    graph = model.graph
+    nodes = list(graph.all_nodes())
+    values = [*graph.inputs, *graph.initializers.values(), *(value for node in nodes for value in node.outputs)]
+    for noted in (model, graph, *nodes, *values):
+        noted.metadata_props.clear()
+        noted.doc_string = None
+
+
+def _graph_bytes(folder: Path, graph: str) -> int:
+    return sum(file.stat().st_size for file in folder.glob(f"{graph}.onnx*"))
+
+
+def _check_tools() -> None:
+    """torch's exporter needs onnxscript, and says so in another way."""
+    if importlib.util.find_spec("onnxscript") is None:
+        raise missing_extra("onnxscript", "export")
+
+
+@contextlib.contextmanager
+def _quiet_exporter() -> Iterator[None]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
