@@ -244,7 +244,7 @@ def _from_mobileclip(
     module.load_state_dict(
         {name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in state.items()}
     )
-    return module
+    return module.eval()
 
 
 __all__ = [
