@@ -1,0 +1,53 @@
+"""``litetext export --whole``: the shipped model on a device without torch, and one line for every mistake."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from litetext import Segmenter
+from litetext.data import ROOT, samples
+
+Run = Callable[..., Any]
+
+
+@pytest.mark.skipif(not (ROOT / "mini").is_dir(), reason="mini's weights are not in this checkout")
+def test_mini_finds_the_same_without_torch(litetext: Run, tmp_path: Path) -> None:
+    report = litetext("export", "mini", tmp_path / "device", "--whole", "--to", "onnx", "--json").json
+    assert max(report["agreement"][key] for key in ("score", "presence", "box", "mask")) < 1e-3
+    segmenters = [Segmenter.from_pretrained(one, device="cpu") for one in (tmp_path / "device", "mini")]
+    count = 0
+    for sample in samples():
+        found, wanted = (one.segment(sample.image, sample.phrases, threshold=0.3) for one in segmenters)
+        assert found.labels == wanted.labels
+        np.testing.assert_allclose(found.scores, wanted.scores, atol=1e-3)
+        np.testing.assert_allclose(found.boxes, wanted.boxes, atol=1e-3 * max(wanted.size))
+        assert (found.masks != wanted.masks).mean() < 1e-4
+        count += len(found)
+    assert count > len(samples())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--to", "tflite"], "choose one of: onnx"),
+        (["--precision", "int4"], "choose one of: fp16, fp32, int8"),
+        (["--opset", "7"], "give 20 to 23"),
+        (["--prompts", "nowhere.txt"], "nowhere.txt: no such file"),
+        (["--text", "nowhere"], "nowhere: no such file or folder"),
+    ],
+)
+def test_whole_refuses(refused: Run, tmp_path: Path, arguments: list[str], message: str) -> None:
+    assert message in refused("export", "mini", tmp_path / "e", "--whole", *arguments)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_other_refusals(refused: Run, tmp_path: Path) -> None:
+    assert "give --whole too" in refused("export", "mini", tmp_path / "e", "--text", "mini")
+    assert "unknown model 'sam4'" in refused("export", "sam4", tmp_path / "e", "--whole")
+    (tmp_path / "file").write_text("in the way")
+    assert "check the path" in refused("export", "mini", tmp_path / "file" / "e", "--whole")
