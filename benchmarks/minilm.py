@@ -147,7 +147,7 @@ class Shape:
 MAIN = Shape(rows=12_000, rank=128, width=192, layers=3, ffn=512)
 ONE_MILLION = Shape(rows=8_000, rank=56, width=128, layers=3, ffn=256)
 STUDENTS = {
-    "main": (MAIN, 4),
+    "main": (MAIN, 5),
     "3m": (MAIN, 1),
     "2m": (Shape(10_000, 80, 192, 2, 384), 1),
     "1m": (ONE_MILLION, 1),
@@ -360,6 +360,21 @@ def compared(tokens: np.ndarray, teacher_tokens: np.ndarray, ids: Ragged) -> dic
     return {key: round(float(value), 4) for key, value in figures.items()}
 
 
+def by_rarest_piece(tokens: np.ndarray, truth: np.ndarray, ids: Ragged, counts: np.ndarray) -> dict[str, list[float]]:
+    """Return phrases and their mean pooled cosine, by how often their rarest piece occurs in the training phrases.
+
+    Args:
+        tokens, truth: float32 [T, D] of the student and the teacher.
+        ids: of the phrases, the teacher's.
+        counts: int [V], how often each piece occurs in training.
+    """
+    sentence = (pooled(tokens, ids) * pooled(truth, ids)).sum(1)
+    rarest = np.minimum.reduceat(counts[ids.values], ids.offsets[:-1])
+    bounds = {"never": (0, 1), "1 to 9": (1, 10), "10 to 99": (10, 100), "100 or more": (100, np.inf)}
+    chosen = {name: (rarest >= low) & (rarest < high) for name, (low, high) in bounds.items()}
+    return {name: [int(rows.sum()), round(float(sentence[rows].mean()), 4)] for name, rows in chosen.items()}
+
+
 def student_features(student: nn.Module, ids: Ragged) -> np.ndarray:
     """float32 [T, 384]; phrases of one length together, as the teacher runs."""
     with torch.inference_mode():
@@ -397,6 +412,7 @@ def evaluate(teacher: MiniLM, data: Data, work: Path) -> dict[str, Any]:
     some = data.test.select(np.arange(2_000))
     speed: dict[str, Callable[[], object]] = {"teacher": lambda: teacher.features(some)}
     truth = TargetStore(work / "targets", teacher).read(data.test).load().values.astype(np.float32)
+    counts = np.bincount(data.train.values, minlength=len(teacher.words))
     rows = controls(lesson(MAIN, teacher, data, work), truth)
     for name, (shape, _) in STUDENTS.items():
         folder = work / name
@@ -404,11 +420,13 @@ def evaluate(teacher: MiniLM, data: Data, work: Path) -> dict[str, Any]:
             continue
         student, row = trained(folder, shape)
         parameters = sum(parameter.numel() for parameter in student.parameters())
+        tokens = student_features(student, in_rows(data.test, row))
         rows[name] = {
             "parameters": parameters,
             "share_of_teacher": round(parameters / teacher.parameters, 4),
             "shape": asdict(shape),
-            **compared(student_features(student, in_rows(data.test, row)), truth, data.test),
+            **compared(tokens, truth, data.test),
+            "pooled_cosine_by_rarest_piece": by_rarest_piece(tokens, truth, data.test, counts),
             "training": read_json(folder / "trained.json"),
         }
         print(name, rows[name], flush=True)

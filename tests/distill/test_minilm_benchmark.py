@@ -122,3 +122,12 @@ def test_neighbours_leave_out_the_phrase_itself(minilm: ModuleType) -> None:
     points /= np.linalg.norm(points, axis=1, keepdims=True)
     found = minilm.neighbours(points)
     assert all(i not in row and len(set(row.tolist())) == 10 for i, row in enumerate(found))
+
+
+def test_rarest_piece_sorts_every_phrase_once(minilm: ModuleType, ids: Ragged) -> None:
+    tokens = np.random.default_rng(0).normal(size=(len(ids.values), WIDTH)).astype(np.float32)
+    counts = np.full(PIECES, 200)
+    counts[[12, 13, 14]] = 0, 9, 10
+    found = minilm.by_rarest_piece(tokens, tokens, ids, counts)
+    with_12 = sum(12 in ids[i] for i in range(len(ids)))
+    assert found["never"] == [with_12, 1.0] and sum(phrases for phrases, _ in found.values()) == len(ids)
