@@ -26,7 +26,9 @@ def register(app: typer.Typer) -> None:
 
 
 def distill(
-    teacher: str = typer.Option("mini", help="An encoder with CLIP's tokens: mini, a checkpoint, a hub name."),
+    teacher: str = typer.Option(
+        "teacher", help="An encoder with CLIP's tokens: teacher (mini's), a checkpoint, a hub name."
+    ),
     student: str = typer.Option(None, help="Shape: s0, s1, l, xs, xxs, or a recipe.toml that litetext audit wrote."),
     prompts: list[str] = typer.Option(
         [], help="Files or folders of phrases, or named sources (see litetext audit); by default what mini knows."
@@ -74,7 +76,7 @@ def distill(
             raise choice_error(option, given, choices)
     if student is None and init is None:
         raise LitetextError("a student needs a shape (--student s0, s1, l, xs, xxs or a recipe.toml) or --init")
-    if not prompts and teacher != "mini":
+    if not prompts and teacher != "teacher":
         raise LitetextError(f"--teacher {teacher} needs prompts; give files of phrases with --prompts")
     try:
         import tensorboard  # noqa: F401
