@@ -33,5 +33,17 @@ def test_masks_are_resized_as_torch_does(size: tuple[int, int], low: tuple[int, 
     assert np.array_equal(masks_at(probabilities, size)[sure], (high > 0.5)[sure])
 
 
+def test_large_masks_are_resized_strip_by_strip() -> None:
+    rows, columns = np.mgrid[:48, :48]
+    probabilities = np.stack([1 / (1 + np.exp((rows - y) ** 2 + (columns - 20) ** 2 - 90)) for y in (3, 24, 44)])
+    low = probabilities.astype(np.float32)
+    high = interpolate(torch.from_numpy(low)[None], (700, 500), mode="bilinear", align_corners=False)[0].numpy()
+    masks = masks_at(list(low), (700, 500))
+    assert 0.05 < masks.mean() < 0.2
+    sure = np.abs(high - 0.5) > 1e-5
+    assert np.array_equal(masks[sure], (high > 0.5)[sure])
+
+
 def test_no_masks_are_no_masks() -> None:
-    assert masks_at(np.zeros((0, 8, 8), np.float32), (20, 30)).shape == (0, 20, 30)
+    assert masks_at([], (20, 30)).shape == (0, 20, 30)
+    assert not masks_at([np.full((8, 8), 0.5, np.float32)], (20, 30)).any()

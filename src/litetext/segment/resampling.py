@@ -7,12 +7,14 @@ bit for bit; masks by plain interpolation between neighbours.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 _LARGEST_BITS = 22  # of a weight's fraction, for sums in 32 bits
 _LARGEST_WEIGHT = 1 << 15
+_STRIP = 64  # rows of a mask computed at once
 
 
 def resized_photo(photo: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
@@ -23,28 +25,42 @@ def resized_photo(photo: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np
     return photo
 
 
-def masks_at(probabilities: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.bool_]:
-    """Return masks bool [n, H, W]: ``probabilities`` [n, h, w] resized (bilinear), above a half.
+def masks_at(probabilities: Sequence[NDArray[np.float32]], size: tuple[int, int]) -> NDArray[np.bool_]:
+    """Return masks bool [n, H, W]: n maps of ``probabilities`` [h, w], of one shape, resized (bilinear), above a half.
 
-    One at a time, and only the part of the image that can be above a half: no more than one mask of the image's size
-    is ever held as floats.
+    Only the part of the image that can be above a half is computed, in strips of rows that stay in the processor's
+    cache: no mask of the image's size is ever held as floats.
     """
     height, width = size
-    upper, lower, down = _neighbours(probabilities.shape[1], height)
-    left, right, across = _neighbours(probabilities.shape[2], width)
     masks = np.zeros((len(probabilities), height, width), dtype=bool)
+    if not len(probabilities):
+        return masks
+    upper, lower, down = _neighbours(probabilities[0].shape[0], height)
+    left, right, across = _neighbours(probabilities[0].shape[1], width)
+    above, below = np.empty((2, _STRIP * width), dtype=np.float32)
     for mask, low in zip(masks, probabilities, strict=True):
-        inside = low > 0.5
-        y, x = _span(inside.any(1), upper, lower), _span(inside.any(0), left, right)
-        columns = low[:, left[x]] * (1 - across[x]) + low[:, right[x]] * across[x]
-        mask[y, x] = columns[upper[y]] * (1 - down[y, None]) + columns[lower[y]] * down[y, None] > 0.5
+        inside: NDArray[np.bool_] = low > 0.5
+        y = _span(np.asarray(inside.any(1)), upper, lower)
+        x = _span(np.asarray(inside.any(0)), left, right)
+        # take(), since low[:, left] would lie in memory column by column
+        columns = low.take(left[x], 1) * (1 - across[x]) + low.take(right[x], 1) * across[x]
+        for top in range(y.start, y.stop, _STRIP):
+            rows = slice(top, min(top + _STRIP, y.stop))
+            shape = (rows.stop - top, columns.shape[1])
+            first, second = (one[: shape[0] * shape[1]].reshape(shape) for one in (above, below))
+            columns.take(upper[rows], 0, first, "clip")  # "clip" alone writes into place without a buffer
+            columns.take(lower[rows], 0, second, "clip")
+            first *= 1 - down[rows, None]
+            second *= down[rows, None]
+            first += second
+            np.greater(first, np.float32(0.5), out=mask[rows, x])
     return masks
 
 
 def _span(inside: NDArray[np.bool_], *neighbours: NDArray[np.int64]) -> slice:
     """The output positions, from first to last, with a neighbour that is ``inside``."""
     reached = np.flatnonzero(np.logical_or.reduce([inside[one] for one in neighbours]))
-    return slice(reached[0], reached[-1] + 1) if len(reached) else slice(0)
+    return slice(int(reached[0]), int(reached[-1]) + 1) if len(reached) else slice(0, 0)
 
 
 def _neighbours(old: int, new: int) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]:

@@ -214,8 +214,8 @@ class Segmenter:
                 queries = queries[scores[queries] >= threshold]
                 if len(queries) == 0:
                     continue
-                masks = masks_at(self.backend.probabilities(sight, answers, row, queries), size)
-                rows.add(index, answers.boxes[row, queries], scores[queries], masks)
+                probabilities = self.backend.probabilities(sight, answers, row, queries)
+                rows.add(index, answers.boxes[row, queries], scores[queries], probabilities)
         return rows.instances(size, tuple(question.prompt for question in asked), presence, image)
 
     def _features(self, prompts: list[str]) -> TextFeatures:
@@ -229,16 +229,16 @@ class Segmenter:
 
 
 class _Rows:
-    """Instances in the making, collected prompt by prompt."""
+    """Instances in the making, collected prompt by prompt; their masks are resized at the end, into their place."""
 
     def __init__(self) -> None:
-        self._parts: dict[int, tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.bool_]]] = {}
+        self._parts: dict[int, tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]] = {}
 
     def add(
-        self, prompt: int, boxes: NDArray[np.float32], scores: NDArray[np.float32], masks: NDArray[np.bool_]
+        self, prompt: int, boxes: NDArray[np.float32], scores: NDArray[np.float32], probabilities: NDArray[np.float32]
     ) -> None:
-        """Take the instances of one prompt: boxes [n, 4] as fractions, scores [n], masks [n, H, W]."""
-        self._parts[prompt] = (boxes, scores, masks)
+        """Take the instances of one prompt: boxes [n, 4] as fractions, scores [n], mask probabilities [n, h, w]."""
+        self._parts[prompt] = (boxes, scores, probabilities)
 
     def instances(
         self, size: tuple[int, int], prompts: tuple[str, ...], presence: NDArray[np.float32], image: ImageLike
@@ -246,16 +246,16 @@ class _Rows:
         """All of them, in the order of the prompts."""
         height, width = size
         order = sorted(self._parts)
-        nothing = (np.zeros((0, 4), np.float32), np.zeros(0, np.float32), np.zeros((0, height, width), bool))
-        boxes, scores, masks = zip(*(self._parts[index] for index in order), strict=True) if order else zip(nothing)
+        parts = [self._parts[index] for index in order]
         return Instances(
             size=(height, width),
             prompts=prompts,
             presence=presence,
-            boxes=np.concatenate(boxes) * np.array([width, height, width, height], np.float32),
-            masks=np.concatenate(masks),
-            scores=np.concatenate(scores),
-            prompt_index=np.repeat(np.array(order, np.int64), [len(self._parts[index][1]) for index in order]),
+            boxes=np.concatenate([np.zeros((0, 4), np.float32), *(boxes for boxes, _, _ in parts)])
+            * np.array([width, height, width, height], np.float32),
+            masks=masks_at([low for _, _, probabilities in parts for low in probabilities], size),
+            scores=np.concatenate([np.zeros(0, np.float32), *(scores for _, scores, _ in parts)]),
+            prompt_index=np.repeat(np.array(order, np.int64), [len(scores) for _, scores, _ in parts]),
             image=image,
         )
 
