@@ -27,10 +27,10 @@ def audit(
         None,
         help="Files (.txt, .csv, .json, .jsonl, .parquet, refs(*).p; COCO, LVIS, SA-Co), folders of them, or named "
         "sources (saco-gold, saco-silver, saco-veval, lvis, refcoco, refcoco+, refcocog, rf100-vl). By default the "
-        "phrases about what mini knows, with mini as encoder.",
+        "phrases about what mini knows, with its teacher as encoder.",
     ),
     encoder: str = typer.Option(
-        None, help="An encoder to study: mini, a checkpoint, a transformers text model's folder."
+        None, help="An encoder to study: teacher (mini's), a checkpoint, a transformers text model's folder."
     ),
     compare: list[str] = typer.Option([], help="A further encoder beside the first; may be given several times."),
     segmenter: str = typer.Option(
@@ -56,9 +56,12 @@ def audit(
         raise LitetextError("--compare sets a second encoder beside the first; give the first with --encoder")
     windows = _windows(contexts)
     if not prompts and not encoder:
-        encoder = "mini"
-    if encoder == "mini" and not segmenter:
-        segmenter = "mini"
+        encoder = "teacher"
+    if encoder and not segmenter:
+        from ..encoders.checkpoints import SHIPPED
+
+        if encoder in SHIPPED:
+            segmenter = "mini"
     if segmenter and not encoder:
         raise LitetextError(f"--segmenter {segmenter} needs an encoder whose features it takes; give it with --encoder")
     with _progress() as tell:
