@@ -1,13 +1,15 @@
-"""Speed, memory, start and agreement of exported encoders: the bars of docs/deploy.md.
+"""Speed, memory, start and agreement of exported encoders: every figure of docs/deploy.md.
 
-    python benchmarks/deploy.py PROMPTS.txt [--out benchmarks/deploy.json] [--with-teacher]
+    python benchmarks/deploy.py PROMPTS.txt                             # everything, some ten minutes
+    python benchmarks/deploy.py PROMPTS.txt --speed-only --threads 2    # these rows alone, into the same file
 
 The encoder has S0's shape and masks padding everywhere. Its weights are random, RepMixer's layer scales among them (at
-the initial 1e-5 the block would be an identity). It is compared with transformers' own S0, eager, at L = 16.
-
-Seconds are processor time of one thread, so that other programs on the machine do not count; encoders take turns, and
-figures are medians over the rounds of the ratio within a round. Resident memory and the start are those of a fresh
-process that loads, encodes one prompt and stops.
+the initial 1e-5 the block would be an identity). Speed is that of the rows of `litetext bench text`: against
+transformers' own S0, eager, at L = 16, in the same run with the same threads, medians over rounds of the ratio within a
+round. With one thread, seconds are processor time, so that other programs on the machine do not count; two threads need
+a machine of their own (``load_average`` stands beside them). The teacher is there as the honest opponent: the large
+model, trimmed and in int8 as well. Resident memory and the start are those of a fresh process that loads, encodes and
+stops.
 """
 
 from __future__ import annotations
@@ -20,22 +22,24 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-os.environ["OMP_NUM_THREADS"] = "1"
-os.environ["TOKENIZERS_PARALLELISM"] = "false"
+os.environ["OMP_NUM_THREADS"] = "1"  # of the fresh processes; here torch.set_num_threads decides
 
 import numpy as np
+import onnxruntime
 import torch
 
+from litetext.bench.text import REFERENCE, bench_text, candidates
 from litetext.encoders import (
     PRESETS,
     Checkpoint,
     ConceptBank,
     OnnxTextEncoder,
+    TextFeatures,
     TorchTextEncoder,
     build,
     build_bank,
@@ -43,16 +47,17 @@ from litetext.encoders import (
 )
 from litetext.encoders.difference import measure_difference
 from litetext.encoders.vocabulary import prune_checkpoint
-from litetext.files import write_json
+from litetext.files import read_json, write_json
 from litetext.tokenizer import Tokenizer
 
-ROUNDS = 7
-COMPARED = 2000
+ROUNDS = 9
+COMPARED = {"fp32": 2000, "fp16": 2000, "int8": 2000, "teacher-int8": 128}  # prompts
+ENCODED = {"one prompt": ["white dog"], "one accented prompt": ["café table"]}
 
 FRESH = """
 import json, sys, time
 from litetext import load_encoder
-load_encoder(sys.argv[1], threads=1).encode(["white dog"])
+load_encoder(sys.argv[1], threads=1).encode(json.loads(sys.argv[2]))
 cpu = time.process_time()
 facts = dict(line.split(":") for line in open("/proc/self/status") if line.startswith(("VmRSS", "VmHWM")))
 print(json.dumps({"cpu_s": cpu, **{key: int(value.split()[0]) * 1024 / 1e6 for key, value in facts.items()}}))
@@ -60,50 +65,45 @@ print(json.dumps({"cpu_s": cpu, **{key: int(value.split()[0]) * 1024 / 1e6 for k
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("prompts", type=Path)
-    parser.add_argument("--out", type=Path, default=Path("benchmarks/deploy.json"))
-    parser.add_argument("--with-teacher", action="store_true")
+    parser.add_argument("--out", type=Path, default=Path(__file__).with_suffix(".json"))
+    parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
+    parser.add_argument("--speed-only", action="store_true")
     arguments = parser.parse_args()
-    torch.set_num_threads(1)
     prompts = [line for line in arguments.prompts.read_text(encoding="utf-8").splitlines() if line]
-    report: dict[str, Any] = {"prompts": arguments.prompts.name, "cpu": cpu_name()}
+    report: dict[str, Any] = read_json(arguments.out) if arguments.out.exists() else {}
 
     def note(key: str, value: Any) -> None:
         report[key] = value
         write_json(arguments.out, report)
         print(key, json.dumps(value), flush=True)
 
+    note("machine", machine())
+    note("prompts", {"file": arguments.prompts.name, "count": len(prompts)})
+    if not arguments.speed_only:
+        note("tokenizer_us", tokenizer_us(prompts))  # first, while no word was met
+    torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder)
-        note("tokenizer_us", tokenizer_us(prompts))
-        note("bank_open_ms", bank_open_ms(place, prompts))
-        checkpoint = random_checkpoint("s0")
-        export_onnx(checkpoint, place / "int8", prompts[:64], precision="int8")
-        pruned = prune_checkpoint(checkpoint, Tokenizer().prune_vocabulary(prompts, 8000))
-        export_onnx(pruned, place / "int8-8000", prompts[:64], precision="int8")
-        for name in ("int8", "int8-8000"):
-            note(f"fresh {name}", fresh(place / name))
-        encoders: dict[str, Callable[[Sequence[str]], Any]] = {
-            "s0-eager": eager(),
-            "int8": OnnxTextEncoder(place / "int8", threads=1).encode,
-        }
-        export_onnx(checkpoint, place / "fp32", prompts[:64])
-        encoders["fp32"] = OnnxTextEncoder(place / "fp32", threads=1).encode
-        if arguments.with_teacher:
-            export_onnx(random_checkpoint("teacher"), place / "teacher", prompts[:4], precision="int8")
-            encoders["teacher int8, trimmed"] = OnnxTextEncoder(place / "teacher", threads=1).encode
-        bank = place / "known.safetensors"
-        build_bank(prompts[:COMPARED], OnnxTextEncoder(place / "int8", threads=1), bank, encoder_name="int8")
-        encoders["bank (all known)"] = ConceptBank(bank).encode
-        for batch in (1, 64):
-            note(f"speed at batch {batch}", speed(encoders, prompts[:COMPARED], batch))
-        reference = TorchTextEncoder(checkpoint.module(), checkpoint.tokenizer)
-        for batch in (1, 64):
-            difference = measure_difference(
-                OnnxTextEncoder(place / "int8", threads=1), reference, prompts[:COMPARED], batch
-            )
-            note(f"int8 against torch at batch {batch}", asdict(difference))
+        checkpoints = export_all(place, prompts)
+        if not arguments.speed_only:
+            note("resident", {name: resident(place / name, prompts) for name in ("int8", "int8-8000")})
+            note("bank", bank(place, prompts))
+            note("agreement", {name: agreement(place / name, checkpoints[name], prompts) for name in COMPARED})
+        worst = {name: min(one["cosine_worst"] for one in found) for name, found in report["agreement"].items()}
+        for threads in arguments.threads:
+            note(f"speed, {threads} threads", speed(place, list(checkpoints), prompts, threads, worst))
+
+
+def export_all(place: Path, prompts: list[str]) -> dict[str, Checkpoint]:
+    """Write every export that is measured into ``place``, and return what each was made from."""
+    s0, teacher = random_checkpoint("s0"), random_checkpoint("teacher")
+    pruned = prune_checkpoint(s0, Tokenizer().prune_vocabulary(prompts, 8000))
+    made: dict[str, Checkpoint] = {"fp32": s0, "fp16": s0, "int8": s0, "int8-8000": pruned, "teacher-int8": teacher}
+    for name, checkpoint in made.items():
+        export_onnx(checkpoint, place / name, prompts[:16], precision=name.replace("teacher-", "")[:4])
+    return made
 
 
 def random_checkpoint(name: str) -> Checkpoint:
@@ -125,79 +125,85 @@ def random_checkpoint(name: str) -> Checkpoint:
     return Checkpoint(config, module.state_dict(), Tokenizer(), "litetext", name)
 
 
-def eager() -> Callable[[Sequence[str]], Any]:
-    """transformers' S0 at L = 16, as `litetext bench text` runs it."""
-    from litetext.bench.text import REFERENCE, candidates
-
-    return candidates([REFERENCE])[0].ready("cpu")
-
-
-def speed(encoders: dict[str, Callable[[Sequence[str]], Any]], prompts: list[str], batch: int) -> dict[str, Any]:
-    batches = [prompts[start : start + batch] for start in range(0, 8 * batch, batch)]
-    seconds: dict[str, list[float]] = {name: [] for name in encoders}
-    for turn in range(ROUNDS + 1):
-        for name, encode in encoders.items():
-            chosen = batches if batch == 1 else [batches[turn % len(batches)]]
-            start = time.process_time()
-            for one in chosen:
-                encode(one)
-            seconds[name].append((time.process_time() - start) / len(chosen))
-    return {
-        name: {
-            "ms": 1000 * statistics.median(own[1:]),  # the first round warms up
-            "vs_s0_eager": statistics.median(a / b for a, b in zip(seconds["s0-eager"][1:], own[1:], strict=True)),
-        }
-        for name, own in seconds.items()
-    }
+def speed(
+    place: Path, names: Sequence[str], prompts: list[str], threads: int, worst: dict[str, float]
+) -> dict[str, Any]:
+    """The rows of `litetext bench text`, with the cosines that `agreement` found."""
+    before = os.getloadavg()[0]
+    rows = [*candidates([REFERENCE]), *(replace(candidates(["s0-16"], [str(place / n)])[1], name=n) for n in names)]
+    found = bench_text(rows, prompts, batches=(1, 64), threads=threads, rounds=ROUNDS, memory=False)
+    kept = ("name", "batch", "threads", "texts_per_s", "vs_s0_eager", "bytes", "cosine_worst")
+    dicts = [asdict(replace(row, cosine_worst=worst.get(row.name))) for row in found]
+    return {"load_average": before, "rows": [{key: row[key] for key in kept} for row in dicts]}
 
 
-def fresh(folder: Path) -> dict[str, float]:
-    """Resident and peak memory (10^6 bytes) and processor seconds from start to first embedding, the median of five."""
-    runs = []
-    for _ in range(5):
-        done = subprocess.run([sys.executable, "-c", FRESH, str(folder)], capture_output=True, text=True, check=True)
-        runs.append(json.loads(done.stdout))
-    return {key: statistics.median(run[key] for run in runs) for key in runs[0]}
+def agreement(folder: Path, checkpoint: Checkpoint, prompts: list[str]) -> list[dict[str, Any]]:
+    """How far an export is from torch; int8, which sees a prompt's company, in batches of 1 as well as of 64."""
+    reference = TorchTextEncoder(checkpoint.module(), checkpoint.tokenizer)
+    exported, some = OnnxTextEncoder(folder, threads=1), prompts[: COMPARED[folder.name]]
+    batches = (1, 64) if folder.name == "int8" else (64,)
+    return [{"batch": n} | asdict(measure_difference(exported, reference, some, n)) for n in batches]
 
 
-def tokenizer_us(prompts: list[str]) -> float:
-    """Processor time a prompt in microseconds, in batches of 64, of the best of five passes over 6,400 prompts."""
-    tokenizer, passes = Tokenizer(), []
-    for _ in range(5):
+def resident(folder: Path, prompts: list[str]) -> dict[str, dict[str, float]]:
+    """Resident and peak memory (10^6 bytes) and processor seconds from start to features, medians of five processes."""
+    found = {}
+    for what, encoded in (ENCODED | {"64 prompts": prompts[:64]}).items():
+        command = [sys.executable, "-c", FRESH, str(folder), json.dumps(encoded)]
+        runs = [json.loads(subprocess.run(command, capture_output=True, check=True).stdout) for _ in range(5)]
+        found[what] = {key: statistics.median(run[key] for run in runs) for key in runs[0]}
+    return found
+
+
+def tokenizer_us(prompts: list[str]) -> dict[str, float]:
+    """Processor microseconds a prompt, in batches of 64 over 6,400 prompts: new ones, and the same once more."""
+
+    def taken() -> float:
         start = time.process_time()
         for first in range(0, 6400, 64):
             tokenizer(prompts[first : first + 64], 16)
-        passes.append(time.process_time() - start)
-    return min(passes) / 6400 * 1e6
+        return (time.process_time() - start) / 6400 * 1e6
+
+    tokenizer = Tokenizer()
+    tokenizer(prompts[-64:], 16)  # loads the merges
+    return {"new": taken(), "again": taken()}
 
 
-def bank_open_ms(place: Path, prompts: list[str]) -> dict[str, float]:
-    """Processor time to open a bank of 100,000 concepts, and to look 64 of them up, the medians of seven."""
+def bank(place: Path, prompts: list[str]) -> dict[str, float]:
+    """Processor milliseconds to open a bank of 100,000 concepts, and to look up some of them, medians of 32."""
 
-    class Random:
-        def encode(self, asked: Sequence[str]) -> Any:
-            from litetext.encoders import TextFeatures
-
+    class Ones:
+        def encode(self, asked: Sequence[str]) -> TextFeatures:
             return TextFeatures(np.ones((len(asked), 6, 256), np.float32), np.zeros((len(asked), 6), bool))
 
     concepts = [f"{prompts[i % len(prompts)]} {i}" for i in range(100_000)]
-    build_bank(concepts, Random(), place / "bank.safetensors", encoder_name="random")
-    opened, asked = [], []
-    for turn in range(7):
+    build_bank(concepts, Ones(), place / "bank.safetensors", encoder_name="ones")
+    times: dict[str, list[float]] = {"open": [], "look_up_1": [], "look_up_64": []}
+
+    def timed(key: str, start: float) -> None:
+        times[key].append(1000 * (time.process_time() - start))
+
+    for turn in range(32):
         start = time.process_time()
-        bank = ConceptBank(place / "bank.safetensors")
-        opened.append(time.process_time() - start)
-        start = time.process_time()
-        bank.encode(concepts[turn * 64 : turn * 64 + 64])
-        asked.append(time.process_time() - start)
-    return {"open": 1000 * statistics.median(opened), "look_up_64": 1000 * statistics.median(asked)}
+        opened = ConceptBank(place / "bank.safetensors")
+        timed("open", start)
+        for count in (1, 64):
+            asked = concepts[(turn * 2 + (count == 1)) * 64 :][:count]
+            start = time.process_time()
+            opened.encode(asked)
+            timed(f"look_up_{count}", start)
+    return {f"{key}_ms": statistics.median(own) for key, own in times.items()}
 
 
-def cpu_name() -> str:
+def machine() -> dict[str, Any]:
     facts = Path("/proc/cpuinfo").read_text(encoding="utf-8")
     flags = next(line for line in facts.splitlines() if line.startswith("flags"))
-    vnni = "AVX-512 VNNI" if "avx512_vnni" in flags else "AVX2"
-    return f"{os.cpu_count()} cores, {vnni}"
+    return {
+        "cores": os.cpu_count(),
+        "cpu": "AVX-512 VNNI" if "avx512_vnni" in flags else "AVX2",
+        "onnxruntime": onnxruntime.__version__,
+        "torch": torch.__version__,
+    }
 
 
 if __name__ == "__main__":

@@ -51,7 +51,8 @@ class Row:
 
     Attributes:
         name, L, batch, threads: what ran, at which context length; threads is 0 on a GPU.
-        texts_per_s: median over the rounds.
+        texts_per_s: median over the rounds; with one CPU thread a second of processor time, of which other programs on
+            the machine take nothing.
         vs_teacher, vs_s0_eager: median over the rounds of the ratio to that row at the same batch; None where it
             did not run.
         parameters, live_parameters, bytes: of the weights, float32 unless a checkpoint says otherwise.
@@ -136,7 +137,8 @@ def bench_text(
     found = []
     for batch in batches:
         report(f"timing {len(rows)} encoders at batch {batch}")
-        seconds = _taking_turns(encoders, _batches(prompts, batch), rounds, device)
+        clock = time.process_time if used == 1 else time.perf_counter
+        seconds = _taking_turns(encoders, _batches(prompts, batch), rounds, device, clock)
         teacher, eager = (_times_of(rows, seconds, name) for name in ("teacher", REFERENCE))
         for candidate, own in zip(rows, seconds, strict=True):
             found.append(
@@ -309,16 +311,18 @@ def _batches(prompts: Sequence[str], batch: int) -> list[list[str]]:
     return [repeated[i * batch : (i + 1) * batch] for i in range(count)]
 
 
-def _taking_turns(encoders: Sequence[Encode], batches: list[list[str]], rounds: int, device: str) -> list[list[float]]:
+def _taking_turns(
+    encoders: Sequence[Encode], batches: list[list[str]], rounds: int, device: str, clock: Callable[[], float]
+) -> list[list[float]]:
     """Return, for every encoder, the seconds a batch took in every round."""
 
     def once(encode: Encode, calls: int, offset: int) -> float:
         _synchronize(device)
-        start = time.perf_counter()
+        start = clock()
         for call in range(calls):
             encode(batches[(offset + call) % len(batches)])
         _synchronize(device)
-        return (time.perf_counter() - start) / calls
+        return (clock() - start) / calls
 
     warm = [min(once(encode, 1, 0), once(encode, 1, 1)) for encode in encoders]
     calls = [max(1, round(_SHORTEST / seconds)) for seconds in warm]
