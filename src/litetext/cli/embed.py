@@ -35,21 +35,24 @@ def embed(
     if (prompts is None) == (ids is None):
         raise LitetextError("give either a file of PROMPTS or --ids F.safetensors:KEY")
     texts = read_prompt_list(prompts) if prompts is not None else []
-    from safetensors.torch import save_file
+    if ids is None:
+        from ..encoders import load_encoder
 
-    from ..encoders import load_encoder, load_torch_encoder
-
-    given_ids = _read_ids(ids) if ids is not None else None
-    if given_ids is not None and context is None:
-        context = given_ids.shape[1]
-    if given_ids is None:
         encoder = load_encoder(checkpoint, heads=heads, context_length=context, positions=_choice(positions))
-        features = encoder.encode(texts).to_torch()
+        features = encoder.encode(texts)
     else:
-        taking_ids = load_torch_encoder(checkpoint, heads=heads, context_length=context, positions=_choice(positions))
-        features = taking_ids.encode_ids(given_ids)
+        from ..encoders import load_torch_encoder
+
+        given = _read_ids(ids)
+        taking_ids = load_torch_encoder(
+            checkpoint, heads=heads, context_length=context or given.shape[1], positions=_choice(positions)
+        )
+        features = taking_ids.encode_ids(given)
+    features = features.numpy()
+    from safetensors.numpy import save_file
+
     with atomic_path(out) as temporary:
-        save_file({"tokens": features.tokens.float().contiguous(), "mask": features.mask.contiguous()}, str(temporary))
+        save_file({"tokens": features.tokens, "mask": features.mask}, str(temporary))
     shape = list(features.tokens.shape)
     if as_json:
         print_json({"out": str(out), "tokens": shape, "mask": list(features.mask.shape)})
