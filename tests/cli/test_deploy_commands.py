@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -82,3 +85,20 @@ def test_bank_refuses(refused: Run, checkpoint: Path, prompts: Path, tmp_path: P
     assert "ending in .safetensors" in refused(*build, checkpoint, "--out", tmp_path / "bank")
     assert "no such file or folder" in refused(*build, tmp_path / "none", "--out", tmp_path / "b.safetensors")
     assert "Missing" in refused("bank", "build", prompts)
+
+
+@pytest.mark.parametrize("command", ["export", "bank"])
+def test_a_disk_that_cannot_be_written_is_one_line(
+    refused: Run, checkpoint: Path, prompts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    def read_only(*arguments: object, dir: str | os.PathLike[str], **options: object) -> None:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS), os.fspath(dir))
+
+    for name in ("mkdtemp", "mkstemp"):  # a superuser may write wherever permissions alone forbid it
+        monkeypatch.setattr(tempfile, name, read_only)
+    arguments = {
+        "export": ("export", checkpoint, tmp_path / "e", "--prompts", prompts),
+        "bank": ("bank", "build", prompts, "--text", checkpoint, "--out", tmp_path / "bank.safetensors"),
+    }[command]
+    assert f"{tmp_path}: Read-only file system; check the path" in refused(*arguments)
+    assert list(tmp_path.iterdir()) == [prompts]
