@@ -49,10 +49,13 @@ def embed(
         )
         features = taking_ids.encode_ids(given)
     features = features.numpy()
+    import numpy as np
     from safetensors.numpy import save_file
 
     with atomic_path(out) as temporary:
-        save_file({"tokens": features.tokens, "mask": features.mask}, str(temporary))
+        # contiguous, since save_file writes the bytes of other arrays in the order they lie in memory
+        arrays = {"tokens": features.tokens, "mask": features.mask}
+        save_file({name: np.ascontiguousarray(array) for name, array in arrays.items()}, str(temporary))
     shape = list(features.tokens.shape)
     if as_json:
         print_json({"out": str(out), "tokens": shape, "mask": list(features.mask.shape)})
