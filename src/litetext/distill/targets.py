@@ -198,7 +198,7 @@ class TargetStore:
                 f"{self.teacher.width}"
             )
         with np.errstate(over="ignore"):
-            half = tokens.astype(np.float16)
+            half = tokens.astype(np.float16, order="C")  # the order in which save_file writes any bytes
         if not np.isfinite(half).all():
             raise LitetextError("the teacher's features hold NaN or exceed fp16's 65,504; is its checkpoint sound?")
         keys = np.frombuffer(b"".join(keys_of(ids)), np.uint8).reshape(len(ids), KEY_BYTES)
