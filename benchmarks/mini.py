@@ -38,19 +38,22 @@ def scenes_a_second(size: int) -> float:
     return 100 / _median_seconds(lambda: draw(1), 3)
 
 
-def figures(seed: int, style: str, size: int) -> dict[str, Any]:
-    """The shipped model's figures on pairs of one seed."""
-    from litetext.cli.mini import _styles
+def figures(text: str, seed: int, style: str, size: int, combinations: str = "all") -> dict[str, Any]:
+    """The shipped model's figures on pairs of one seed, with one of its text encoders."""
+    from litetext.cli.mini import _styles, _wanted
     from litetext.mini.evaluation import evaluate_segmenter
     from litetext.mini.export import draw_pairs
     from litetext.mini.ship import shipped_concepts
     from litetext.mini.world import World
     from litetext.segment import Segmenter
 
-    drawn = draw_pairs(World(shipped_concepts(), _styles(style), size), seed, PAIRS)
-    result = evaluate_segmenter(Segmenter.from_pretrained("mini", device="cpu"), drawn, seed).to_dict()
+    world = World(shipped_concepts(), _styles(style), size)
+    drawn = draw_pairs(world, seed, PAIRS, wanted=_wanted(combinations))
+    segmenter = Segmenter.from_pretrained("mini", text, device="cpu")
+    result = evaluate_segmenter(segmenter, drawn, seed).to_dict()
     del result["details"]
-    return {"style": style, "size": size, "seed": seed, **result}
+    named = {"text": text, "style": style, "size": size, "combinations": combinations, "seed": seed}
+    return {**named, **result}
 
 
 def seconds_an_image() -> float:
@@ -72,6 +75,8 @@ def draw_curve() -> None:
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
+    from litetext.mini.train import recipe
+
     with (HERE / "mini_curve.csv").open() as file:
         rows = [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)]
     steps = [row["step"] for row in rows]
@@ -84,9 +89,15 @@ def draw_curve() -> None:
         ("dense_accuracy", "#15803d", "places that know their concept"),
     ):
         right.plot(steps, [row[name] for row in rows], color=color, linewidth=1.2, label=f"{label} (right)")
-    for step, stage in ((2000, "+ detector, semantic map"), (2250, "everything")):
+    dense, semantic, _ = recipe("cpu").steps
+    stages = (
+        (dense, "+ detector, semantic map"),
+        (dense + semantic, "everything"),
+        (recipe("cpu").text_steps, "text fixed"),
+    )
+    for step, stage in stages:
         left.axvline(step, color="#9ca3af", linewidth=0.8, linestyle=":")
-        left.text(step + 20, 1.5 if step == 2250 else 4.5, stage, fontsize=8, color="#6b7280")
+        left.text(step + 20, 4.5 if step == dense else 1.5, stage, fontsize=8, color="#6b7280")
     left.set(xlabel="step (8 scenes with 6 phrases each)", ylabel="pmF1", ylim=(0, 60))
     right.set_ylim(0, 1)
     handles = [line for axis in (left, right) for line in axis.get_lines() if not line.get_label().startswith("_")]
@@ -117,9 +128,15 @@ if __name__ == "__main__":
             "scenes_a_second_one_process": {str(size): round(scenes_a_second(size)) for size in (96, 128, 256)},
             "seconds_an_image_five_phrases": round(seconds_an_image(), 3),
             "held_out": [
-                figures(seed, style, size)
-                for style, size in (("training", 96), ("training", 128), ("new-look", 96))
-                for seed in SEEDS
+                figures(text, seed, style, size, combinations)
+                for text in ("teacher", "student")
+                for style, size, combinations, seeds in (
+                    ("training", 96, "all", SEEDS),
+                    ("training", 128, "all", SEEDS[:1]),
+                    ("training", 96, "new", SEEDS[:1]),
+                    ("new-look", 96, "all", SEEDS[:1]),
+                )
+                for seed in seeds
             ],
         }
         print(json.dumps(document, indent=1))

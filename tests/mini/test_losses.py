@@ -63,3 +63,17 @@ def test_balance_does_not_depend_on_the_size_of_the_object() -> None:
     assert float(balanced(torch.zeros(1, 10, 10), small)) == pytest.approx(
         float(balanced(torch.zeros(1, 10, 10), large)), abs=1e-6
     )
+
+
+def test_several_queries_learn_to_score_what_their_box_is_worth() -> None:
+    targets = torch.tensor([[[0.5, 0.5, 0.4, 0.4]]])
+    boxes = torch.tensor([[[0.5, 0.5, 0.4, 0.4], [0.5, 0.5, 0.4, 0.3], [0.1, 0.1, 0.1, 0.1]]])
+    valid = torch.ones(1, 1, dtype=torch.bool)
+    scores = torch.zeros(1, 3, requires_grad=True)
+    detection_losses(scores, boxes, targets, valid)["class"].backward()
+    assert scores.grad is not None
+    assert scores.grad[0, 0] < 0 < scores.grad[0, 1]  # one-to-one: the second best is told no
+    scores = torch.zeros(1, 3, requires_grad=True)
+    detection_losses(scores, boxes, targets, valid, class_copies=2)["class"].backward()
+    assert scores.grad is not None
+    assert scores.grad[0, 0] < 0 and scores.grad[0, 1] < 0 < scores.grad[0, 2]  # IoU 0.75 is more than a half

@@ -31,7 +31,7 @@ from .torch_encoder import TorchTextEncoder
 
 FORMAT = "litetext-encoder"
 
-SHIPPED = {"mini": "mini/text/teacher", "teacher": "mini/text/teacher"}
+SHIPPED = {"mini": "mini/text/student", "student": "mini/text/student", "teacher": "mini/text/teacher"}
 """Encoders that come with the package: name -> where `litetext.data` keeps them."""
 
 

@@ -1,8 +1,8 @@
 """The small SAM3: transformers' own classes at a size that two cores can train, and our teacher before the seam.
 
 The detector is `transformers.Sam3Model` without its text tower; every shape below is one of its configuration's.
-Two of its habits matter here: it drops the last (coarsest) level of the pyramid, so that one is the cheap pooled
-one, and its pixel decoder runs once for every prompt, so the finest level is at a quarter of the image's size.
+It drops the last (coarsest) level of the pyramid, so that one is the cheap pooled one. As in SAM3 the finest level,
+which masks are drawn on, has four times the side of the ViT's grid: half of the image's side at a patch of 8.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import CLIPTextConfig, Sam3Config
 
@@ -40,9 +41,9 @@ class Shape:
     detector_ffn: int = 256
     encoder_layers: int = 2
     decoder_layers: int = 3
-    queries: int = 16
-    text_width: int = 128
-    text_layers: int = 4
+    queries: int = 25
+    text_width: int = 256
+    text_layers: int = 5
 
 
 def detector_config(shape: Shape) -> Sam3Config:
@@ -55,8 +56,8 @@ def detector_config(shape: Shape) -> Sam3Config:
         vision_config={
             "model_type": "sam3_vision_model",
             "fpn_hidden_size": width,
-            "scale_factors": [2.0, 1.0, 0.5],
-            "backbone_feature_sizes": [[2 * grid] * 2, [grid] * 2, [grid // 2] * 2],
+            "scale_factors": [4.0, 2.0, 1.0, 0.5],
+            "backbone_feature_sizes": [[4 * grid] * 2, [2 * grid] * 2, [grid] * 2, [grid // 2] * 2],
             "backbone_config": {
                 "model_type": "sam3_vit_model",
                 "hidden_size": shape.vision_width,
@@ -90,7 +91,7 @@ def detector_config(shape: Shape) -> Sam3Config:
         mask_decoder_config={
             "hidden_size": width,
             "num_attention_heads": heads,
-            "num_upsampling_stages": 1,
+            "num_upsampling_stages": 2,
         },
     )
 
@@ -117,7 +118,7 @@ class Vision:
 
     Attributes:
         hidden: [B, h * w, W], the last layer of the ViT.
-        maps: feature maps [B, D, H, W], the fine one (a quarter of the image's side) and the coarse one (an eighth).
+        maps: feature maps [B, D, H, W], from the fine one (half the image's side) to the coarse one (an eighth).
         positions: their position encodings, of the same shapes.
     """
 
@@ -165,6 +166,8 @@ class Mini(nn.Module):
         self.dense_scale = nn.Parameter(torch.tensor(3.4))  # the logarithm of the factor on a cosine
         self.dense_bias = nn.Parameter(torch.tensor(-4.0))
         self.encoded_head = nn.Linear(width, 1)
+        self.box_head = nn.Linear(width, 4)
+        self.center_head = nn.Linear(width, 2)
         self._draw_weights()
 
     @torch.no_grad()
@@ -179,6 +182,7 @@ class Mini(nn.Module):
         for layer in self.detector.vision_encoder.backbone.layers:
             layer.attention.o_proj.weight.mul_(0.4)
             layer.mlp.fc2.weight.mul_(0.4)
+        self.box_head.bias.copy_(torch.tensor([0.0, 0.0, -1.2, -1.2]))
         nn.init.normal_(self.text.token_embedding.weight, std=0.3)
         nn.init.normal_(self.text.position_embedding, std=0.1)
         decoder = self.detector.detr_decoder
@@ -188,9 +192,18 @@ class Mini(nn.Module):
         decoder.reference_points.weight.copy_(_spread_boxes(self.shape.queries))
 
     def texts(self, ids: Tensor) -> tuple[Tensor, Tensor]:
-        """ids [P, L] -> tokens [P, L, D] and what is real of them [P, L] bool."""
-        tokens, padding = self.text(ids)
-        return tokens, ~padding
+        """ids [P, L] -> tokens [P, L, D] and what is real of them [P, L] bool.
+
+        Phrases of like length are encoded together: no real token of a causal encoder sees its padding.
+        """
+        real = ids != 0
+        lengths = real.sum(1)
+        tokens = self.dense_text.weight.new_zeros((*ids.shape, self.shape.detector_width))
+        for rows in lengths.argsort().chunk(4):
+            longest = int(lengths[rows].max())
+            encoded, _ = self.text(ids[rows, :longest])
+            tokens = tokens.index_put((rows,), F.pad(encoded, (0, 0, 0, ids.shape[1] - longest)).to(tokens.dtype))
+        return tokens, real
 
     def vision(self, images: Tensor) -> Vision:
         """Encode images [B, 3, S, S] in -1 to 1, once whatever is asked of them."""
@@ -206,9 +219,25 @@ class Mini(nn.Module):
         """How true each of P phrases is at each place of a feature map [B, D, h, w]: logits [B, h, w, P]."""
         weights = real.unsqueeze(-1).to(tokens.dtype)
         pooled = (tokens * weights).sum(1) / weights.sum(1)
-        asked = nn.functional.normalize(self.dense_text(pooled), dim=-1)
-        seen = nn.functional.normalize(self.dense_vision(level.permute(0, 2, 3, 1)), dim=-1)
+        asked = F.normalize(self.dense_text(pooled), dim=-1)
+        seen = F.normalize(self.dense_vision(level.permute(0, 2, 3, 1)), dim=-1)
         return self.dense_scale.exp() * (seen @ asked.T) + self.dense_bias
+
+    def dense_boxes(self, level: Tensor) -> Tensor:
+        """The box of the object that each place of a map [B, D, h, w] shows: [B, h, w, 4], centre form."""
+        side = level.shape[-1]
+        x, y, width, height = self.box_head(level.permute(0, 2, 3, 1)).float().unbind(-1)
+        places = (torch.arange(side, device=level.device) + 0.5) / side
+        return torch.stack(
+            [places + x / 4, places[:, None] + y / 4, width.clamp(max=1).exp(), height.clamp(max=1).exp()], -1
+        )
+
+    def dense_centers(self, level: Tensor) -> Tensor:
+        """Where the object that each place of a map [B, D, h, w] shows has its centre: [B, h, w, 2] x, y."""
+        side = level.shape[-1]
+        x, y = self.center_head(level.permute(0, 2, 3, 1)).float().unbind(-1)
+        places = (torch.arange(side, device=level.device) + 0.5) / side
+        return torch.stack([places + x / 4, places[:, None] + y / 4], -1)
 
     def detect(self, vision: Vision, image_of: Tensor, tokens: Tensor, real: Tensor) -> Prediction:
         """Run detector encoder and decoder for P prompts; ``image_of`` [P] says which image each belongs to."""

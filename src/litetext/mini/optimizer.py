@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
-_RIM = ("embed", "token", "reference_points", "dense_", "concept_head", "color_head", "encoded_head")
+_RIM = ("embed", "token", "reference_points", "dense_", "concept_head", "color_head", "encoded_head", "center_head")
 """Parts of names of what is no matrix between hidden layers, though it has two dimensions."""
 
 
@@ -28,9 +28,9 @@ class MuonAndAdamW:
         inner, kernels, others = [], [], []
         for name, parameter in model.named_parameters():
             at_the_rim = any(part in name for part in _RIM)
-            if parameter.ndim == 2 and min(parameter.shape) > 8 and not at_the_rim:
+            if parameter.ndim == 2 and min(parameter.shape) > 8 and not at_the_rim and not name.startswith("text."):
                 inner.append(parameter)
-            elif parameter.ndim > 2 and not at_the_rim:
+            elif parameter.ndim >= 2 and not at_the_rim:
                 kernels.append(parameter)
             else:
                 others.append(parameter)

@@ -118,9 +118,9 @@ tags: [image-segmentation, sam3, litetext]
 # mini: a small SAM3 for a small world
 
 A `transformers` SAM3 detector with {seen / 1e6:.2f} M parameters and a causal text encoder of SAM3's kind with
-{parameters["text"] / 1e6:.2f} M, trained from nothing on scenes that `litetext.mini.world` draws: emoji art on made-up
-backgrounds, with exact masks. It is what litetext runs when no real SAM3 is at hand: real code paths, real metrics, a
-toy world.
+{parameters["text"] / 1e6:.2f} M, the teacher{_student(parameters)}, trained from nothing on scenes that
+`litetext.mini.world` draws: emoji art on made-up backgrounds, with exact masks. It is what litetext runs when no real
+SAM3 is at hand: real code paths, real metrics, a toy world.
 
 ## What it knows
 
@@ -144,19 +144,25 @@ The art is Noto Emoji (Apache-2.0), Fluent Emoji (MIT), Twemoji (CC-BY 4.0); FxE
 """
 
 
+def _student(parameters: dict[str, int]) -> str:
+    if "student" not in parameters:
+        return ""
+    return f" (and a student of it with {parameters['student'] / 1e6:.2f} M, the default)"
+
+
 def _figures(figures: list[dict[str, Any]] | None) -> str:
     if not figures:
         return "\nNot measured yet: run `litetext mini evaluate --model FOLDER`.\n"
     rows = "\n".join(
-        f"| {row['what']} | {row['pairs']} | {row['cgF1']:.1f} | {row['pmF1']:.1f} | {row['IL_MCC']:.2f} "
-        f"| {row['permuted_IL_MCC']:.2f} |"
+        f"| {row['what']} | {row['text']} | {row['pairs']} | {row['cgF1']:.1f} | {row['pmF1']:.1f} "
+        f"| {row['IL_MCC']:.2f} | {row['permuted_IL_MCC']:.2f} |"
         for row in figures
     )
     return f"""
 Measured with `litetext mini evaluate` on scenes that training never drew.
 
-| scenes | pairs | cgF1 | pmF1 | IL_MCC | IL_MCC, phrases permuted |
-|---|---|---|---|---|---|
+| scenes | text | pairs | cgF1 | pmF1 | IL_MCC | IL_MCC, phrases permuted |
+|---|---|---|---|---|---|---|
 {rows}
 
 """

@@ -27,7 +27,7 @@ from ..files import atomic_path
 from ..tokenizer import Tokenizer
 from .batches import Batch, Batches, pixels_of, vocabulary_texts
 from .concepts import CONCEPTS
-from .losses import WEIGHTS, balanced, detection_losses, dice, focal, match
+from .losses import WEIGHTS, balanced, box_iou, corners, detection_losses, dice, focal, match
 from .model import Mini, Shape, Vision
 from .optimizer import MuonAndAdamW
 
@@ -44,24 +44,35 @@ class Recipe:
         shape: of the model.
         concepts: how many of the world's concepts (the first ones) it is to know.
         steps: of the stages dense, semantic and all.
+        many_steps: until then several queries learn to score each object; afterwards one.
+        text_steps: after so many steps the text encoder stays as it is (None: never): the rest learns on, a little
+            faster, and students of the text can be distilled meanwhile.
         images, phrases: scenes a step and phrases a scene, by stage.
-        rate: the highest learning rate; linear warm-up, then a cosine to nothing.
+        crowds, negatives: their shares in training; the held-out scenes have the world's own.
+        mask_rows: phrases a step, at most, whose masks are computed: the pixel decoder is the cost.
+        rate: the highest learning rate; linear warm-up, a cosine to less than half of it, then a straight line to
+            nothing in the last eighth.
         seed: of weights and scenes.
         checkpoint_every, evaluate_every: steps.
         workers: processes that draw scenes.
     """
 
     shape: Shape = field(default_factory=lambda: Shape(image_size=96))
-    concepts: int = 24
-    steps: tuple[int, int, int] = (2000, 250, 3350)
+    concepts: int = 64
+    steps: tuple[int, int, int] = (3000, 200, 5900)
+    many_steps: int = 5600
+    text_steps: int | None = 5400
     images: tuple[int, int, int] = (8, 8, 8)
     phrases: tuple[int, int, int] = (6, 6, 6)
+    crowds: float = 0.2
+    negatives: float = 0.4
+    mask_rows: int = 12
     rate: float = 1e-3
     weight_decay: float = 0.02
-    warmup: int = 60
+    warmup: int = 150
     seed: int = 0
     checkpoint_every: int = 100
-    evaluate_every: int = 200
+    evaluate_every: int = 500
     workers: int = 1
 
     def stage(self, step: int) -> int:
@@ -70,18 +81,21 @@ class Recipe:
 
     def rate_at(self, step: int) -> float:
         """The learning rate of ``step``."""
-        total = sum(self.steps)
         if step < self.warmup:
             return self.rate * (step + 1) / self.warmup
-        return self.rate * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * step / total)))
+        bend = 0.88 * sum(self.steps)
+        share = 0.45 + 0.55 * 0.5 * (1 + math.cos(math.pi * min(1, step / bend)))
+        return self.rate * share * min(1, (sum(self.steps) - step) / (sum(self.steps) - bend))
 
 
 PRESETS = {
     "cpu": Recipe(),
     "gpu": Recipe(
-        shape=Shape(vision_width=256, vision_layers=8, detector_width=96, detector_ffn=384, text_width=192),
+        shape=Shape(vision_width=256, vision_layers=7, detector_width=96, detector_ffn=384, text_width=256),
         concepts=200,
         steps=(15_000, 5_000, 60_000),
+        many_steps=30_000,
+        text_steps=None,
         images=(192, 64, 64),
         phrases=(8, 8, 8),
         rate=1e-3,
@@ -105,7 +119,7 @@ def known_concepts(count: int) -> list[str]:
     return [concept.name for concept in CONCEPTS[:count]]
 
 
-def losses_of(model: Mini, batch: Batch, stage: int) -> dict[str, Tensor]:
+def losses_of(model: Mini, batch: Batch, stage: int, mask_rows: int, class_copies: int = 1) -> dict[str, Tensor]:
     """Return the losses of one batch by name, unweighted; which ones there are depends on the stage."""
     vision = model.vision(pixels_of(batch.images))
     tokens, real = model.texts(batch.ids)
@@ -125,8 +139,9 @@ def losses_of(model: Mini, batch: Batch, stage: int) -> dict[str, Tensor]:
     rows = present.nonzero().squeeze(1)
     if len(rows) == 0:
         return losses
-    masks, semantic = model.pixels(vision, batch.image_of, tokens, real, prediction, rows)
-    target = coverage(batch, semantic.shape[-1], rows)
+    drawn = rows[:: -(-len(rows) // mask_rows)]
+    masks, semantic = model.pixels(vision, batch.image_of, tokens, real, prediction, drawn)
+    target = coverage(batch, semantic.shape[-1], drawn)
     losses["semantic"] = focal(semantic, target) * 5 + dice(semantic, target)
     if stage == 1:
         return losses
@@ -135,13 +150,15 @@ def losses_of(model: Mini, batch: Batch, stage: int) -> dict[str, Tensor]:
     last = len(prediction.scores) - 1
     # The early layers learn boxes one-to-many, as SAM3's extra branch does; only the last one's answers are used.
     layers = [
-        detection_losses(scores[rows], boxes[rows], wanted, valid, copies=1 if layer == last else COPIES)
+        detection_losses(scores[rows], boxes[rows], wanted, valid, 1 if layer == last else COPIES, class_copies)
         for layer, (scores, boxes) in enumerate(zip(prediction.scores, prediction.boxes, strict=True))
     ]
     for name in layers[0]:
         losses[name] = torch.stack([layer[name] for layer in layers]).mean()
-    row, query, slot = match(prediction.scores[-1][rows], prediction.boxes[-1][rows], wanted, valid)
-    pair = rows[row]
+    row, query, slot = match(
+        prediction.scores[-1][drawn], prediction.boxes[-1][drawn], batch.boxes[drawn], batch.targets[drawn] > 0
+    )
+    pair = drawn[row]
     # The masks are judged at twice their resolution, since what counts is their edge after upsampling.
     fine = F.interpolate(masks[row, query][:, None], scale_factor=2, mode="bilinear", align_corners=False)[:, 0]
     exact = batch.instances[batch.image_of[pair]] == batch.targets[pair, slot][:, None, None]
@@ -183,6 +200,7 @@ def _dense_losses(model: Mini, vision: Vision, tokens: Tensor, real: Tensor, bat
     losses["concept"] = F.cross_entropy(model.concept_head(vision.hidden).flatten(0, 1).float(), concepts, rarity)
     hidden = vision.hidden.flatten(0, 1)[on_object]
     losses["color"] = F.cross_entropy(model.color_head(hidden).float(), colors[on_object])
+    losses |= _dense_boxes(model, vision, batch)
     phrases = []
     for level in vision.maps:
         logits = model.dense_logits(level, tokens, real)
@@ -195,6 +213,22 @@ def _dense_losses(model: Mini, vision: Vision, tokens: Tensor, real: Tensor, bat
         phrases.append((entropy * wrong * clear * (0.25 + 0.5 * true)).sum() / (true.sum() + 1))
     losses["phrases"] = torch.stack(phrases).sum()
     return losses
+
+
+def _dense_boxes(model: Mini, vision: Vision, batch: Batch) -> dict[str, Tensor]:
+    """Every place on an object says where that object is: its box on the coarse map, its centre on the fine one.
+
+    Phrases have no part in it, so one pass over an image teaches all its objects' places.
+    """
+    rows = torch.arange(len(batch.images), device=batch.images.device)[:, None, None]
+    coarse, fine = (_centres(batch.instances, level.shape[-1]) for level in (vision.maps[-1], vision.maps[0]))
+    found, wanted = model.dense_boxes(vision.maps[-1])[coarse > 0], batch.box_of[rows, coarse][coarse > 0]
+    _, giou = box_iou(corners(found), corners(wanted))
+    centers = model.dense_centers(vision.maps[0])[fine > 0]
+    return {
+        "dense_box": (1 - giou).mean() + 2 * (found - wanted).abs().sum(-1).mean(),
+        "center": (centers - batch.box_of[rows, fine][fine > 0][:, :2]).abs().sum(-1).mean(),
+    }
 
 
 def _centres(instances: Tensor, side: int) -> Tensor:
@@ -333,6 +367,9 @@ def _batches(recipe: Recipe, tokenizer: Tokenizer, start: int) -> Iterator[Batch
             recipe.shape.image_size,
             recipe.images[stage],
             recipe.phrases[stage],
+            recipe.crowds,
+            recipe.negatives,
+            hold_out=True,
         )
         yield from DataLoader(
             drawn,
@@ -352,11 +389,13 @@ def _be_humble(worker: int) -> None:
 
 def _one_step(run: Run, batch: Batch, device: torch.device) -> dict[str, Tensor]:
     run.model.train()
+    run.model.text.requires_grad_(run.recipe.text_steps is None or run.step < run.recipe.text_steps)
     rate = run.recipe.rate_at(run.step)
     for group in run.optimizer.param_groups:
         group["lr"] = rate
+    copies = COPIES if run.step < run.recipe.many_steps else 1
     with torch.autocast(device.type, dtype=torch.bfloat16, enabled=device.type == "cuda"):
-        losses = losses_of(run.model, batch, run.recipe.stage(run.step))
+        losses = losses_of(run.model, batch, run.recipe.stage(run.step), run.recipe.mask_rows, copies)
         loss = total_loss(losses)
     run.optimizer.zero_grad(set_to_none=True)
     loss.backward()

@@ -81,7 +81,7 @@ class Segmenter:
         else:
             backend = in_torch = _torch_backend().load(parts.detector, device, dtype)
             text_device = in_torch.device
-        text = parts.text if text is None else text
+        text = parts.text if text is None else parts.encoder(text)
         if isinstance(text, str | os.PathLike):
             text = load_encoder(text, device=text_device, threads=threads)
         return cls(backend, text)

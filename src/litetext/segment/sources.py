@@ -1,7 +1,8 @@
 """Where a segmenter's parts are: a shipped name, a folder, a hub name.
 
-litetext's own layout is a folder with ``segmenter/`` (a transformers SAM3 without text) and ``text/teacher/``
-(an encoder); a transformers folder holds both in one checkpoint; an export holds graphs and ``text/``.
+litetext's own layout is a folder with ``segmenter/`` (a transformers SAM3 without text) and ``text/`` (encoders: the
+default is ``student/``, where there is one, else ``teacher/``); a transformers folder holds both in one checkpoint; an
+export holds graphs and ``text/``.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from ..data import resolve
 from ..errors import LitetextError
@@ -19,6 +21,11 @@ SHIPPED = ("mini",)
 
 PUBLISHED = "Simon7108528/sam3-litetext-s0"
 """The published model to name where a user wants the real thing."""
+
+ENCODERS = ("student", "teacher")
+"""The names of encoders that a model in litetext's own layout may carry; the first that is there is its default."""
+
+T = TypeVar("T")
 
 GRAPHS = ("vision", "decoder", "pixels", "examples")
 """The graphs of an export, ``NAME.onnx`` each, beside the text encoder's folder ``text/`` (see `onnx_backend`)."""
@@ -38,6 +45,11 @@ class Parts:
 
     detector: Path
     text: Path
+
+    def encoder(self, text: T) -> T | Path:
+        """Return ``text``, or the folder of the encoder of that name that the model itself carries."""
+        own = self.text.parent / text if isinstance(text, str) and text in ENCODERS else None
+        return own if own is not None and own.is_dir() else text
 
 
 def is_exported(path: Path) -> bool:
@@ -65,5 +77,6 @@ def locate(name_or_path: str | os.PathLike[str]) -> Parts:
     if is_exported(path):
         return Parts(path, path / "text")
     if (path / "segmenter").is_dir():
-        return Parts(path / "segmenter", path / "text" / "teacher")
+        own = [path / "text" / name for name in ENCODERS]
+        return Parts(path / "segmenter", next((folder for folder in own if folder.is_dir()), own[-1]))
     return Parts(path, path)
