@@ -37,6 +37,6 @@ def test_the_art_has_its_attribution_and_is_small() -> None:
 
 def test_weights_are_within_the_limit_and_have_a_card() -> None:
     weights = list((ROOT / "mini").rglob("*.safetensors"))
-    assert sum(path.stat().st_size for path in weights) < 8e6
+    assert sum(path.stat().st_size for path in weights) < 25e6
     card = (ROOT / "mini" / "README.md").read_text()
     assert "not photographs" in card and "IL_MCC" in card

@@ -136,7 +136,9 @@ def retention(boards: Sequence[Scoreboard], parameters: Mapping[str, int]) -> li
 
 
 def _file_of(folder: Path, subset: str) -> Path:
-    files = [file for file in sorted(folder.rglob("*.json")) if subset in str(file.relative_to(folder))]
+    # Beside each file of predictions that we wrote lies one that says which run it was.
+    files = [file for file in sorted(folder.rglob("*.json")) if not file.name.endswith(".run.json")]
+    files = [file for file in files if subset in str(file.relative_to(folder))]
     if len(files) != 1:
         found = ", ".join(str(file) for file in files) or "none"
         wanted = f"the name {subset!r} in its path" if subset else "that name"
