@@ -77,7 +77,7 @@ def world(
 
 def train(
     out: Path = typer.Option(..., help="Folder for checkpoints, curves, TensorBoard events and the trained mini."),
-    preset: str = typer.Option("cpu", help="cpu (two cores, about an hour) or gpu (one GPU, bf16)."),
+    preset: str = typer.Option("cpu", help="cpu (one core, two hours) or gpu (one GPU, bf16)."),
     resume: str = typer.Option("auto", help="auto: go on from a checkpoint in --out; never: start anew."),
     init: str = typer.Option("none", help="Start from the shipped weights (shipped) or from nothing (none)."),
     seed: int = typer.Option(0, min=0, help="Seed of weights and scenes."),
