@@ -30,16 +30,18 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from litetext.cli.distill_through import downstream_of
 from litetext.data import resolve
 from litetext.distill import (
+    Downstream,
     EncoderTeacher,
     Examples,
     LossWeights,
     Ragged,
-    ReadBy,
     TrainConfig,
     chunks_of,
     fresh_student,
+    prompt_ids,
     take_embedding,
     train,
 )
@@ -196,9 +198,7 @@ class Laboratory:
         """Phrases with the teacher's features at one context length."""
         if (context, new) not in self._examples:
             phrases = self.phrases[new]
-            padded = self.tokenizer(phrases, context)
-            lengths = (padded == self.tokenizer.eot_id).argmax(1) + 1
-            ids = Ragged.of([row[:length] for row, length in zip(padded, lengths, strict=True)])
+            ids = prompt_ids(phrases, self.tokenizer, context)
             targets = Ragged(self.teacher.features(ids), ids.offsets)
             self._examples[context, new] = Examples(ids, targets, chunks_of(phrases, ids, self.tokenizer))
         return self._examples[context, new]
@@ -250,17 +250,9 @@ class Laboratory:
         return TorchTextEncoder(module, self.tokenizer)
 
     @cached_property
-    def readers(self) -> ReadBy:
-        """What the detector's cross-attentions read of the text: their key and value matrices."""
-        detector = self.segmenter.backend.detector
-        weights = [
-            module.weight
-            for name, module in detector.named_modules()
-            if name.startswith(("detr", "mask"))
-            and name.endswith(("k_proj", "v_proj"))
-            and any(part in name for part in (".cross_attn.", "text_cross_attn", "prompt_cross_attn"))
-        ]
-        return ReadBy(weights)
+    def readers(self) -> Downstream:
+        """What the detector's attentions read of the text."""
+        return downstream_of(str(self.folder), "reads", self.segmenter.width, 0, torch.device("cpu"))
 
     def run(self, run: Run) -> tuple[nn.Module, dict[str, Any]]:
         """Train one student and measure it."""
@@ -454,7 +446,7 @@ def report() -> None:
         cut = [scores[f"{run.name}, cut to 16"]["cgF1"] for run in chosen if run.context == 32]
         print(f"| {size} | {_spread(at_16, 1)} | {_spread(cut, 1)} |")
     print(f"\nTeacher with positions 8 and up replaced by their mean: {scores.get(FLAT)}")
-    _draw_frontier(runs)
+    _draw_frontier(results)
 
 
 def _spread(values: list[float], digits: int) -> str:
@@ -465,22 +457,30 @@ def _spread(values: list[float], digits: int) -> str:
     return f"{statistics.mean(values):.{digits}f}{spread}"
 
 
-def _draw_frontier(runs: dict[str, Any]) -> None:
+def draw_retention(axis: Any, results: dict[str, Any]) -> None:
+    """Draw on a matplotlib axis what the main students and the control keep of the teacher's cgF1, by parameters."""
+    plan, scores = experiments(), results["scores"]
+    done = [run for run in (*plan["main"], *plan["frontier"]) if run.name in scores]
+    where = {run.size: (results["runs"][run.name]["parameters"], 100 * scores[run.name]["retained"]) for run in done}
+    control = where.pop("control")
+    axis.plot(*zip(*sorted(where.values()), strict=True), marker="o", color="#c2410c", label="students")
+    axis.plot(*control, "s", color="#6b7280", label="no use of context")
+    axis.axhline(100, color="#9ca3af", linewidth=0.8, linestyle=":", label="teacher")
+    axis.set(xscale="log", xlabel="parameters of the text encoder, millions")
+    axis.set_xticks([1e5, 2e5, 5e5, 1e6], ["0.1", "0.2", "0.5", "1"])
+    axis.minorticks_off()
+    axis.legend(frameon=False, loc="center right")
+
+
+def _draw_frontier(results: dict[str, Any]) -> None:
     import matplotlib
 
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
-    plan = experiments()
-    done = [run for run in (*plan["main"], *plan["frontier"]) if run.name in runs]
-    where = {run.size: (runs[run.name]["parameters"], 100 * runs[run.name]["retained"]) for run in done}
-    control = where.pop("control")
     figure, axis = plt.subplots(figsize=(7, 4))
-    axis.plot(*zip(*sorted(where.values()), strict=True), marker="o", color="#c2410c", label="students")
-    axis.plot(*control, "s", color="#6b7280", label="control: no use of context")
-    axis.axhline(100, color="#9ca3af", linewidth=0.8, linestyle=":", label="teacher")
-    axis.set(xscale="log", xlabel="parameters of the text encoder", ylabel="cgF1 kept of the teacher's, %")
-    axis.legend(frameon=False)
+    draw_retention(axis, results)
+    axis.set_ylabel("cgF1 kept of the teacher's, %")
     for side in ("top", "right"):
         axis.spines[side].set_visible(False)
     figure.tight_layout()

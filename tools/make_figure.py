@@ -8,6 +8,7 @@ The scenes are the first ones of seed 2026 with three true phrases: none was cho
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
 import matplotlib
@@ -21,6 +22,9 @@ from litetext.segment import Segmenter
 from litetext.segment.drawing import overlay
 
 ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT / "benchmarks"))
+from students import RESULTS, draw_retention  # noqa: E402
+
 SEED, SCENES, SIZE = 2026, 4, 288
 
 
@@ -43,7 +47,7 @@ def scenes() -> list[tuple[Scene, list[str]]]:
 
 def main() -> None:
     """Scenes on the left, a row an encoder; retention against parameters on the right."""
-    results = json.loads((ROOT / "benchmarks" / "students.json").read_text())
+    results = json.loads(RESULTS.read_text())
     rows = {"teacher": "the teacher", "student": "its student"}
     figure = plt.figure(figsize=(15, 6.2))
     grid = figure.add_gridspec(2, SCENES + 1, width_ratios=[1] * SCENES + [1.35], wspace=0.06, hspace=0.08)
@@ -60,19 +64,8 @@ def main() -> None:
             if row == 0:
                 axis.set_title("\n".join(f"“{phrase}”" for phrase in phrases), fontsize=7.5)
     axis = figure.add_subplot(grid[:, SCENES])
-    scored = {
-        name: {**run, **results["scores"][name]} for name, run in results["runs"].items() if name in results["scores"]
-    }
-    main_runs = {name.split(",")[0]: run for name, run in scored.items() if "seed 0" in name and "3000 steps" in name}
-    control = main_runs.pop("control")
-    points = sorted((run["parameters"], 100 * run["retained"]) for run in main_runs.values())
-    axis.plot(*zip(*points, strict=True), marker="o", color="#c2410c", label="students")
-    axis.plot(control["parameters"], 100 * control["retained"], "s", color="#6b7280", label="no use of context")
-    axis.axhline(100, color="#9ca3af", linewidth=0.8, linestyle=":", label="teacher")
-    axis.set(xscale="log", xlabel="parameters of the text encoder, millions", title="cgF1 kept, % of the teacher's")
-    axis.set_xticks([1e5, 2e5, 5e5, 1e6], ["0.1", "0.2", "0.5", "1"])
-    axis.minorticks_off()
-    axis.legend(frameon=False, loc="center right")
+    draw_retention(axis, results)
+    axis.set_title("cgF1 kept, % of the teacher's")
     axis.yaxis.tick_right()
     for side in ("top", "left"):
         axis.spines[side].set_visible(False)

@@ -198,12 +198,9 @@ def _wanted(combinations: str) -> Callable[[Pair], bool] | None:
     """Which pairs to keep; None for all."""
     if combinations not in ("all", "new"):
         raise choice_error("--combinations", combinations, ("all", "new"))
-    from ..mini.world import held_out
+    from ..mini.world import asks_new
 
-    def new(pair: Pair) -> bool:
-        return pair.query.color is not None and held_out(pair.query.concept, pair.query.color)
-
-    return new if combinations == "new" else None
+    return (lambda pair: asks_new(pair.query)) if combinations == "new" else None
 
 
 def _styles(style: str) -> tuple[str, ...]:

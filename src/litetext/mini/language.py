@@ -84,17 +84,17 @@ def phrase(query: Query, rng: Rng, kind: str) -> str:
     if kind == "synonym" and len(words) > 1:
         noun = words[int(rng.integers(1, len(words)))]
     elif kind in ("attribute", "referring"):
-        noun = words[0] if rng.random() < 0.75 else _pick(rng, words)
+        noun = words[0] if rng.random() < 0.75 else pick(rng, words)
     else:
         noun = words[0]
-    size = _pick(rng, _SIZE_WORDS[query.size]) if query.size else ""
+    size = pick(rng, _SIZE_WORDS[query.size]) if query.size else ""
     color = query.color or ""
     if color == "gray" and rng.random() < 0.3:
         color = "grey"
-    place = _pick(rng, _PLACE_WORDS[query.place]) if query.place else ""
+    place = pick(rng, _PLACE_WORDS[query.place]) if query.place else ""
     described = " ".join(part for part in (size, color, noun) if part)
     if kind != "referring":
-        article = _pick(rng, ("", "", "", "a ", "the "))
+        article = pick(rng, ("", "", "", "a ", "the "))
         return f"{_article(article, described)}{described}" + (f" {place}" if place else "")
     return _referring(rng, noun, size, color, place, described)
 
@@ -115,16 +115,16 @@ def phrases(
     for _ in range(20 * count):
         said = rng.choice(3, int(rng.integers(3)), replace=False)  # which attributes, at most two
         values = (COLORS, SIZES, PLACES)
-        query = Query(_pick(rng, concepts), *(_pick(rng, values[slot]) if slot in said else None for slot in range(3)))
+        query = Query(pick(rng, concepts), *(pick(rng, values[slot]) if slot in said else None for slot in range(3)))
         if wanted(query):
-            found[phrase(query, rng, _pick(rng, PHRASE_KINDS))] = None
+            found[phrase(query, rng, pick(rng, PHRASE_KINDS))] = None
         if len(found) == count:
             break
     return list(found)
 
 
 def _referring(rng: Rng, noun: str, size: str, color: str, place: str, described: str) -> str:
-    where = f" {place}{_pick(rng, ('', '', ' of the picture', ' of the image'))}" if place else ""
+    where = f" {place}{pick(rng, ('', '', ' of the picture', ' of the image'))}" if place else ""
     that = " and ".join(part for part in (size, color) if part)
     plain = f"the {described}{where}"
     forms = [plain, f"{described}{where}", f"every {described}{where}", f"all of the {described} you can see{where}"]
@@ -132,12 +132,13 @@ def _referring(rng: Rng, noun: str, size: str, color: str, place: str, described
         forms += [f"the {noun} that is {that}{where}", f"a {noun} which looks {that}{where}"]
     if place:
         forms += [f"the {described} that is {place}", f"the {described} which can be seen {place} of the scene"]
-    return _pick(rng, forms)
+    return pick(rng, forms)
 
 
 def _article(article: str, following: str) -> str:
     return "an " if article == "a " and following[0] in "aeiou" else article
 
 
-def _pick(rng: Rng, choices: Sequence[T]) -> T:
+def pick(rng: Rng, choices: Sequence[T]) -> T:
+    """Return one of ``choices``, all alike likely."""
     return choices[int(rng.integers(len(choices)))]

@@ -20,7 +20,7 @@ from ..tokenizer import Tokenizer
 from .concepts import CONCEPTS
 from .language import Query, phrases
 from .model import Mini, parameters_of
-from .world import held_out
+from .world import asks_new
 
 FACTS = "mini.json"
 MASK_FACTOR = 0.125
@@ -87,7 +87,7 @@ def known_phrases(count: int, seed: int, *, folder: Path | None = None, new: boo
     names = set(facts_of(folder)["known_concepts"])
 
     def wanted(query: Query) -> bool:
-        return new is None or new == bool(query.color and held_out(query.concept, query.color))
+        return new is None or new == asks_new(query)
 
     return phrases([concept for concept in CONCEPTS if concept.name in names], count, seed, wanted)
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,7 +20,7 @@ from ..errors import LitetextError, choice_error
 from .art import COLORS, Sprite, icons_of, sprite
 from .backgrounds import background
 from .concepts import CONCEPTS, NEW_LOOK, STYLES, Concept
-from .language import PLACES, SIZES, Query, Rng, Traits, phrase
+from .language import PLACES, SIZES, Query, Rng, Traits, phrase, pick
 
 TRAINING_STYLES = tuple(style for style in STYLES if style != NEW_LOOK)
 MAX_OBJECTS = 14
@@ -29,8 +28,6 @@ MAX_COUNT = 12
 CROWDS = 0.1
 NEGATIVES = 0.5
 NEGATIVE_KINDS = ("easy", "wrong attribute", "same kind", "shared attribute")
-
-T = TypeVar("T")
 
 _VISIBLE = 0.6  # an object never has less than this share of it in sight
 _HARD = 0.55  # a little over half, since a hard one cannot always be found
@@ -152,8 +149,8 @@ class World:
         placed: list[tuple[Concept, str, str | None, Sprite, float]] = []
         full_areas: list[int] = []
         for concept, reach in self._cast(rng):
-            style = _pick(rng, self._styles_of[concept])
-            color = _pick(rng, self._tints_of[concept]) if rng.random() < 0.55 else None
+            style = pick(rng, self._styles_of[concept])
+            color = pick(rng, self._tints_of[concept]) if rng.random() < 0.55 else None
             art = sprite(concept.icon, style, color)
             drawing = _turned(art, reach * self.size, rng)
             spot = _free_spot(rng, drawing, instances, full_areas)
@@ -179,17 +176,17 @@ class World:
         """Choose what is in a scene: concepts with their reach (longer side over the scene's side), big ones first."""
         if rng.random() < self.crowds:  # a crowd of one concept, with some others
             crowd, others = int(rng.integers(5, MAX_COUNT + 1)), int(rng.integers(0, 3))
-            concept = _pick(rng, self.concepts)
+            concept = pick(rng, self.concepts)
             cast = [(concept, rng.uniform(0.17, 0.26)) for _ in range(crowd)]
             rest = [other for other in self.concepts if other is not concept] if others else []
-            cast += [(_pick(rng, rest), rng.uniform(0.18, 0.34)) for _ in range(others) if rest]
+            cast += [(pick(rng, rest), rng.uniform(0.18, 0.34)) for _ in range(others) if rest]
         else:
             cast = []
             count = int(rng.choice([1, 2, 3, 4, 5, 6], p=[0.08, 0.17, 0.25, 0.25, 0.15, 0.1]))
             for _ in range(count):
-                concept = cast[-1][0] if cast and rng.random() < 0.3 else _pick(rng, self.concepts)
+                concept = cast[-1][0] if cast and rng.random() < 0.3 else pick(rng, self.concepts)
                 if rng.random() < 0.15 and cast:  # something of the same kind
-                    concept = _pick(rng, self._by_kind[cast[-1][0].kind])
+                    concept = pick(rng, self._by_kind[cast[-1][0].kind])
                 cast.append((concept, rng.uniform(0.18, 0.62 if count < 3 else 0.48)))
         return sorted(cast, key=lambda entry: -entry[1])
 
@@ -208,9 +205,9 @@ class World:
         kind = str(rng.choice(["name", "synonym", "attribute", "referring"], p=[0.3, 0.2, 0.3, 0.2]))
         negative = None
         if rng.random() < self.negatives:
-            negative = _pick(rng, NEGATIVE_KINDS[1:]) if rng.random() < _HARD else "easy"
+            negative = pick(rng, NEGATIVE_KINDS[1:]) if rng.random() < _HARD else "easy"
         query = self._query(scene, rng, kind, negative)
-        if query is None or (self.hold_out and query.color and held_out(query.concept, query.color)):
+        if query is None or (self.hold_out and asks_new(query)):
             return None
         if kind == "synonym" and len(query.concept.words) == 1:
             kind = "name"
@@ -224,7 +221,7 @@ class World:
 
     def _query(self, scene: Scene, rng: Rng, kind: str, negative: str | None) -> Query | None:
         """Guess a query that may be of the wanted sort; the caller checks its truth."""
-        thing = _pick(rng, scene.objects)
+        thing = pick(rng, scene.objects)
         present = {other.traits.concept for other in scene.objects}
         kinds = {concept.kind for concept in present}
         match negative:
@@ -237,19 +234,19 @@ class World:
                 return query if query.attributes else None
             case "same kind":
                 absent = [concept for concept in self._by_kind[thing.traits.concept.kind] if concept not in present]
-                return _described(rng, _pick(rng, absent), thing.traits, kind) if absent else None
+                return _described(rng, pick(rng, absent), thing.traits, kind) if absent else None
             case "shared attribute":
                 query = _described(rng, thing.traits.concept, thing.traits, kind, 1)
                 absent = [concept for concept in self.concepts if concept not in present]
                 if not query.attributes or not absent:
                     return None
-                return Query(_pick(rng, absent), query.color, query.size, query.place)
+                return Query(pick(rng, absent), query.color, query.size, query.place)
             case _:
                 absent = [concept for concept in self.concepts if concept.kind not in kinds]
                 if not absent:
                     return None
                 made_up = {word: bool(rng.random() < 0.5) for word in (*COLORS, *SIZES, *PLACES)}
-                concept = _pick(rng, absent)
+                concept = pick(rng, absent)
                 query = _described(rng, concept, Traits(concept, dict(made_up)), kind)
                 shared = any(_has(other, query) for other in scene.objects)
                 return None if query.attributes and shared else query
@@ -266,6 +263,11 @@ def held_out(concept: Concept, color: str) -> bool:
     return (7 * CONCEPTS.index(concept) + 3 * COLORS.index(color)) % 10 == 0
 
 
+def asks_new(query: Query) -> bool:
+    """Does it ask for a combination that is `held_out`?"""
+    return query.color is not None and held_out(query.concept, query.color)
+
+
 def _described(rng: Rng, concept: Concept, traits: Traits, kind: str, least: int = 0) -> Query:
     """Ask for ``concept`` with attributes true in ``traits``: none for a name, one for "attribute", else up to two."""
     wanted = {"name": 0, "synonym": 0, "attribute": 1, "referring": int(rng.integers(0, 3))}[kind]
@@ -278,7 +280,7 @@ def _described(rng: Rng, concept: Concept, traits: Traits, kind: str, least: int
     slots = ["color", "size", "place"]
     weights = np.array([0.55, 0.2, 0.25])
     order = [slots[index] for index in rng.choice(3, 3, replace=False, p=weights)]
-    chosen = {slot: _pick(rng, true[slot]) for slot in [slot for slot in order if true[slot]][:wanted]}
+    chosen = {slot: pick(rng, true[slot]) for slot in [slot for slot in order if true[slot]][:wanted]}
     return Query(concept, **chosen)
 
 
@@ -366,10 +368,6 @@ def _developed(rng: Rng, canvas: NDArray[np.float32]) -> NDArray[np.uint8]:
 
 def _icons() -> list[str]:
     return [concept.icon for concept in CONCEPTS]
-
-
-def _pick(rng: Rng, choices: Sequence[T]) -> T:
-    return choices[int(rng.integers(len(choices)))]
 
 
 def generator(seed: int, index: int) -> Rng:
