@@ -1,4 +1,4 @@
-"""Figures about `mini` and its world: how fast scenes are drawn, how good and how fast the shipped model is.
+"""How fast `mini`'s scenes are drawn and how fast the shipped model is; how good it is, `tools/ship_mini.py` measures.
 
 python benchmarks/mini.py > benchmarks/mini.json
 python benchmarks/mini.py curve     draws docs/mini/curve.png from benchmarks/mini_curve.csv (needs matplotlib)
@@ -13,11 +13,8 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 HERE = Path(__file__).parent
-SEEDS = (7, 8, 9)
-PAIRS = 500
 
 
 def scenes_a_second(size: int) -> float:
@@ -36,24 +33,6 @@ def scenes_a_second(size: int) -> float:
 
     draw(0)  # sprites are cut and tinted once
     return 100 / _median_seconds(lambda: draw(1), 3)
-
-
-def figures(text: str, seed: int, style: str, size: int, combinations: str = "all") -> dict[str, Any]:
-    """The shipped model's figures on pairs of one seed, with one of its text encoders."""
-    from litetext.cli.mini import _styles, _wanted
-    from litetext.mini.evaluation import evaluate_segmenter
-    from litetext.mini.export import draw_pairs
-    from litetext.mini.ship import shipped_concepts
-    from litetext.mini.world import World
-    from litetext.segment import Segmenter
-
-    world = World(shipped_concepts(), _styles(style), size)
-    drawn = draw_pairs(world, seed, PAIRS, wanted=_wanted(combinations))
-    segmenter = Segmenter.from_pretrained("mini", text, device="cpu")
-    result = evaluate_segmenter(segmenter, drawn, seed).to_dict()
-    del result["details"]
-    named = {"text": text, "style": style, "size": size, "combinations": combinations, "seed": seed}
-    return {**named, **result}
 
 
 def seconds_an_image() -> float:
@@ -127,16 +106,5 @@ if __name__ == "__main__":
             "machine": "2-core CPU, shared with other work",
             "scenes_a_second_one_process": {str(size): round(scenes_a_second(size)) for size in (96, 128, 256)},
             "seconds_an_image_five_phrases": round(seconds_an_image(), 3),
-            "held_out": [
-                figures(text, seed, style, size, combinations)
-                for text in ("teacher", "student")
-                for style, size, combinations, seeds in (
-                    ("training", 96, "all", SEEDS),
-                    ("training", 128, "all", SEEDS[:1]),
-                    ("training", 96, "new", SEEDS[:1]),
-                    ("new-look", 96, "all", SEEDS[:1]),
-                )
-                for seed in seeds
-            ],
         }
         print(json.dumps(document, indent=1))

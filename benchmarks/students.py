@@ -61,7 +61,6 @@ HERE = Path(__file__).parent
 RESULTS = HERE / "students.json"
 WEIGHTS = HERE.parent / "runs" / "students"
 PHRASES, NEW_PHRASES = 12_000, 1_000
-SCENES_SIZE = 96
 SEEDS = (0, 1, 2)
 
 # Widths and layers; the feed-forward width takes what the budget (a share of the teacher's live parameters) leaves.
@@ -206,7 +205,8 @@ class Laboratory:
     @cached_property
     def drawn(self) -> dict[str, DrawnPairs]:
         """Scenes that training never drew: many for the main students, fewer for the ablations."""
-        world = World(facts_of(self.folder)["known_concepts"], size=SCENES_SIZE)
+        facts = facts_of(self.folder)
+        world = World(facts["known_concepts"], size=facts["image_size"])
         return {"main": draw_pairs(world, 21, 1500), "ablation": draw_pairs(world, 22, 400)}
 
     def shape(self, size: str, context: int) -> EncoderConfig:

@@ -12,7 +12,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from litetext.cli.mini import _styles
+from litetext.cli.mini import _styles, _wanted
 from litetext.data import ROOT
 from litetext.encoders.checkpoints import read_checkpoint, save_encoder
 from litetext.files import atomic_folder, read_json, write_json, write_text
@@ -22,8 +22,13 @@ from litetext.mini.ship import FACTS, model_card
 from litetext.mini.world import World
 from litetext.segment import Segmenter
 
-SIZE = 96
-ROWS = (("training", 7), ("training", 8), ("training", 9), ("new-look", 7))
+ROWS = (
+    ("training styles", "training", "all", 7),
+    ("training styles", "training", "all", 8),
+    ("training styles", "training", "all", 9),
+    ("new combinations of colour and concept", "training", "new", 7),
+    ("new look", "new-look", "all", 7),
+)
 PAIRS = 500
 
 
@@ -46,19 +51,20 @@ def main() -> None:
         if given.training:
             facts["training"] = given.training
         texts = [name for name in ("teacher", "student") if (staged / "text" / name).is_dir()]
-        facts["figures"] = [
-            _figures(staged, text, style, seed, facts["known_concepts"]) for text in texts for style, seed in ROWS
-        ]
+        facts["figures"] = [_figures(staged, text, *row, facts) for text in texts for row in ROWS]
         write_json(staged / FACTS, facts)
         write_text(staged / "README.md", model_card(facts))
 
 
-def _figures(folder: Path, text: str, style: str, seed: int, known: list[str]) -> dict[str, Any]:
-    drawn = draw_pairs(World(known, _styles(style), SIZE), seed, PAIRS)
+def _figures(
+    folder: Path, text: str, what: str, style: str, combinations: str, seed: int, facts: dict[str, Any]
+) -> dict[str, Any]:
+    size = facts["image_size"]
+    world = World(facts["known_concepts"], _styles(style), size)
+    drawn = draw_pairs(world, seed, PAIRS, wanted=_wanted(combinations))
     segmenter = Segmenter.from_pretrained(folder, text=folder / "text" / text, device="cpu")
     result = evaluate_segmenter(segmenter, drawn, seed).to_dict()
-    look = "new look" if style == "new-look" else "training styles"
-    row = {"what": f"{look}, {SIZE} px, seed {seed}", "text": text, "pairs": PAIRS}
+    row = {"what": f"{what}, {size} px, seed {seed}", "text": text, "pairs": PAIRS}
     row |= {name: result[name] for name in ("cgF1", "pmF1", "IL_MCC", "permuted_IL_MCC")}
     print(row, flush=True)
     return row

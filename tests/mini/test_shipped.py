@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -38,7 +39,9 @@ def test_finds_and_misses_in_the_samples(segmenter: Segmenter) -> None:
 
 
 def test_held_out_scenes(segmenter: Segmenter) -> None:
-    result = evaluate_segmenter(segmenter, draw_pairs(World(shipped_concepts(), size=96), 41, 120), 41)
+    result = evaluate_segmenter(
+        segmenter, draw_pairs(World(shipped_concepts(), size=facts_of()["image_size"]), 41, 120), 41
+    )
     assert result.metrics.IL_MCC > 0.55
     assert result.metrics.pmF1 > 32
     assert abs(result.permuted.IL_MCC) < 0.25
@@ -48,7 +51,7 @@ def test_weights_load_back_and_write_again_bit_for_bit(tmp_path: Path) -> None:
     facts = facts_of()
     tokenizer = read_checkpoint(resolve("mini/text/teacher")).tokenizer
     torch.manual_seed(0)
-    model = Mini(recipe("cpu").shape, tokenizer.vocab_size)
+    model = Mini(replace(recipe("cpu").shape, image_size=facts["image_size"]), tokenizer.vocab_size)
     load_weights(model, resolve("mini"))
     shipped = dict(facts["parameters"])
     assert 0 < shipped.pop("student") <= 0.12 * shipped["text"]

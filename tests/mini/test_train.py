@@ -41,6 +41,7 @@ SHORT = Recipe(
     evaluate_every=1000,
     workers=0,
 )
+POSITIONS = "detector.vision_encoder.backbone.embeddings.position_embeddings"
 CPU = torch.device("cpu")
 
 
@@ -110,11 +111,11 @@ def test_a_checkpoint_of_another_recipe_is_refused(tmp_path: Path) -> None:
 
 
 def test_unknown_presets_are_named() -> None:
-    with pytest.raises(LitetextError, match="unknown training preset 'tpu'; choose one of: cpu, gpu"):
+    with pytest.raises(LitetextError, match="unknown training preset 'tpu'; choose one of: cpu, cpu-fine, gpu"):
         recipe("tpu")
 
 
-@pytest.mark.parametrize("preset", ["cpu", "gpu"])
+@pytest.mark.parametrize("preset", ["cpu", "cpu-fine", "gpu"])
 def test_what_ships_is_within_its_limit_and_leaves_room_to_compress(preset: str) -> None:
     with torch.device("meta"):
         parameters = parameters_of(Mini(recipe(preset).shape, 915))
@@ -137,3 +138,25 @@ def test_the_text_stays_as_it_is_after_its_steps(tmp_path: Path) -> None:
     assert all(torch.equal(drawn[name], trained[name]) for name in drawn)
     learning = train(SHORT, tmp_path / "learning", device=CPU).model.text.state_dict()
     assert not torch.equal(drawn["projector.weight"], learning["projector.weight"])
+
+
+def test_another_run_goes_on_from_all_weights_at_another_size(tmp_path: Path) -> None:
+    first = Run.fresh(SHORT, CPU)
+    first.save(tmp_path / "checkpoint.pt")
+    larger = Run.fresh(replace(SHORT, shape=replace(SHORT.shape, image_size=64), seed=5), CPU)
+    larger.start_from(tmp_path)
+    before, after = first.model.state_dict(), larger.model.state_dict()
+    changed = {name for name in before if not torch.equal(before[name], after[name])}
+    assert changed == {POSITIONS}
+    was, now = (state[POSITIONS].unflatten(1, (side, side)) for state, side in ((before, 4), (after, 8)))
+    assert torch.allclose(was.mean((1, 2)), now.mean((1, 2)), atol=0.15)  # the same picture on a finer grid
+    larger.model.vision(torch.zeros(1, 3, 64, 64))
+
+
+def test_weights_of_another_shape_are_refused_and_so_is_a_folder_without_a_run(tmp_path: Path) -> None:
+    Run.fresh(SHORT, CPU).save(tmp_path / "checkpoint.pt")
+    wider = Run.fresh(replace(SHORT, shape=replace(SHORT.shape, vision_width=96)), CPU)
+    with pytest.raises(LitetextError, match=r"does not fit this recipe .*size mismatch"):
+        wider.start_from(tmp_path)
+    with pytest.raises(LitetextError, match="--out of another run"):
+        wider.start_from(tmp_path / "nowhere")

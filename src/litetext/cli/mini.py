@@ -15,6 +15,7 @@ from .output import console, notes, print_json, progress_bar
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from ..mini.train import Run
     from ..mini.world import Pair, World
 
 _EVALUATION_SEED = 7
@@ -77,21 +78,27 @@ def world(
 
 def train(
     out: Path = typer.Option(..., help="Folder for checkpoints, curves, TensorBoard events and the trained mini."),
-    preset: str = typer.Option("cpu", help="cpu (one core, two hours) or gpu (one GPU, bf16)."),
+    preset: str = typer.Option("cpu", help="cpu, cpu-fine (goes on from it at 128 px) or gpu (one GPU, bf16)."),
     resume: str = typer.Option("auto", help="auto: go on from a checkpoint in --out; never: start anew."),
-    init: str = typer.Option("none", help="Start from the shipped weights (shipped) or from nothing (none)."),
+    init: str = typer.Option("none", help="none, shipped (the shipped weights), or the --out of another run."),
     seed: int = typer.Option(0, min=0, help="Seed of weights and scenes."),
 ) -> None:
     """Train a mini SAM3; a killed run goes on where it was. The result is a model folder: OUT/mini."""
-    for option, given, choices in (("--resume", resume, ("auto", "never")), ("--init", init, ("shipped", "none"))):
-        if given not in choices:
-            raise choice_error(option, given, choices)
+    if resume not in ("auto", "never"):
+        raise choice_error("--resume", resume, ("auto", "never"))
     from ..data import resolve
     from ..mini.ship import load_weights, write_mini
     from ..mini.train import known_concepts, recipe
     from ..mini.train import train as run_training
 
     plan = replace(recipe(preset), seed=seed)
+
+    def initial(run: Run) -> None:
+        if init == "shipped":
+            load_weights(run.model, resolve("mini"))
+        else:
+            run.start_from(Path(init))
+
     with progress_bar() as bar:
         task = bar.add_task("training", total=sum(plan.steps))
 
@@ -103,7 +110,7 @@ def train(
             plan,
             out,
             resume=resume == "auto",
-            initial=(lambda model: load_weights(model, resolve("mini"))) if init == "shipped" else None,
+            initial=None if init == "none" else initial,
             on_step=lambda step, total, losses: bar.update(task, completed=step),
             on_evaluation=on_evaluation,
         )
@@ -117,9 +124,7 @@ def evaluate(
     pairs: int = typer.Option(500, min=2, help="Pairs to draw."),
     style: str = typer.Option("training", help="training, new-look (held out of training), or a drawing style."),
     model: str = typer.Option("mini", help="The shipped mini, or the folder of a trained one."),
-    size: int = typer.Option(
-        96, min=32, max=1024, help="Side of the scenes in pixels; 96 is what the shipped mini saw."
-    ),
+    size: int = typer.Option(None, min=32, max=1024, help="Side of the scenes in pixels; the model's own if absent."),
     combinations: str = typer.Option("all", help=f"all; {_NEW_ONLY}."),
     text: str = typer.Option(None, help="Another text encoder for it: a name, file or folder."),
     save_predictions: Path = typer.Option(None, help="Write the predictions there, as SA-Co results."),
@@ -138,7 +143,7 @@ def evaluate(
     if not (folder / FACTS).is_file():
         raise LitetextError(f"{folder} holds no {FACTS}; give mini or a folder that litetext mini train wrote")
     facts = facts_of(folder)
-    known = facts["known_concepts"]
+    known, size = facts["known_concepts"], size or facts["image_size"]
     drawn = draw_pairs(World(known, _styles(style), size), seed, pairs, wanted=_wanted(combinations))
     with notes.status("loading the model"):
         segmenter = Segmenter.from_pretrained(model if model == "mini" else folder, text)
@@ -149,7 +154,7 @@ def evaluate(
         write_json(save_predictions, result.predictions, indent=None)
     document: dict[str, Any] = {
         "model": model,
-        "text": text or "its own teacher",
+        "text": text or "its own",
         "seed": seed,
         "style": style,
         "size": size,

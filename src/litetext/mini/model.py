@@ -296,6 +296,17 @@ def _spread_boxes(queries: int) -> Tensor:
     return torch.logit(torch.cat([centre, torch.full((queries, 2), 0.28)], 1))
 
 
+def on_grid(tensors: dict[str, Tensor], shape: Shape) -> dict[str, Tensor]:
+    """Fit a detector's tensors to another input size: the ViT's position embedding is interpolated to its grid."""
+    name = "vision_encoder.backbone.embeddings.position_embeddings"
+    before, after = round(tensors[name].shape[1] ** 0.5), shape.image_size // PATCH
+    if before == after:
+        return tensors
+    grid = tensors[name].unflatten(1, (before, before)).permute(0, 3, 1, 2)
+    grid = F.interpolate(grid, size=(after, after), mode="bicubic", align_corners=False)
+    return {**tensors, name: grid.flatten(2).mT.contiguous()}
+
+
 def parameters_of(model: Mini) -> dict[str, int]:
     """Return the number of parameters that ship, by part."""
 
@@ -306,4 +317,13 @@ def parameters_of(model: Mini) -> dict[str, int]:
     return {"vision": vision, "detector": detector - vision, "text": count(model.text)}
 
 
-__all__ = ["Mini", "Prediction", "Shape", "TextTransformer", "detector_config", "parameters_of", "teacher_config"]
+__all__ = [
+    "Mini",
+    "Prediction",
+    "Shape",
+    "TextTransformer",
+    "detector_config",
+    "on_grid",
+    "parameters_of",
+    "teacher_config",
+]

@@ -19,7 +19,7 @@ from ..files import atomic_folder, read_json, write_json, write_text
 from ..tokenizer import Tokenizer
 from .concepts import CONCEPTS
 from .language import Query, phrases
-from .model import Mini, parameters_of
+from .model import Mini, on_grid, parameters_of
 from .world import asks_new
 
 FACTS = "mini.json"
@@ -30,7 +30,7 @@ PRESENCE_SHIFT = 3.0
 
 
 def write_mini(model: Mini, tokenizer: Tokenizer, folder: Path, facts: dict[str, Any]) -> None:
-    """Write ``segmenter/``, ``text/teacher/``, ``mini.json`` (``facts``, parameters by part) and a card to ``folder``.
+    """Write ``segmenter/``, ``text/teacher/``, ``mini.json`` (``facts``, input size, parameters) and a card.
 
     ``segmenter/`` is a transformers SAM3 folder without text: fp16 safetensors under ``Sam3Model``'s own key names.
     """
@@ -45,13 +45,15 @@ def write_mini(model: Mini, tokenizer: Tokenizer, folder: Path, facts: dict[str,
         save_file(tensors, segmenter / "model.safetensors", metadata={"format": "pt"})
         save_encoder(model.text.half(), tokenizer, staged / "text" / "teacher")
         model.text.float()
-        facts = {**facts, "parameters": parameters_of(model)}
+        facts = {**facts, "image_size": model.shape.image_size, "parameters": parameters_of(model)}
         write_json(staged / FACTS, facts)
         write_text(staged / "README.md", model_card(facts))
 
 
 def load_weights(model: Mini, folder: Path) -> None:
-    """Load a written mini's weights into ``model`` (the heads that only training uses stay as they are).
+    """Load a written mini's weights into ``model``, whose input may be of another size.
+
+    The heads that only training uses stay as they are.
 
     Raises:
         LitetextError: the shapes differ; a larger model or vocabulary starts from nothing.
@@ -60,7 +62,7 @@ def load_weights(model: Mini, folder: Path) -> None:
         tensors = {
             name: tensor.float() for name, tensor in load_file(folder / "segmenter" / "model.safetensors").items()
         }
-        model.detector.load_state_dict(_calibrated(tensors, 1 / MASK_FACTOR, -PRESENCE_SHIFT))
+        model.detector.load_state_dict(on_grid(_calibrated(tensors, 1 / MASK_FACTOR, -PRESENCE_SHIFT), model.shape))
         model.text.load_state_dict(load_file(folder / "text" / "teacher" / "model.safetensors"))
     except (RuntimeError, FileNotFoundError) as error:
         first = str(error).splitlines()[0]
@@ -68,7 +70,7 @@ def load_weights(model: Mini, folder: Path) -> None:
 
 
 def facts_of(folder: Path | None = None) -> dict[str, Any]:
-    """Return what is known of a written mini (the shipped one by default): ``known_concepts``, figures, parameters."""
+    """Return what is known of a written mini (the shipped one by default): concepts, input size, figures."""
     facts = read_json((folder or resolve("mini")) / FACTS)
     assert isinstance(facts, dict)
     return facts
