@@ -54,7 +54,7 @@ def draw_curve() -> None:
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
-    from litetext.mini.train import recipe
+    from litetext.mini.train import recipes
 
     with (HERE / "mini_curve.csv").open() as file:
         rows = [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)]
@@ -68,11 +68,13 @@ def draw_curve() -> None:
         ("dense_accuracy", "#15803d", "places that know their concept"),
     ):
         right.plot(steps, [row[name] for row in rows], color=color, linewidth=1.2, label=f"{label} (right)")
-    dense, semantic, _ = recipe("cpu").steps
+    small, _ = recipes("cpu")
+    dense, semantic, _ = small.steps
     stages = (
         (dense, "+ detector, semantic map"),
         (dense + semantic, "everything"),
-        (recipe("cpu").text_steps, "text fixed"),
+        (small.text_steps, "text fixed"),
+        (sum(small.steps), "128 pixels"),
     )
     for step, stage in stages:
         left.axvline(step, color="#9ca3af", linewidth=0.8, linestyle=":")

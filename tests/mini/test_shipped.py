@@ -14,7 +14,7 @@ from litetext.mini.evaluation import evaluate_segmenter
 from litetext.mini.export import draw_pairs
 from litetext.mini.model import Mini, parameters_of
 from litetext.mini.ship import facts_of, load_weights, shipped_concepts, write_mini
-from litetext.mini.train import recipe
+from litetext.mini.train import recipes
 from litetext.mini.world import World
 from litetext.segment import Segmenter
 
@@ -51,7 +51,7 @@ def test_weights_load_back_and_write_again_bit_for_bit(tmp_path: Path) -> None:
     facts = facts_of()
     tokenizer = read_checkpoint(resolve("mini/text/teacher")).tokenizer
     torch.manual_seed(0)
-    model = Mini(replace(recipe("cpu").shape, image_size=facts["image_size"]), tokenizer.vocab_size)
+    model = Mini(replace(recipes("cpu")[-1].shape, image_size=facts["image_size"]), tokenizer.vocab_size)
     load_weights(model, resolve("mini"))
     shipped = dict(facts["parameters"])
     assert 0 < shipped.pop("student") <= 0.12 * shipped["text"]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +14,6 @@ from .output import console, notes, print_json, progress_bar
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from ..mini.train import Run
     from ..mini.world import Pair, World
 
 _EVALUATION_SEED = 7
@@ -78,43 +76,37 @@ def world(
 
 def train(
     out: Path = typer.Option(..., help="Folder for checkpoints, curves, TensorBoard events and the trained mini."),
-    preset: str = typer.Option("cpu", help="cpu, cpu-fine (goes on from it at 128 px) or gpu (one GPU, bf16)."),
-    resume: str = typer.Option("auto", help="auto: go on from a checkpoint in --out; never: start anew."),
-    init: str = typer.Option("none", help="none, shipped (the shipped weights), or the --out of another run."),
+    preset: str = typer.Option("cpu", help="cpu (one core, four hours) or gpu (one GPU, bf16)."),
+    resume: str = typer.Option("auto", help="auto: go on from the checkpoints in --out; never: start anew."),
+    init: str = typer.Option("none", help="Start from the shipped weights (shipped) or from nothing (none)."),
     seed: int = typer.Option(0, min=0, help="Seed of weights and scenes."),
 ) -> None:
     """Train a mini SAM3; a killed run goes on where it was. The result is a model folder: OUT/mini."""
-    if resume not in ("auto", "never"):
-        raise choice_error("--resume", resume, ("auto", "never"))
+    for option, given, choices in (("--resume", resume, ("auto", "never")), ("--init", init, ("shipped", "none"))):
+        if given not in choices:
+            raise choice_error(option, given, choices)
     from ..data import resolve
     from ..mini.ship import load_weights, write_mini
-    from ..mini.train import known_concepts, recipe
-    from ..mini.train import train as run_training
+    from ..mini.train import known_concepts, recipes, train_in_turn
 
-    plan = replace(recipe(preset), seed=seed)
-
-    def initial(run: Run) -> None:
-        if init == "shipped":
-            load_weights(run.model, resolve("mini"))
-        else:
-            run.start_from(Path(init))
-
+    plan = recipes(preset, seed)
+    steps = sum(sum(recipe.steps) for recipe in plan)
     with progress_bar() as bar:
-        task = bar.add_task("training", total=sum(plan.steps))
+        task = bar.add_task("training", total=steps)
 
         def on_evaluation(step: int, metrics: dict[str, float]) -> None:
             figures = ", ".join(f"{name} {value:.2f}" for name, value in metrics.items())
             bar.console.print(f"step {step}: {figures}", highlight=False)
 
-        run = run_training(
+        run = train_in_turn(
             plan,
             out,
             resume=resume == "auto",
-            initial=None if init == "none" else initial,
-            on_step=lambda step, total, losses: bar.update(task, completed=step),
+            initial=(lambda run: load_weights(run.model, resolve("mini"))) if init == "shipped" else None,
+            on_step=lambda step: bar.update(task, completed=step),
             on_evaluation=on_evaluation,
         )
-    facts = {"known_concepts": known_concepts(plan.concepts), "preset": preset, "steps": run.step, "seed": seed}
+    facts = {"known_concepts": known_concepts(plan[-1].concepts), "preset": preset, "steps": steps, "seed": seed}
     write_mini(run.model, run.tokenizer, out / "mini", facts)
     console.print(f"written: {out / 'mini'}; try: litetext mini evaluate --model {out / 'mini'}", soft_wrap=True)
 

@@ -17,6 +17,7 @@ from transformers import CLIPTextConfig, Sam3Config
 from ..encoders.config import SAM3, EncoderConfig
 from ..encoders.modules import TextTransformer, build
 from ..segment.checkpoint import Sam3Detector
+from ..segment.decode import attend
 from .art import COLORS
 from .concepts import CONCEPTS
 
@@ -242,19 +243,8 @@ class Mini(nn.Module):
     def detect(self, vision: Vision, image_of: Tensor, tokens: Tensor, real: Tensor) -> Prediction:
         """Run detector encoder and decoder for P prompts; ``image_of`` [P] says which image each belongs to."""
         model = self.detector
-        encoded = model.detr_encoder(
-            vision_features=[vision.maps[-1][image_of]],
-            text_features=tokens,
-            vision_pos_embeds=[vision.positions[-1][image_of]],
-            text_mask=real,
-        )
-        decoded = model.detr_decoder(
-            vision_features=encoded.last_hidden_state,
-            text_features=tokens,
-            vision_pos_encoding=encoded.pos_embeds_flattened,
-            text_mask=real,
-            spatial_shapes=encoded.spatial_shapes,
-        )
+        level, positions = vision.maps[-1][image_of], vision.positions[-1][image_of]
+        encoded, decoded = attend(model, level, positions, tokens, real)
         hidden = decoded.intermediate_hidden_states
         before = decoded.reference_boxes.clamp(1e-3, 1 - 1e-3)
         boxes = (torch.logit(before) + model.detr_decoder.box_head(hidden)).sigmoid()

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -93,19 +93,7 @@ def find(
         examples = example_tokens(detector, sight, boxes, labels)
         prompt = torch.cat([prompt, examples], dim=1)
         valid = torch.cat([valid, valid.new_ones(examples.shape[:2])], dim=1)
-    encoded = detector.detr_encoder(
-        vision_features=[sight.maps[-1]],
-        text_features=prompt,
-        vision_pos_embeds=[sight.positions[-1]],
-        text_mask=valid,
-    )
-    decoded = detector.detr_decoder(
-        vision_features=encoded.last_hidden_state,
-        text_features=prompt,
-        vision_pos_encoding=encoded.pos_embeds_flattened,
-        text_mask=valid,
-        spatial_shapes=encoded.spatial_shapes,
-    )
+    encoded, decoded = attend(detector, sight.maps[-1], sight.positions[-1], prompt, valid)
     states = decoded.intermediate_hidden_states[-1]
     offsets = detector.detr_decoder.box_head(states)
     boxes_found = (inverse_sigmoid(decoded.reference_boxes[-1]) + offsets).sigmoid()
@@ -119,6 +107,31 @@ def find(
         prompt=prompt,
         valid=valid,
     )
+
+
+def attend(detector: Detector, level: Tensor, positions: Tensor, prompt: Tensor, valid: Tensor) -> tuple[Any, Any]:
+    """Run the detector's encoder and decoder on the coarsest maps of P sights, one for each prompt.
+
+    Args:
+        detector: whose modules are run.
+        level, positions: [P, C, h, w].
+        prompt: [P, T, C].
+        valid: [P, T] bool, True = a real token.
+
+    Returns:
+        What transformers' modules return: the decoder's states, boxes and presence are those of all its layers.
+    """
+    encoded = detector.detr_encoder(
+        vision_features=[level], text_features=prompt, vision_pos_embeds=[positions], text_mask=valid
+    )
+    decoded = detector.detr_decoder(
+        vision_features=encoded.last_hidden_state,
+        text_features=prompt,
+        vision_pos_encoding=encoded.pos_embeds_flattened,
+        text_mask=valid,
+        spatial_shapes=encoded.spatial_shapes,
+    )
+    return encoded, decoded
 
 
 def example_tokens(detector: Detector, sight: Sight, boxes: Tensor, labels: Tensor) -> Tensor:
