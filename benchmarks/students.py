@@ -1,9 +1,11 @@
 """Students of mini's teacher, and the paper's ablations on them: what docs/results.md says comes from here.
 
     python benchmarks/students.py train [main ...]   students not yet trained (weights in runs/students; resumes)
-    python benchmarks/students.py score              what of them is not yet scored with this segmenter (resumes)
+    python benchmarks/students.py score [main ...]   what of them is not yet scored with this segmenter (resumes)
     python benchmarks/students.py report             the tables, as Markdown, and docs/results/frontier.png
     python benchmarks/students.py pack DIR           the "11 %" student as an encoder, to be shipped
+
+Names are of experiments (all by default), so that two processes can share the work.
 
 MINI=FOLDER takes another mini than the shipped one.
 
@@ -137,6 +139,12 @@ def experiments() -> dict[str, list[Run]]:
             Run(size, steps=MAIN_STEPS, seed=seed) for seed in SEEDS[1:] for size in ("control", "11 %")
         ],
     }
+
+
+def planned(names: Sequence[str]) -> list[Run]:
+    """The runs of the experiments named (all by default), each once."""
+    plan = experiments()
+    return list(dict.fromkeys(run for name in names or plan for run in plan[name]))
 
 
 class ContextFree(nn.Module):
@@ -315,13 +323,9 @@ class Laboratory:
             "cgF1_difference": [round(value, 2) for value in (difference.difference, difference.low, difference.high)],
         }
 
-    def score_all(self) -> None:
-        """Score every trained student and what needs no training, saving after each."""
-        flat = copy.deepcopy(self.encoder.module)  # finding II
-        with torch.no_grad():
-            flat.position_embedding[8:] = flat.position_embedding[8:].mean(0)
-        self._score_once(FLAT, flat, 32, "main")
-        for run in dict.fromkeys(run for runs in experiments().values() for run in runs):
+    def score_all(self, names: Sequence[str]) -> None:
+        """Score the trained students of the experiments named (all by default), saving after each."""
+        for run in planned(names):
             if not self.file(run).exists():
                 continue
             module = self.student(run)
@@ -330,6 +334,11 @@ class Laboratory:
             self._score_once(run.name, module, run.context, scenes)
             if run.context == 32:  # trained at 32, read at 16: section 4.2
                 self._score_once(f"{run.name}, cut to 16", cut_to(module, 16), 16, scenes)
+        if "main" in (names or ["main"]):
+            flat = copy.deepcopy(self.encoder.module)  # finding II
+            with torch.no_grad():
+                flat.position_embedding[8:] = flat.position_embedding[8:].mean(0)
+            self._score_once(FLAT, flat, 32, "main")
 
     def _score_once(self, name: str, module: nn.Module, context: int, scenes: str) -> None:
         if name not in self.known()["scores"]:
@@ -339,8 +348,7 @@ class Laboratory:
 
     def train_all(self, names: Sequence[str]) -> None:
         """Train what is not yet trained of the experiments named (all of them by default), saving after each."""
-        plan = experiments()
-        for run in [run for name in names or plan for run in plan[name]]:
+        for run in planned(names):
             if run.name not in self.known()["runs"] or not self.file(run).exists():
                 module, row = self.run(run)
                 with atomic_path(self.file(run)) as temporary:
@@ -501,8 +509,8 @@ if __name__ == "__main__":
     match sys.argv[1:]:
         case ["train", *names]:
             Laboratory().train_all(names)
-        case ["score"]:
-            Laboratory().score_all()
+        case ["score", *names]:
+            Laboratory().score_all(names)
         case ["pack", folder]:
             Laboratory().pack(Path(folder))
         case ["report"]:
