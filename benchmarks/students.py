@@ -68,7 +68,7 @@ SEEDS = (0, 1, 2)
 
 # Widths and layers; the feed-forward width takes what the budget (a share of the teacher's live parameters) leaves.
 SIZES = {"35 %": (192, 3, 0.35), "18 %": (128, 3, 0.18), "11 %": (128, 2, 0.11), "3 %": (64, 1, 0.03)}
-FRONTIER = {"6 %": (64, 2, 0.06), "2 %": (32, 1, 0.02), "1 %": (16, 1, 0.011), "70 %": (256, 4, 0.70)}
+FRONTIER = {"6 %": (64, 2, 0.06), "2 %": (32, 1, 0.02), "1 %": (16, 1, 0.011)}
 S0 = "S0"  # the published student's own shape on this vocabulary: where the frontier begins
 RATES = {"control": 1e-2, S0: 1e-3}
 TABLES = ("35 %", "18 %", "11 %")  # as many as the paper has students

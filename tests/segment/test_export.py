@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,7 @@ from PIL import Image
 from litetext import Instances, LitetextError, Segmenter
 from litetext.encoders import read_checkpoint
 from litetext.segment import export as exporting
+from litetext.segment import onnx_backend
 from litetext.segment.export import Agreement, WholeExport, export_segmenter
 
 from .conftest import IMAGE_SIZE, PROMPTS, Reference, save_reference
@@ -86,6 +88,19 @@ def test_detections_equal_torch(exported: Exported, photo: NDArray[np.uint8], co
     found, wanted = (one.segment(photo, PROMPTS[:count], threshold=0.0, batch_size=batch_size) for one in pair)
     _assert_same(found, wanted)
     assert len(found) == 7 * count
+
+
+def test_large_models_decode_prompt_by_prompt(
+    exported: Exported, photo: NDArray[np.uint8], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    segmenter = Segmenter.from_pretrained(exported.folder)
+    runs, plain = [], segmenter.backend._decoder.run
+    decoder = SimpleNamespace(run=lambda names, feeds: runs.append(len(feeds["text"])) or plain(names, feeds))
+    monkeypatch.setattr(segmenter.backend, "_decoder", decoder)
+    together = segmenter.segment(photo, PROMPTS[:3], threshold=0.0)
+    monkeypatch.setattr(onnx_backend, "ATTENTION_ENTRIES", 1)
+    _assert_same(segmenter.segment(photo, PROMPTS[:3], threshold=0.0), together)
+    assert runs == [3, 1, 1, 1]
 
 
 def test_example_boxes_equal_torch(exported: Exported, photo: NDArray[np.uint8]) -> None:

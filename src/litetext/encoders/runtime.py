@@ -131,8 +131,10 @@ def _checked_config(folder: Path) -> dict[str, Any]:
     return values
 
 
-def open_session(path: Path, threads: int | None) -> Any:
+def open_session(path: Path, threads: int | None, *, keep_memory: bool = True) -> Any:
     """Return an ``onnxruntime.InferenceSession`` of one graph on the CPU, by default with a thread a core.
+
+    What a run computes in is kept for the next one, which is faster; ``keep_memory=False`` gives it back after each.
 
     Raises:
         LitetextError: no such file, no ONNX model that can be read, or fewer threads than one.
@@ -146,6 +148,7 @@ def open_session(path: Path, threads: int | None) -> Any:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads or 0
     options.inter_op_num_threads = 1
+    options.enable_cpu_mem_arena = keep_memory
     options.log_severity_level = 4  # what goes wrong is raised
     try:
         return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])

@@ -39,6 +39,13 @@ FORMAT = "litetext-onnx-segmenter"
 DECODER_OUTPUTS = ("scores", "presence", "boxes", "states", "seen")
 
 
+ATTENTION_ENTRIES = 2**25
+"""Prompts share a run of the decoder while all places looking at all places make no more numbers than this (a head).
+
+ONNX Runtime writes them all down: at SAM3's size 1.7 GB a prompt, which then run alone and no slower.
+"""
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class _Found:
     """What pixels are made of, for P prompts: states [P, Q, C], seen [P, h*w, C], text [P, T, C], mask [P, T]."""
@@ -62,7 +69,7 @@ class OnnxBackend:
 
     def __init__(self, folder: Path, *, threads: int | None = None) -> None:
         _check_config(folder)
-        sessions = {graph: open_session(folder / f"{graph}.onnx", threads) for graph in GRAPHS}
+        sessions = {graph: open_session(folder / f"{graph}.onnx", threads, keep_memory=False) for graph in GRAPHS}
         _check_signatures(folder, sessions)
         self._vision, self._decoder, self._pixels, self._examples = (sessions[graph] for graph in GRAPHS)
         self._levels = _names(self._vision.get_outputs())
@@ -99,8 +106,12 @@ class OnnxBackend:
             examples = np.concatenate(rows)
             tokens = np.concatenate([tokens, examples], axis=1)
             mask = np.concatenate([mask, np.zeros(examples.shape[:2], dtype=bool)], axis=1)
-        feeds = {"features": coarsest, "text": tokens, "mask": mask}
-        scores, presence, found, states, seen = self._decoder.run(DECODER_OUTPUTS, feeds)
+        together = max(1, ATTENTION_ENTRIES // (coarsest.shape[-2] * coarsest.shape[-1]) ** 2)
+        parts = [
+            self._decoder.run(DECODER_OUTPUTS, {"features": coarsest, "text": tokens[rows], "mask": mask[rows]})
+            for rows in (slice(start, start + together) for start in range(0, len(tokens), together))
+        ]
+        scores, presence, found, states, seen = (np.concatenate(part) for part in zip(*parts, strict=True))
         return Answers(scores, presence, found, _Found(states, seen, tokens, mask))
 
     def probabilities(
