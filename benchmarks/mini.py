@@ -78,14 +78,15 @@ def draw_curve() -> None:
     )
     for step, stage in stages:
         left.axvline(step, color="#9ca3af", linewidth=0.8, linestyle=":")
-        left.text(step + 20, 4.5 if step == dense else 1.5, stage, fontsize=8, color="#6b7280")
-    left.set(xlabel="step (8 scenes with 6 phrases each)", ylabel="pmF1", ylim=(0, 60))
+        left.text(step + 20, 5.5 if step == dense else 1.5, stage, fontsize=8, color="#6b7280")
+    left.set(xlabel="step (8 scenes with 6 phrases each)", ylabel="pmF1", ylim=(0, 100))
     right.set_ylim(0, 1)
     handles = [line for axis in (left, right) for line in axis.get_lines() if not line.get_label().startswith("_")]
-    left.legend(handles, [line.get_label() for line in handles], loc="upper left", fontsize=8, frameon=False)
+    labels = [line.get_label() for line in handles]
+    figure.legend(handles, labels, loc="upper center", ncol=len(labels), fontsize=8, frameon=False)
     for axis in (left, right):
         axis.spines["top"].set_visible(False)
-    figure.tight_layout()
+    figure.tight_layout(rect=(0, 0, 1, 0.95))
     target = HERE.parent / "docs" / "mini" / "curve.png"
     target.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(target, dpi=110)

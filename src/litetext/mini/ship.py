@@ -25,8 +25,6 @@ from .world import asks_new
 FACTS = "mini.json"
 MASK_FACTOR = 0.125
 """Masks are resized as probabilities; small logits make that the same as resizing logits, which training did."""
-PRESENCE_SHIFT = 3.0
-"""Added to the presence logit, chosen on validation scenes: the query scores alone nearly decide (pmF1 +1)."""
 
 
 def write_mini(model: Mini, tokenizer: Tokenizer, folder: Path, facts: dict[str, Any]) -> None:
@@ -40,7 +38,7 @@ def write_mini(model: Mini, tokenizer: Tokenizer, folder: Path, facts: dict[str,
         config = {**model.detector.config.to_dict(), "architectures": ["Sam3Model"], "dtype": "float16"}
         write_text(segmenter / "config.json", json.dumps(config, indent=1, sort_keys=True, default=str) + "\n")
         write_json(segmenter / "preprocessor_config.json", _preprocessor(model.shape.image_size))
-        tensors = _calibrated(model.detector.state_dict(), MASK_FACTOR, PRESENCE_SHIFT)
+        tensors = _with_mask_logits(model.detector.state_dict(), MASK_FACTOR)
         tensors = {name: tensor.half().contiguous() for name, tensor in tensors.items()}
         save_file(tensors, segmenter / "model.safetensors", metadata={"format": "pt"})
         save_encoder(model.text.half(), tokenizer, staged / "text" / "teacher")
@@ -62,7 +60,7 @@ def load_weights(model: Mini, folder: Path) -> None:
         tensors = {
             name: tensor.float() for name, tensor in load_file(folder / "segmenter" / "model.safetensors").items()
         }
-        model.detector.load_state_dict(on_grid(_calibrated(tensors, 1 / MASK_FACTOR, -PRESENCE_SHIFT), model.shape))
+        model.detector.load_state_dict(on_grid(_with_mask_logits(tensors, 1 / MASK_FACTOR), model.shape))
         model.text.load_state_dict(load_file(folder / "text" / "teacher" / "model.safetensors"))
     except (RuntimeError, FileNotFoundError) as error:
         first = str(error).splitlines()[0]
@@ -94,17 +92,10 @@ def known_phrases(count: int, seed: int, *, folder: Path | None = None, new: boo
     return phrases([concept for concept in CONCEPTS if concept.name in names], count, seed, wanted)
 
 
-def _calibrated(tensors: dict[str, Tensor], mask_factor: float, presence_shift: float) -> dict[str, Tensor]:
-    """Scale the mask logits and shift the presence logits, in the layers that end in them."""
-    changed = dict(tensors)
-    for part in ("weight", "bias"):
-        changed[f"mask_decoder.mask_embedder.layers.2.{part}"] = (
-            tensors[f"mask_decoder.mask_embedder.layers.2.{part}"] * mask_factor
-        )
-    changed["detr_decoder.presence_head.layer3.bias"] = (
-        tensors["detr_decoder.presence_head.layer3.bias"] + presence_shift
-    )
-    return changed
+def _with_mask_logits(tensors: dict[str, Tensor], factor: float) -> dict[str, Tensor]:
+    """Scale the mask logits, in the layer that ends in them."""
+    layer = "mask_decoder.mask_embedder.layers.2"
+    return {**tensors, **{f"{layer}.{part}": tensors[f"{layer}.{part}"] * factor for part in ("weight", "bias")}}
 
 
 def model_card(facts: dict[str, Any]) -> str:
