@@ -70,6 +70,13 @@ def write_text(destination: str | os.PathLike[str], text: str) -> None:
         path.write_text(text, encoding="utf-8")
 
 
+def stamp(path: Path) -> list[tuple[str, int, int]]:
+    """Return name, bytes and time of change (ns) of a file or of all files in a folder: what changes when they do."""
+    found = sorted(path.rglob("*")) if path.is_dir() else [path]
+    stats = [(file.relative_to(path), file.stat()) for file in found if file.is_file()]
+    return [(name.as_posix(), stat.st_size, stat.st_mtime_ns) for name, stat in stats]
+
+
 def write_json(destination: str | os.PathLike[str], value: Any, *, indent: int | None = 1) -> None:
     """Write ``value`` as JSON (UTF-8, atomically); NaN is refused, since JSON has no word for it."""
     write_text(destination, json.dumps(value, ensure_ascii=False, allow_nan=False, indent=indent) + "\n")

@@ -1,6 +1,7 @@
 """A small random SAM3 from words to scores through the command, and again after it was stopped half-way."""
 
 import json
+import os
 
 import numpy as np
 import pytest
@@ -76,3 +77,13 @@ def test_predictions_stay_in_the_cache_unless_a_path_is_given(world, capsys, mon
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     run(capsys, "--gt", world / "truth.json", "--model", world / "sam3", "--images", world)
     assert len(list((tmp_path / "litetext" / "predictions").glob("*.run.json"))) == 1
+
+
+def test_a_model_trained_anew_is_predicted_anew(world, capsys, monkeypatch, tmp_path):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    given = ["--gt", world / "truth.json", "--model", world / "sam3", "--images", world, "--json"]
+    cached = [run(capsys, *given).err for _ in range(2)]
+    weights = world / "sam3" / "model.safetensors"
+    os.utime(weights, ns=(0, weights.stat().st_mtime_ns + 1))
+    anew = run(capsys, *given).err
+    assert cached[0] == cached[1] != anew

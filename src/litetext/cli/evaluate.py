@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -154,7 +155,8 @@ def _system(
 
             return Segmenter.from_pretrained(chosen, text=text)
 
-        return (f"{model}+{text}" if text else model), {"model": model, "text": text}, load_model
+        settings = {"model": model, "text": text, "files": _stamps(model, text)}
+        return (f"{model}+{text}" if text else model), settings, load_model
 
     from ..evaluate.predict import BASELINES, MASKS
 
@@ -167,7 +169,17 @@ def _system(
 
         return load_baseline(boxes, mask_model)
 
-    return system, {"system": system, "detector": boxes, "masks": mask_model}, load_system
+    settings = {"system": system, "detector": boxes, "masks": mask_model, "files": _stamps(boxes, mask_model)}
+    return system, settings, load_system
+
+
+def _stamps(*names: str | None) -> list[str]:
+    """Hashes of what the names that are files or folders hold: a model trained anew is another run."""
+    from ..data import ROOT
+    from ..files import stamp
+
+    paths = [path for name in names if name for path in (ROOT / name, Path(name)) if path.exists()]
+    return [hashlib.sha256(repr(stamp(path)).encode()).hexdigest()[:16] for path in paths]
 
 
 def _predicted(predictor: _Predictor, subsets: Sequence[Subset]) -> Path:
