@@ -126,7 +126,7 @@ bottom.
 
 It knows its world, not photographs: on a photo its answers mean nothing. Words outside its world are split into pieces
 it never saw in training. Box prompts run through a geometry encoder that was not trained. Objects smaller than about an
-eighth of the picture, crowds, and phrases with two or more attributes are where it fails most.
+eighth of the picture are not in its world; crowds are where it fails most.
 
 ## Training
 
