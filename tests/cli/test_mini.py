@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from litetext.cli import main
+from litetext.data import samples
+from litetext.mini import train as training
+
+from ..mini.test_train import SHORT
 
 
 def _run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
@@ -104,3 +109,24 @@ def test_gold_is_seven_subsets_that_evaluate_reads(tmp_path: Path, capsys: pytes
         main(["evaluate", "--gt", str(tmp_path / "annotations"), "--pred", str(tmp_path / "none.json"), "--json"])
     assert not end.value.code
     assert len(json.loads(capsys.readouterr().out)["subsets"]) == 7
+
+
+def test_train_leaves_a_model_that_evaluate_and_segment_take(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small = replace(SHORT, steps=(1, 1, 1))
+    larger = replace(small, shape=replace(small.shape, image_size=64), steps=(0, 0, 1), text_steps=0)
+    monkeypatch.setitem(training.PRESETS, "tiny", (small, larger))
+    out = tmp_path / "run"
+    for _ in range(2):  # the second time there is nothing left to do
+        code, printed, _ = _run(capsys, "train", "--preset", "tiny", "--out", str(out), "--seed", "3")
+        assert code == 0 and str(out / "mini") in printed
+    assert {path.name for path in out.iterdir()} == {"1", "2", "mini"}
+    facts = json.loads((out / "mini" / "mini.json").read_text())
+    assert (facts["preset"], facts["steps"], facts["seed"], facts["image_size"]) == ("tiny", 4, 3, 64)
+    code, printed, _ = _run(capsys, "evaluate", "--model", str(out / "mini"), "--pairs", "4", "--json")
+    document = json.loads(printed)
+    assert code == 0 and (document["size"], document["concepts"]) == (64, 4)
+    with pytest.raises(SystemExit) as end:
+        main(["segment", str(samples()[0].image), "-p", "car", "--model", str(out / "mini"), "--json"])
+    assert not end.value.code and json.loads(capsys.readouterr().out)[0]["prompt"] == "car"
