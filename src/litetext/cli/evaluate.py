@@ -175,11 +175,12 @@ def _system(
 
 def _stamps(*names: str | None) -> list[str]:
     """Hashes of what the names that are files or folders hold: a model trained anew is another run."""
-    from ..data import ROOT
+    from ..data import resolve
     from ..files import stamp
+    from ..segment.sources import ENCODERS, SHIPPED
 
-    paths = [path for name in names if name for path in (ROOT / name, Path(name)) if path.exists()]
-    return [hashlib.sha256(repr(stamp(path)).encode()).hexdigest()[:16] for path in paths]
+    paths = [resolve("mini") if name in (*SHIPPED, *ENCODERS) else Path(name) for name in names if name]
+    return [hashlib.sha256(repr(stamp(path)).encode()).hexdigest()[:16] for path in paths if path.exists()]
 
 
 def _predicted(predictor: _Predictor, subsets: Sequence[Subset]) -> Path:
