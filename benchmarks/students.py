@@ -55,7 +55,8 @@ from litetext.evaluate.compare import compare
 from litetext.evaluate.formats import ground_truth_from
 from litetext.evaluate.image import ImageMetrics, evaluate_images
 from litetext.files import atomic_path, read_json, write_json
-from litetext.mini.export import DrawnPairs, draw_pairs, phrases_by_scene, saco_document
+from litetext.mini.evaluation import predictions
+from litetext.mini.export import DrawnPairs, draw_pairs, saco_document
 from litetext.mini.ship import facts_of, known_phrases
 from litetext.mini.world import World
 from litetext.segment import Segmenter
@@ -296,13 +297,7 @@ class Laboratory:
         """The segmenter's metrics with ``encoder``."""
         drawn = self.drawn[scenes]
         segmenter = Segmenter(self.segmenter.backend, encoder)
-        answers: list[dict[str, Any]] = []
-        first = 1
-        texts = [pair.text for _, pair in drawn.pairs]
-        for scene, phrases in zip(drawn.scenes, phrases_by_scene(drawn, texts), strict=True):
-            found = segmenter.segment(scene.image, phrases)
-            answers.extend(found.to_saco(list(range(first, first + len(phrases)))))
-            first += len(phrases)
+        answers = predictions(segmenter, drawn, [pair.text for _, pair in drawn.pairs], threshold=0.5)
         return evaluate_images(ground_truth_from(saco_document(drawn), name="drawn pairs"), answers)
 
     def teacher_metrics(self, scenes: str) -> ImageMetrics:

@@ -8,19 +8,17 @@ TRAINED is what `litetext mini train` left in OUT/mini, or `shipped` to keep the
 from __future__ import annotations
 
 import argparse
+import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
-from litetext.cli.mini import _styles, _wanted
 from litetext.data import ROOT
 from litetext.encoders.checkpoints import read_checkpoint, save_encoder
 from litetext.files import atomic_folder, read_json, write_json, write_text
-from litetext.mini.evaluation import evaluate_segmenter
-from litetext.mini.export import draw_pairs
 from litetext.mini.ship import FACTS, model_card
-from litetext.mini.world import World
-from litetext.segment import Segmenter
 
 ROWS = (
     ("training styles", "training", "all", 7),
@@ -29,7 +27,6 @@ ROWS = (
     ("new combinations of colour and concept", "training", "new", 7),
     ("new look", "new-look", "all", 7),
 )
-PAIRS = 500
 
 
 def main() -> None:
@@ -51,21 +48,18 @@ def main() -> None:
         if given.training:
             facts["training"] = given.training
         texts = [name for name in ("teacher", "student") if (staged / "text" / name).is_dir()]
-        facts["figures"] = [_figures(staged, text, *row, facts) for text in texts for row in ROWS]
+        facts["figures"] = [_figures(staged, text, *row) for text in texts for row in ROWS]
         write_json(staged / FACTS, facts)
         write_text(staged / "README.md", model_card(facts))
 
 
-def _figures(
-    folder: Path, text: str, what: str, style: str, combinations: str, seed: int, facts: dict[str, Any]
-) -> dict[str, Any]:
-    size = facts["image_size"]
-    world = World(facts["known_concepts"], _styles(style), size)
-    drawn = draw_pairs(world, seed, PAIRS, wanted=_wanted(combinations))
-    segmenter = Segmenter.from_pretrained(folder, text=folder / "text" / text, device="cpu")
-    result = evaluate_segmenter(segmenter, drawn, seed).to_dict()
-    row = {"what": f"{what}, {size} px, seed {seed}", "text": text, "pairs": PAIRS}
-    row |= {name: result[name] for name in ("cgF1", "pmF1", "IL_MCC", "permuted_IL_MCC")}
+def _figures(folder: Path, text: str, what: str, style: str, combinations: str, seed: int) -> dict[str, Any]:
+    command = [sys.executable, "-c", "from litetext.cli import main; main()", "mini", "evaluate", "--json"]
+    command += ["--model", str(folder), "--text", text, "--style", style, "--combinations", combinations]
+    done = subprocess.run([*command, "--seed", str(seed)], check=True, stdout=subprocess.PIPE)
+    result = json.loads(done.stdout)
+    row = {"what": f"{what}, {result['size']} px, seed {seed}", "text": text}
+    row |= {name: result[name] for name in ("pairs", "cgF1", "pmF1", "IL_MCC", "permuted_IL_MCC")}
     print(row, flush=True)
     return row
 

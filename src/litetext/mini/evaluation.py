@@ -47,18 +47,23 @@ def evaluate_segmenter(
     truth = ground_truth_from(saco_document(drawn), name="drawn pairs")
     texts = [pair.text for _, pair in drawn.pairs]
     order = np.random.default_rng(seed).permutation(len(texts))
-    predictions = _predictions(segmenter, drawn, texts, progress)
-    shuffled = _predictions(segmenter, drawn, [texts[index] for index in order], progress)
-    return Evaluation(evaluate_images(truth, predictions), evaluate_images(truth, shuffled), predictions)
+    found = predictions(segmenter, drawn, texts, progress)
+    shuffled = predictions(segmenter, drawn, [texts[index] for index in order], progress)
+    return Evaluation(evaluate_images(truth, found), evaluate_images(truth, shuffled), found)
 
 
-def _predictions(
-    segmenter: Segmenter, drawn: DrawnPairs, texts: list[str], progress: Callable[[int], None]
+def predictions(
+    segmenter: Segmenter,
+    drawn: DrawnPairs,
+    texts: list[str],
+    progress: Callable[[int], None] = lambda _: None,
+    threshold: float = LOWEST_SCORE,
 ) -> list[dict[str, Any]]:
+    """Ask ``texts``, one a pair, of the pairs' scenes: SA-Co results, pair ids as in `saco_document`."""
     results: list[dict[str, Any]] = []
     first = 1
     for scene, phrases in zip(drawn.scenes, phrases_by_scene(drawn, texts), strict=True):
-        found = segmenter.segment(scene.image, phrases, threshold=LOWEST_SCORE)
+        found = segmenter.segment(scene.image, phrases, threshold=threshold)
         results.extend(found.to_saco(list(range(first, first + len(phrases)))))
         first += len(phrases)
         progress(1)
