@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from transformers import CLIPTextConfig, Sam3Config
 
 from ..encoders.config import SAM3, EncoderConfig
-from ..encoders.modules import TextTransformer, build
+from ..encoders.modules import build
 from ..segment.checkpoint import Sam3Detector
 from ..segment.decode import attend
 from .art import COLORS
@@ -226,19 +226,12 @@ class Mini(nn.Module):
 
     def dense_boxes(self, level: Tensor) -> Tensor:
         """The box of the object that each place of a map [B, D, h, w] shows: [B, h, w, 4], centre form."""
-        side = level.shape[-1]
-        x, y, width, height = self.box_head(level.permute(0, 2, 3, 1)).float().unbind(-1)
-        places = (torch.arange(side, device=level.device) + 0.5) / side
-        return torch.stack(
-            [places + x / 4, places[:, None] + y / 4, width.clamp(max=1).exp(), height.clamp(max=1).exp()], -1
-        )
+        seen = self.box_head(level.permute(0, 2, 3, 1)).float()
+        return torch.cat([_beside_places(seen[..., :2]), seen[..., 2:].clamp(max=1).exp()], -1)
 
     def dense_centers(self, level: Tensor) -> Tensor:
         """Where the object that each place of a map [B, D, h, w] shows has its centre: [B, h, w, 2] x, y."""
-        side = level.shape[-1]
-        x, y = self.center_head(level.permute(0, 2, 3, 1)).float().unbind(-1)
-        places = (torch.arange(side, device=level.device) + 0.5) / side
-        return torch.stack([places + x / 4, places[:, None] + y / 4], -1)
+        return _beside_places(self.center_head(level.permute(0, 2, 3, 1)).float())
 
     def detect(self, vision: Vision, image_of: Tensor, tokens: Tensor, real: Tensor) -> Prediction:
         """Run detector encoder and decoder for P prompts; ``image_of`` [P] says which image each belongs to."""
@@ -286,6 +279,14 @@ def _spread_boxes(queries: int) -> Tensor:
     return torch.logit(torch.cat([centre, torch.full((queries, 2), 0.28)], 1))
 
 
+def _beside_places(offsets: Tensor) -> Tensor:
+    """Offsets [B, h, w, 2] from the places of a square map, in quarters of the image, as x, y in 0 to 1."""
+    side = offsets.shape[1]
+    places = (torch.arange(side, device=offsets.device) + 0.5) / side
+    x, y = offsets.unbind(-1)
+    return torch.stack([places + x / 4, places[:, None] + y / 4], -1)
+
+
 def on_grid(tensors: dict[str, Tensor], shape: Shape) -> dict[str, Tensor]:
     """Fit a detector's tensors to another input size: the ViT's position embedding is interpolated to its grid."""
     name = "vision_encoder.backbone.embeddings.position_embeddings"
@@ -305,15 +306,3 @@ def parameters_of(model: Mini) -> dict[str, int]:
 
     vision, detector = count(model.detector.vision_encoder), count(model.detector)
     return {"vision": vision, "detector": detector - vision, "text": count(model.text)}
-
-
-__all__ = [
-    "Mini",
-    "Prediction",
-    "Shape",
-    "TextTransformer",
-    "detector_config",
-    "on_grid",
-    "parameters_of",
-    "teacher_config",
-]

@@ -324,7 +324,7 @@ def train(
     resume: bool = True,
     device: torch.device | None = None,
     initial: Callable[[Run], None] | None = None,
-    on_step: Callable[[int, int, dict[str, float]], None] | None = None,
+    on_step: Callable[[int], None] | None = None,
     on_evaluation: Callable[[int, dict[str, float]], None] | None = None,
 ) -> Run:
     """Train, and leave ``checkpoint.pt``, ``losses.csv``, ``curve.csv`` and TensorBoard events in ``out``.
@@ -334,7 +334,7 @@ def train(
         out: a folder; with ``resume`` a checkpoint in it is continued.
         device: where to compute; bf16 autocast on CUDA, fp32 on the CPU.
         initial: given the fresh run, may load weights into its model (not called when a run is resumed).
-        on_step: called with step, total steps and the step's losses.
+        on_step: called with the step.
         on_evaluation: called with step and the metrics on held-out scenes.
     """
     from torch.utils.tensorboard import SummaryWriter
@@ -354,14 +354,13 @@ def train(
     for batch in _batches(recipe, run.tokenizer, run.step):
         losses = _one_step(run, batch.to(device), device)
         run.step += 1
-        values: dict[str, float] = {}
         if run.step % 20 == 0:
             values = {name: float(value) for name, value in losses.items()}
             for name, value in values.items():
                 writer.add_scalar(f"loss/{name}", value, run.step)
             _append(out / "losses.csv", {"step": run.step, "seconds": time.monotonic() - started, **values}, _COLUMNS)
         if on_step:
-            on_step(run.step, sum(recipe.steps), values)
+            on_step(run.step)
         last = run.step == sum(recipe.steps)
         if run.step % recipe.checkpoint_every == 0 or last:
             run.save(checkpoint)
@@ -393,16 +392,16 @@ def train_in_turn(
     if not plan:
         raise ValueError("a plan is at least one recipe")
     done = 0
+
+    def step_taken(step: int) -> None:
+        if on_step:
+            on_step(done + step)
+
+    def evaluated(step: int, metrics: dict[str, float]) -> None:
+        if on_evaluation:
+            on_evaluation(done + step, metrics)
+
     for number, recipe in enumerate(plan, start=1):
-
-        def step_taken(step: int, *_: object, before: int = done) -> None:
-            if on_step:
-                on_step(before + step)
-
-        def evaluated(step: int, metrics: dict[str, float], before: int = done) -> None:
-            if on_evaluation:
-                on_evaluation(before + step, metrics)
-
         run = train(
             recipe,
             out / str(number),
