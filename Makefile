@@ -1,5 +1,6 @@
 # make demo   set everything up, segment the shipped sample scenes, leave a picture in out/demo
-# make test   set everything up, run the test suite
+# make test   set everything up, run the test suite, all but the slow tests
+# make test-slow   the slow tests alone
 # make lint   ruff and mypy
 PYTHON ?= python3
 VENV := .venv
@@ -8,12 +9,15 @@ BIN := $(VENV)/bin
 # models are tiny: one thread is faster than two that wait for each other.
 TCMALLOC := $(wildcard /usr/lib/*/libtcmalloc_minimal.so.4)
 
-.PHONY: demo test lint clean
+.PHONY: demo test test-slow lint clean
 demo: $(VENV)/.run
 	$(BIN)/python examples/demo.py out/demo
 
 test: $(VENV)/.dev
-	LD_PRELOAD=$(TCMALLOC) OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(PYTEST_ARGS)
+	LD_PRELOAD=$(TCMALLOC) OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow" $(PYTEST_ARGS)
+
+test-slow: $(VENV)/.dev
+	LD_PRELOAD=$(TCMALLOC) OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m slow $(PYTEST_ARGS)
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
