@@ -176,17 +176,17 @@ def run_full_size(folder: str, photos: list[str], prompts: int) -> None:
     start = clock()
     pixels = segmenter.backend.pixels(read_image(photos[0]))
     with torch.inference_mode():
-        sight = decode.see(segmenter.backend.detector, pixels)
+        image = decode.encode_images(segmenter.backend.detector, pixels)
         vision = clock() - start
         start = clock()
-        found = decode.find(segmenter.backend.detector, sight, segmenter.text.encode(PROMPTS[:1]))
+        found = decode.detect(segmenter.backend.detector, image, segmenter.text.encode(PROMPTS[:1]))
         prompt = clock() - start
         # Random weights score all queries alike: take the threshold that about ten of a prompt's 200 reach.
         threshold = float(found.scores.flatten().topk(10).values[-1])
         start = clock()
-        decode.mask_logits(segmenter.backend.detector, sight, found, 0, torch.arange(10))
+        decode.mask_logits(segmenter.backend.detector, image, found, 0, torch.arange(10))
         pixel_decoder = clock() - start
-    del sight, found
+    del image, found
     stages = {
         "parameters_without_text": sum(p.numel() for p in segmenter.backend.detector.parameters()),
         "load_seconds": round(loaded, 1),

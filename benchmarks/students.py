@@ -269,7 +269,7 @@ class Laboratory:
     @cached_property
     def readers(self) -> Downstream:
         """What the detector's attentions read of the text."""
-        return downstream_of(str(self.folder), "reads", self.segmenter.width, 0, torch.device("cpu"))
+        return downstream_of(str(self.folder), "reads", self.segmenter.dim, 0, torch.device("cpu"))
 
     def run(self, run: Run) -> tuple[nn.Module, dict[str, Any]]:
         """Train one student and measure it."""

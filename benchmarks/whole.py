@@ -59,15 +59,15 @@ def run(model: str, photo: str, prompts: int) -> dict[str, Any]:
     backend, picture = segmenter.backend, read_image(photo)
     if "torch" in sys.modules:
         sys.modules["torch"].set_num_threads(1)
-    text = backend.features(segmenter.text.encode(PROMPTS[:prompts]))
+    text = backend.prepare_text(segmenter.text.encode(PROMPTS[:prompts]))
     stages: dict[str, list[float]] = {"vision": [], "prompt": [], "pixels": []}
-    for _ in range(1 if backend.width == 256 else 9):
+    for _ in range(1 if backend.dim == 256 else 9):
         marks = [clock()]
-        sight = backend.see(picture)
+        (image,) = backend.encode_images([picture])
         marks.append(clock())
-        answers = backend.find(sight, text)
+        detections = backend.detect(image, text)
         marks.append(clock())
-        backend.probabilities(sight, answers, 0, np.arange(10))
+        backend.decode_masks(image, detections, 0, np.arange(10))
         marks.append(clock())
         seconds = [marks[1] - marks[0], (marks[2] - marks[1]) / prompts, marks[3] - marks[2]]
         for values, value in zip(stages.values(), seconds, strict=True):

@@ -118,8 +118,8 @@ def test_absent_prompts_decode_no_pixel(
     exported: Exported, photo: NDArray[np.uint8], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     segmenter = Segmenter.from_pretrained(exported.folder).freeze(PROMPTS[:10])
-    drawn, plain = [], segmenter.backend.probabilities
-    monkeypatch.setattr(segmenter.backend, "probabilities", lambda *a: drawn.append(a[2]) or plain(*a))
+    drawn, plain = [], segmenter.backend.decode_masks
+    monkeypatch.setattr(segmenter.backend, "decode_masks", lambda *a: drawn.append(a[2]) or plain(*a))
     found = segmenter.segment(photo, PROMPTS[:10], threshold=0.3)
     assert len(drawn) == len(set(found.labels)) <= 5
 

@@ -42,11 +42,11 @@ def test_logits_boxes_and_mask_logits_equal_a_plain_forward(reference: Reference
     text = segmenter.text.encode(prompts).to_torch()
     pixels = reference.processor(images=photo, return_tensors="pt")["pixel_values"]
     with torch.no_grad():
-        sight = decode.see(segmenter.backend.detector, pixels)
-        found = decode.find(segmenter.backend.detector, sight, text)
+        image = decode.encode_images(segmenter.backend.detector, pixels)
+        found = decode.detect(segmenter.backend.detector, image, text)
         for row, prompt in enumerate(prompts):
             wanted = reference.forward(photo, prompt)
-            masks = decode.mask_logits(segmenter.backend.detector, sight, found, row, torch.arange(7))
+            masks = decode.mask_logits(segmenter.backend.detector, image, found, row, torch.arange(7))
             torch.testing.assert_close(found.logits[row], wanted.pred_logits[0], atol=1e-4, rtol=0)
             torch.testing.assert_close(found.presence[row], wanted.presence_logits[0, 0], atol=1e-4, rtol=0)
             torch.testing.assert_close(found.boxes[row], wanted.pred_boxes[0], atol=1e-5, rtol=0)

@@ -15,7 +15,7 @@ from PIL import Image
 from litetext import Instances, LitetextError, Segmenter
 from litetext.segment import decode
 
-from .conftest import PROMPTS
+from .conftest import PROMPTS, Reference
 
 
 def _same(one: Instances, other: Instances) -> None:
@@ -42,14 +42,63 @@ def test_a_flat_list_is_asked_of_every_image(segmenter: Segmenter, photo: NDArra
     assert segmenter.segment([], ["dog"]) == []
 
 
-def test_the_image_is_seen_once(
+def test_the_image_is_encoded_once(
     segmenter: Segmenter, photo: NDArray[np.uint8], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    seen = []
-    plain = decode.see
-    monkeypatch.setattr(decode, "see", lambda *args: seen.append(1) or plain(*args))
+    runs = _counted_runs(monkeypatch)
     segmenter.segment([photo, photo], PROMPTS, threshold=0.0)
-    assert len(seen) == 2
+    assert runs == [1, 1]
+
+
+def _counted_runs(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The number of images of every run of the vision encoder from now on."""
+    runs: list[int] = []
+    plain = decode.encode_images
+    monkeypatch.setattr(
+        decode, "encode_images", lambda detector, pixels: runs.append(len(pixels)) or plain(detector, pixels)
+    )
+    return runs
+
+
+def test_a_second_prompt_costs_no_run_of_the_vision_encoder(
+    segmenter: Segmenter, photo: NDArray[np.uint8], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runs = _counted_runs(monkeypatch)
+    features = segmenter.encode_image(photo)
+    found = [segmenter.detect(features, prompt, threshold=0.0) for prompt in ("dog", "cat")]
+    assert runs == [1]
+    for prompt, one in zip(("dog", "cat"), found, strict=True):
+        _same(one, segmenter.segment(photo, prompt, threshold=0.0))
+        assert one.image is photo
+
+
+def test_images_of_other_sizes_run_together(
+    segmenter: Segmenter, photo: NDArray[np.uint8], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    images = [photo, np.ascontiguousarray(photo[::-1, 10:]), photo[:, ::-1]]
+    alone = [segmenter.segment(image, ["dog", "cat"], threshold=0.0) for image in images]
+    runs = _counted_runs(monkeypatch)
+    together = segmenter.segment(images, ["dog", "cat"], threshold=0.0, image_batch=2)
+    assert runs == [2, 1]
+    for one, other in zip(alone, together, strict=True):
+        _same(one, other)
+    features = segmenter.encode_images(images, image_batch=3)
+    assert runs == [2, 1, 3]
+    _same(segmenter.detect(features[1], ["dog", "cat"], threshold=0.0), alone[1])
+    with pytest.raises(LitetextError, match="image_batch"):
+        segmenter.segment(images, "dog", image_batch=0)
+
+
+def test_features_fit_every_segmenter_of_the_same_backend_and_no_other(
+    segmenter: Segmenter, teacher: Reference, photo: NDArray[np.uint8]
+) -> None:
+    features = segmenter.encode_image(photo)
+    found = [one.detect(features, "dog", threshold=0.0) for one in (segmenter, segmenter.freeze(["dog"]))]
+    _same(*found)
+    with pytest.raises(LitetextError, match="of another model"):
+        Segmenter.from_pretrained(teacher.folder, device="cpu").detect(features, "dog")
+    with pytest.raises(LitetextError, match="threshold"):
+        segmenter.detect(features, "dog", threshold=2)
 
 
 @settings(max_examples=12, deadline=None)
@@ -102,6 +151,8 @@ def test_the_same_picture_in_any_form_gives_the_same(
         ({"prompts": "dog", "batch_size": 0}, "batch_size"),
         ({"prompts": ["dog", "cat"], "boxes": [[1, 2, 3, 4]]}, "each of the 2 prompts, got 1"),
         ({"prompts": "dog", "boxes": [[5, 5, 2, 9]]}, "x1 < x2"),
+        ({"prompts": "dog", "boxes": [[100, 5, 200, 9]]}, "outside the image, which is 90x70"),
+        ({"prompts": "dog", "boxes": [[5, -9, 20, 0]]}, "outside the image"),
         ({"prompts": "dog", "boxes": [[1, 2, 3]]}, r"\[n, 4\]"),
         ({"prompts": "dog", "boxes": [["a", "b", "c", "d"]]}, "not numbers"),
         ({"prompts": "dog", "boxes": [[1, 2, 3, 4]], "box_labels": [2]}, "1 or 0"),

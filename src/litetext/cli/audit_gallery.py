@@ -43,7 +43,7 @@ def gallery_of(
             scenes.append(Scene(kept, wrong, _SoftMasks(model, image)))
     if not scenes:
         raise LitetextError("no picture can be asked a phrase and another of the same length; give more prompts")
-    return Gallery(segmenter, model.detector, model.width, scenes)
+    return Gallery(segmenter, model.detector, model.dim, scenes)
 
 
 def _pictures(images: Sequence[str], pool: list[str], draw: random.Random) -> Iterator[tuple[Any, list[str]]]:
@@ -72,7 +72,7 @@ class _SoftMasks:
         from ..segment import read_image
 
         self._model = model
-        self._sight = model.see(read_image(image))
+        (self._image,) = model.encode_images([read_image(image)])
 
     def __call__(self, text: TextFeatures) -> Tensor:
         """[P, h, w]: over all queries, the largest of score times mask probability."""
@@ -82,11 +82,11 @@ class _SoftMasks:
 
         detector = self._model.detector
         with torch.inference_mode():
-            found = decode.find(detector, self._sight, self._model.features(text))
+            found = decode.detect(detector, self._image, self._model.prepare_text(text))
             queries = torch.arange(found.logits.shape[1])
             masks = [
                 (found.scores[row][:, None, None] * logits.float().sigmoid()).amax(0)
                 for row in range(len(found.logits))
-                for logits in [decode.mask_logits(detector, self._sight, found, row, queries)]
+                for logits in [decode.mask_logits(detector, self._image, found, row, queries)]
             ]
             return torch.stack(masks)

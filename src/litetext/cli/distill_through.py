@@ -39,8 +39,8 @@ def downstream_of(segmenter: str, way: str, width: int, seed: int, device: torch
 
     backend = TorchBackend.load(locate(segmenter).detector, device)
     backend.detector.requires_grad_(False)
-    if backend.width != width:
-        raise LitetextError(f"{segmenter} reads {backend.width} numbers a token, the teacher gives {width}")
+    if backend.dim != width:
+        raise LitetextError(f"{segmenter} reads {backend.dim} numbers a token, the teacher gives {width}")
     if way == "answers":
         return _Answers(backend, _scenes(seed))
     from ..distill import ReadBy
@@ -80,7 +80,7 @@ class _Answers:
 
         self._backend = backend
         with torch.no_grad():
-            self._sights = [backend.see(read_image(scene)) for scene in scenes]
+            self._images = backend.encode_images([read_image(scene) for scene in scenes])
 
     def __call__(self, student: Tensor, teacher: Tensor, mask: Tensor) -> Tensor:
         import torch
@@ -89,13 +89,13 @@ class _Answers:
         from ..segment import decode
 
         choice = int((~mask).sum())
-        sight = self._sights[choice % len(self._sights)]
+        image = self._images[choice % len(self._images)]
         stride = max(1, len(mask) // _PROMPTS)
         rows = slice(choice % stride, None, stride)
         detector = self._backend.detector
         with torch.no_grad():
-            wanted = decode.find(detector, sight, TextFeatures(teacher[rows], mask[rows]))
-        found = decode.find(detector, sight, TextFeatures(student[rows], mask[rows]))
+            wanted = decode.detect(detector, image, TextFeatures(teacher[rows], mask[rows]))
+        found = decode.detect(detector, image, TextFeatures(student[rows], mask[rows]))
         presence = (found.presence - wanted.presence).square().mean()
         # Queries that no prompt wants say nothing; those the teacher is sure of count most.
         weights = 0.1 + wanted.scores

@@ -17,7 +17,7 @@ from transformers import CLIPTextConfig, Sam3Config
 from ..encoders.config import SAM3, EncoderConfig
 from ..encoders.modules import build
 from ..segment.checkpoint import Sam3Detector
-from ..segment.decode import attend
+from ..segment.decode import run_detr
 from .art import COLORS
 from .concepts import CONCEPTS
 
@@ -237,7 +237,7 @@ class Mini(nn.Module):
         """Run detector encoder and decoder for P prompts; ``image_of`` [P] says which image each belongs to."""
         model = self.detector
         level, positions = vision.maps[-1][image_of], vision.positions[-1][image_of]
-        encoded, decoded = attend(model, level, positions, tokens, real)
+        encoded, decoded = run_detr(model, level, positions, tokens, real)
         hidden = decoded.intermediate_hidden_states
         before = decoded.reference_boxes.clamp(1e-3, 1 - 1e-3)
         boxes = (torch.logit(before) + model.detr_decoder.box_head(hidden)).sigmoid()

@@ -11,13 +11,20 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .backend import ImageFeatures
     from .images import read_image
     from .instances import Instances, coco_document
     from .segmenter import Segmenter
 
-_HOMES = {"Instances": "instances", "Segmenter": "segmenter", "coco_document": "instances", "read_image": "images"}
+_HOMES = {
+    "ImageFeatures": "backend",
+    "Instances": "instances",
+    "Segmenter": "segmenter",
+    "coco_document": "instances",
+    "read_image": "images",
+}
 
-__all__ = ["Instances", "Segmenter", "coco_document", "read_image"]
+__all__ = ["ImageFeatures", "Instances", "Segmenter", "coco_document", "read_image"]
 
 
 def __getattr__(name: str) -> Any:

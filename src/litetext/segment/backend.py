@@ -1,4 +1,4 @@
-"""What stands under a `Segmenter`: a detector that sees, finds and draws, in torch or without it.
+"""What runs under a `Segmenter`: a promptable detector, in torch or without it.
 
 Everything that is the same for all of them (questions, thresholds, batches, which pixels are decoded at all, results
 tied to their prompts) is in `segmenter`, once. A backend's own tensors stay inside it; what crosses is numpy.
@@ -6,24 +6,48 @@ tied to their prompts) is in `segmenter`, once. A backend's own tensors stay ins
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..encoders.features import TextFeatures
 
+if TYPE_CHECKING:
+    from .images import ImageLike
+
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Answers:
-    """What the detector answers to P prompts with its Q queries each, before any pixel is decoded.
+class ImageFeatures:
+    """One image, encoded, for any number of `Segmenter.detect` calls.
+
+    Attributes:
+        size: height and width of the image in pixels.
+        image: what was encoded, as the caller gave it (for drawing), or None.
+        backend: what encoded it; every segmenter with this backend can read it, whatever its text encoder.
+        state: the backend's own tensors.
+    """
+
+    size: tuple[int, int]
+    image: ImageLike | None
+    backend: Backend
+    state: Any
+
+    def __repr__(self) -> str:
+        return f"ImageFeatures({self.size[1]}x{self.size[0]})"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Detections:
+    """What the detector returns for P prompts with its Q queries each, before any pixel is decoded.
 
     Attributes:
         scores: [P, Q] float32 in 0..1, presence times query score.
         presence: [P] float32 in 0..1.
         boxes: [P, Q, 4] float32, x1, y1, x2, y2 as fractions of the image.
-        state: what the backend needs of them to decode pixels.
+        state: what the backend needs to decode masks.
     """
 
     scores: NDArray[np.float32]
@@ -36,39 +60,41 @@ class Backend(Protocol):
     """A promptable detector."""
 
     @property
-    def width(self) -> int:
+    def dim(self) -> int:
         """D, the numbers a text token must have; 256 for SAM3."""
         ...
 
-    def features(self, text: TextFeatures) -> TextFeatures:
-        """Return text features as `find` reads them, owing nothing to the encoder that made them."""
+    def prepare_text(self, text: TextFeatures) -> TextFeatures:
+        """Return text features as `detect` reads them, with no reference to the encoder that made them."""
         ...
 
-    def see(self, photo: NDArray[np.uint8]) -> Any:
-        """Return the backend's sight of one photo, uint8 [H, W, 3]."""
+    def encode_images(self, images: Sequence[NDArray[np.uint8]]) -> list[Any]:
+        """Return the encoded state of each image, uint8 [H, W, 3]; all run through the vision encoder together."""
         ...
 
-    def find(
+    def detect(
         self,
-        sight: Any,
+        state: Any,
         text: TextFeatures,
         boxes: NDArray[np.float32] | None = None,
         labels: NDArray[np.int64] | None = None,
-    ) -> Answers:
-        """Decode P prompts over one sight.
+    ) -> Detections:
+        """Decode P prompts over one image.
 
         Args:
-            sight: of `see`.
-            text: of P prompts, as `features` returned them.
-            boxes: [P, n, 4] example boxes of each prompt: centre x, centre y, width, height as fractions.
+            state: of the image, from `encode_images`.
+            text: of P prompts, as `prepare_text` returned them.
+            boxes: [P, n, 4] example boxes of each prompt: center x, center y, width, height as fractions.
             labels: [P, n]: 1 for an example, 0 for a counterexample.
         """
         ...
 
-    def probabilities(self, sight: Any, answers: Answers, prompt: int, queries: NDArray[np.int64]) -> NDArray[Any]:
+    def decode_masks(
+        self, state: Any, detections: Detections, prompt: int, queries: NDArray[np.int64]
+    ) -> NDArray[np.float32]:
         """Return mask probabilities, float32 [n, h, w], of the chosen ``queries`` [n] of one prompt (its row)."""
         ...
 
     def return_memory(self) -> None:
-        """Give memory that a text encoder left free back to the system."""
+        """Return memory that a text encoder left free to the system."""
         ...

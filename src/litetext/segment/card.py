@@ -18,10 +18,11 @@ photo = Image.open(photo).convert("RGB")
 features = vision.run(None, {"image": np.asarray(photo.resize((SIZE, SIZE), Image.Resampling.BILINEAR))})
 ids = tokenizers.Tokenizer.from_file(f"{folder}/text/tokenizer.json").encode(prompt).ids
 TOKENS
-scores, _, boxes, states, seen = decoder.run(None, {"features": features[-1], "text": tokens, "mask": mask})
+scores, _, boxes, queries, encoded = decoder.run(None, {"features": features[-1], "text": tokens, "mask": mask})
 found = np.flatnonzero(scores[0] >= 0.5)
 inputs = {f"features_{level}": one for level, one in enumerate(features[:-1])} | {"text": tokens, "mask": mask}
-masks = pixels.run(None, inputs | {"states": states[:, found], "seen": seen})[0]
+inputs |= {"decoder_hidden_states": queries[:, found], "encoder_hidden_states": encoded}
+masks = pixels.run(None, inputs)[0]
 for score, box, mask in zip(scores[0, found], boxes[0, found] * [*photo.size, *photo.size], masks):
     pixels = np.asarray(Image.fromarray(mask).resize(photo.size, Image.Resampling.BILINEAR)) > 0.5
     print(f"{score:.3f}", *box.round(1), pixels.sum(), "pixels")

@@ -1,8 +1,8 @@
 """From an image and text features to queries, and from chosen queries to masks.
 
-The same steps as transformers' ``Sam3Model.forward``, by its own modules, cut where the savings are: the image
-is seen once (`see`), all prompts are decoded over that one sight (`find`), and the pixel decoder, which costs
-more than the rest of a prompt together, runs only for prompts with something to show (`mask_logits`).
+The same steps as transformers' ``Sam3Model.forward``, by its own modules, cut where the savings are: an image is
+encoded once (`encode_images`), all prompts are decoded over its features (`detect`), and the pixel decoder, which
+costs more than the rest of a prompt together, runs only for prompts with something to show (`mask_logits`).
 """
 
 from __future__ import annotations
@@ -21,35 +21,45 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Sight:
-    """One image as the vision encoder sees it, at the pyramid levels that the detector reads, fine to coarse.
+class FeaturePyramid:
+    """Images as the vision encoder encodes them, at the pyramid levels that the detector reads, fine to coarse.
 
     Attributes:
-        maps: per level [1, C, h, w].
-        positions: per level [1, C, h, w], their position encoding.
+        maps: per level [B, C, h, w].
+        positions: per level [B, C, h, w], their position encoding.
     """
 
     maps: tuple[Tensor, ...]
     positions: tuple[Tensor, ...]
 
-    def expand(self, count: int) -> Sight:
-        """The same sight for ``count`` prompts, without copying it."""
-        return Sight(
+    def images(self) -> list[FeaturePyramid]:
+        """Return the pyramid of each image alone (B = 1), without copying it."""
+        return [
+            FeaturePyramid(
+                tuple(level[row : row + 1] for level in self.maps),
+                tuple(level[row : row + 1] for level in self.positions),
+            )
+            for row in range(len(self.maps[0]))
+        ]
+
+    def expand(self, count: int) -> FeaturePyramid:
+        """Return one image's pyramid (B = 1) for ``count`` prompts, without copying it."""
+        return FeaturePyramid(
             tuple(level.expand(count, -1, -1, -1) for level in self.maps),
             tuple(level.expand(count, -1, -1, -1) for level in self.positions),
         )
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Found:
-    """What the detector answers to P prompts with its Q queries each, before any pixel is decoded.
+class DetectorOutput:
+    """What the detector returns for P prompts with its Q queries each, before any pixel is decoded.
 
     Attributes:
         logits: [P, Q] how well each query fits the prompt.
         presence: [P] logit of the prompt being in the image at all.
         boxes: [P, Q, 4] x1, y1, x2, y2 as fractions of the image.
-        states: [P, Q, C] the queries.
-        seen: [P, h*w, C] the image as the detector's encoder saw it in the light of the prompt.
+        decoder_hidden_states: [P, Q, C] the queries after the last decoder layer.
+        encoder_hidden_states: [P, h*w, C] the image features after the detector's encoder, conditioned on the prompt.
         prompt: [P, T, C] text tokens and box tokens.
         valid: [P, T] bool, True = a real token (transformers' sense of a mask).
     """
@@ -57,8 +67,8 @@ class Found:
     logits: Tensor
     presence: Tensor
     boxes: Tensor
-    states: Tensor
-    seen: Tensor
+    decoder_hidden_states: Tensor
+    encoder_hidden_states: Tensor
     prompt: Tensor
     valid: Tensor
 
@@ -68,49 +78,54 @@ class Found:
         return self.logits.float().sigmoid() * self.presence.float().sigmoid()[:, None]
 
 
-def see(detector: Detector, pixels: Tensor) -> Sight:
-    """Run the vision encoder on one image, ``pixels`` [1, 3, S, S]."""
-    seen = detector.vision_encoder(pixels)
+def encode_images(detector: Detector, pixels: Tensor) -> FeaturePyramid:
+    """Run the vision encoder on B images, ``pixels`` [B, 3, S, S]."""
+    encoded = detector.vision_encoder(pixels)
     # The last level of SAM3's pyramid is made but read by nobody.
-    return Sight(tuple(seen.fpn_hidden_states[:-1]), tuple(seen.fpn_position_encoding[:-1]))
+    return FeaturePyramid(tuple(encoded.fpn_hidden_states[:-1]), tuple(encoded.fpn_position_encoding[:-1]))
 
 
-def find(
-    detector: Detector, sight: Sight, text: TextFeatures, boxes: Tensor | None = None, labels: Tensor | None = None
-) -> Found:
-    """Decode P prompts over one sight.
+def detect(
+    detector: Detector,
+    pyramid: FeaturePyramid,
+    text: TextFeatures,
+    boxes: Tensor | None = None,
+    labels: Tensor | None = None,
+) -> DetectorOutput:
+    """Decode P prompts over one image.
 
     Args:
         detector: whose modules are run.
-        sight: of one image.
+        pyramid: of one image.
         text: features of the P prompts, on the detector's device and of its dtype.
-        boxes: [P, n, 4] example boxes of each prompt: centre x, centre y, width, height as fractions.
+        boxes: [P, n, 4] example boxes of each prompt: center x, center y, width, height as fractions.
         labels: [P, n] int64: 1 for an example, 0 for a counterexample.
     """
-    sight = sight.expand(text.tokens.shape[0])  # len() would nail an exported graph to the number it was traced with
+    # len() would fix an exported graph to the number of prompts it was traced with
+    pyramid = pyramid.expand(text.tokens.shape[0])
     prompt, valid = text.tokens, ~text.mask
     if boxes is not None and labels is not None:
-        examples = example_tokens(detector, sight, boxes, labels)
+        examples = example_tokens(detector, pyramid, boxes, labels)
         prompt = torch.cat([prompt, examples], dim=1)
         valid = torch.cat([valid, valid.new_ones(examples.shape[:2])], dim=1)
-    encoded, decoded = attend(detector, sight.maps[-1], sight.positions[-1], prompt, valid)
+    encoded, decoded = run_detr(detector, pyramid.maps[-1], pyramid.positions[-1], prompt, valid)
     states = decoded.intermediate_hidden_states[-1]
     offsets = detector.detr_decoder.box_head(states)
-    boxes_found = (inverse_sigmoid(decoded.reference_boxes[-1]) + offsets).sigmoid()
+    refined = (inverse_sigmoid(decoded.reference_boxes[-1]) + offsets).sigmoid()
     logits = detector.dot_product_scoring(decoder_hidden_states=states[None], text_features=prompt, text_mask=valid)
-    return Found(
+    return DetectorOutput(
         logits=logits[0, :, :, 0],
         presence=decoded.presence_logits[-1, :, 0],
-        boxes=box_cxcywh_to_xyxy(boxes_found),
-        states=states,
-        seen=encoded.last_hidden_state,
+        boxes=box_cxcywh_to_xyxy(refined),
+        decoder_hidden_states=states,
+        encoder_hidden_states=encoded.last_hidden_state,
         prompt=prompt,
         valid=valid,
     )
 
 
-def attend(detector: Detector, level: Tensor, positions: Tensor, prompt: Tensor, valid: Tensor) -> tuple[Any, Any]:
-    """Run the detector's encoder and decoder on the coarsest maps of P sights, one for each prompt.
+def run_detr(detector: Detector, level: Tensor, positions: Tensor, prompt: Tensor, valid: Tensor) -> tuple[Any, Any]:
+    """Run the detector's encoder and decoder on P coarsest maps, one for each prompt.
 
     Args:
         detector: whose modules are run.
@@ -134,37 +149,57 @@ def attend(detector: Detector, level: Tensor, positions: Tensor, prompt: Tensor,
     return encoded, decoded
 
 
-def example_tokens(detector: Detector, sight: Sight, boxes: Tensor, labels: Tensor) -> Tensor:
-    """Return the example boxes [P, n, 4] of P prompts as tokens [P, n + 1, C], all of them real (see `find`)."""
+def example_tokens(detector: Detector, pyramid: FeaturePyramid, boxes: Tensor, labels: Tensor) -> Tensor:
+    """Return the example boxes [P, n, 4] of P prompts as tokens [P, n + 1, C], all of them real (see `detect`)."""
     examples: Tensor = detector.geometry_encoder(
         box_embeddings=boxes,
         box_mask=torch.ones_like(labels, dtype=torch.bool),
         box_labels=labels,
-        img_feats=sight.maps,
-        img_pos_embeds=sight.positions,
+        img_feats=pyramid.maps,
+        img_pos_embeds=pyramid.positions,
     ).last_hidden_state
     return examples
 
 
-def mask_logits(detector: Detector, sight: Sight, found: Found, prompt: int, queries: Tensor) -> Tensor:
-    """Return the mask logits [n, h, w] of the chosen ``queries`` [n] of one prompt (a row of ``found``).
+def mask_logits(
+    detector: Detector, pyramid: FeaturePyramid, output: DetectorOutput, prompt: int, queries: Tensor
+) -> Tensor:
+    """Return the mask logits [n, h, w] of the chosen ``queries`` [n] of one prompt (a row of ``output``).
 
     One prompt at a time: the pixel decoder's maps are the largest tensors of the whole model, and a batch of
     them is no faster.
     """
     row = slice(prompt, prompt + 1)
-    states, seen, text, valid = found.states[row, queries], found.seen[row], found.prompt[row], found.valid[row]
-    return drawn(detector, sight.maps, states, seen, text, valid)
+    return run_mask_decoder(
+        detector,
+        pyramid.maps,
+        output.decoder_hidden_states[row, queries],
+        output.encoder_hidden_states[row],
+        output.prompt[row],
+        output.valid[row],
+    )
 
 
-def drawn(
-    detector: Detector, maps: Sequence[Tensor], states: Tensor, seen: Tensor, prompt: Tensor, valid: Tensor
+def run_mask_decoder(
+    detector: Detector,
+    maps: Sequence[Tensor],
+    decoder_hidden_states: Tensor,
+    encoder_hidden_states: Tensor,
+    prompt: Tensor,
+    valid: Tensor,
 ) -> Tensor:
-    """Return the mask logits [n, h, w] of the ``states`` [1, n, C] of one prompt; the others as in `Found`."""
+    """Return the mask logits [n, h, w] of n queries of one prompt.
+
+    Args:
+        detector: whose modules are run.
+        maps: the pyramid's levels, [1, C, h, w] each.
+        decoder_hidden_states: [1, n, C].
+        encoder_hidden_states, prompt, valid: of one prompt, as in `DetectorOutput`.
+    """
     decoded = detector.mask_decoder(
-        decoder_queries=states,
+        decoder_queries=decoder_hidden_states,
         backbone_features=list(maps),
-        encoder_hidden_states=seen,
+        encoder_hidden_states=encoder_hidden_states,
         prompt_features=prompt,
         prompt_mask=valid,
     )

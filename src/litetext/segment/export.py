@@ -124,9 +124,9 @@ def export_segmenter(
     if precision not in TOLERANCES:
         raise choice_error("precision", precision, get_args(Precision))
     backend = TorchBackend.load(detector, "cpu")
-    if text.config.output_dim != backend.width:
+    if text.config.output_dim != backend.dim:
         raise LitetextError(
-            f"the text encoder gives {text.config.output_dim} numbers a token, but {detector} reads {backend.width}; "
+            f"the text encoder gives {text.config.output_dim} numbers a token, but {detector} reads {backend.dim}; "
             "use an encoder made for this model"
         )
     with atomic_folder(folder) as temporary:
@@ -165,19 +165,19 @@ def measure_agreement(ours: Segmenter, reference: Segmenter, prompts: Sequence[s
     words = list(dict.fromkeys(prompts))
     words = words[:: -(-len(words) // _PROMPTS)]
     photos = [read_image(sample.image) for sample in samples()[:_PHOTOS]]
-    texts = [one.backend.features(one.text.encode(words)) for one in (ours, reference)]
+    texts = [one.backend.prepare_text(one.text.encode(words)) for one in (ours, reference)]
     examples = (_BOXES[None], _LABELS[None])
     worst = dict.fromkeys(("score", "presence", "box", "mask"), 0.0)
     for photo in photos:
-        sights = [one.backend.see(photo) for one in (ours, reference)]
+        states = [one.backend.encode_images([photo])[0] for one in (ours, reference)]
         for rows, boxes in ((slice(None), ()), (slice(1), ()), (slice(1), examples)):
-            pairs = list(zip((ours.backend, reference.backend), sights, texts, strict=True))
-            a, b = (backend.find(sight, text[rows], *boxes) for backend, sight, text in pairs)
+            pairs = list(zip((ours.backend, reference.backend), states, texts, strict=True))
+            a, b = (backend.detect(state, text[rows], *boxes) for backend, state, text in pairs)
             found = {"score": (a.scores, b.scores), "presence": (a.presence, b.presence), "box": (a.boxes, b.boxes)}
             best = np.argsort(-b.scores[0], kind="stable")[:_QUERIES]
             drawn = [
-                backend.probabilities(sight, one, 0, best)
-                for (backend, sight, _), one in zip(pairs, (a, b), strict=True)
+                backend.decode_masks(state, one, 0, best)
+                for (backend, state, _), one in zip(pairs, (a, b), strict=True)
             ]
             for name, (one, other) in (found | {"mask": tuple(drawn)}).items():
                 worst[name] = float(np.maximum(worst[name], np.abs(one - other).max()))  # which keeps NaN
@@ -187,59 +187,60 @@ def measure_agreement(ours: Segmenter, reference: Segmenter, prompts: Sequence[s
 class _Graph(nn.Module):
     """A part of the detector as a function of named tensors, as the exported graph is one."""
 
-    def __init__(self, backend: TorchBackend, sight: decode.Sight) -> None:
+    def __init__(self, backend: TorchBackend, pyramid: decode.FeaturePyramid) -> None:
         super().__init__()
         self.detector = backend.detector
-        self.positions = nn.Buffer(sight.positions[-1])
-        self.grid = sight.maps[-1].shape
+        self.positions = nn.Buffer(pyramid.positions[-1])
+        self.grid = pyramid.maps[-1].shape
 
-    def sight(self, coarsest: Tensor) -> decode.Sight:
-        """The coarsest level alone: all that finding reads of an image."""
-        return decode.Sight((coarsest,), (self.positions,))
+    def pyramid(self, coarsest: Tensor) -> decode.FeaturePyramid:
+        """The coarsest level alone: all that detection reads of an image."""
+        return decode.FeaturePyramid((coarsest,), (self.positions,))
 
 
 class _Vision(_Graph):
     """``image`` uint8 [S, S, 3] to the levels that are read; the image processor's arithmetic is in it."""
 
-    def __init__(self, backend: TorchBackend, sight: decode.Sight) -> None:
-        super().__init__(backend, sight)
-        scale, shift = _normalisation(backend.processor)
+    def __init__(self, backend: TorchBackend, pyramid: decode.FeaturePyramid) -> None:
+        super().__init__(backend, pyramid)
+        scale, shift = _normalization(backend.processor)
         self.scale, self.shift = nn.Buffer(scale), nn.Buffer(shift)
 
     def forward(self, inputs: dict[str, Tensor]) -> tuple[Tensor, ...]:
         pixels = inputs["image"].float() * self.scale + self.shift
-        return decode.see(self.detector, pixels.permute(2, 0, 1)[None]).maps
+        return decode.encode_images(self.detector, pixels.permute(2, 0, 1)[None]).maps
 
 
 class _Decoder(_Graph):
-    """Queries of all prompts: `decode.find`, with its logits as probabilities."""
+    """Queries of all prompts: `decode.detect`, with its logits as probabilities."""
 
     def forward(self, inputs: dict[str, Tensor]) -> tuple[Tensor, ...]:
         text = TextFeatures(inputs["text"], inputs["mask"])
-        found = decode.find(self.detector, self.sight(inputs["features"]), text)
-        return found.scores, found.presence.sigmoid(), found.boxes, found.states, found.seen
+        output = decode.detect(self.detector, self.pyramid(inputs["features"]), text)
+        states = output.decoder_hidden_states, output.encoder_hidden_states
+        return output.scores, output.presence.sigmoid(), output.boxes, *states
 
 
 class _Pixels(_Graph):
     """Mask probabilities of n queries of one prompt.
 
-    Of the coarsest level the pixel decoder reads nothing but the shape: ``seen`` takes its place.
+    Of the coarsest level the pixel decoder reads nothing but the shape: ``encoder_hidden_states`` take its place.
     """
 
     def forward(self, inputs: dict[str, Tensor]) -> Tensor:
-        *finer, states, seen, text, mask = inputs.values()
-        coarsest = seen.transpose(1, 2).reshape(self.grid)
-        return decode.drawn(self.detector, [*finer, coarsest], states, seen, text, ~mask).sigmoid()
+        *finer, decoder, encoder, text, mask = inputs.values()
+        coarsest = encoder.transpose(1, 2).reshape(self.grid)
+        return decode.run_mask_decoder(self.detector, [*finer, coarsest], decoder, encoder, text, ~mask).sigmoid()
 
 
 class _Examples(_Graph):
     """Example boxes of one prompt as tokens."""
 
     def forward(self, inputs: dict[str, Tensor]) -> Tensor:
-        return decode.example_tokens(self.detector, self.sight(inputs["features"]), inputs["boxes"], inputs["labels"])
+        return decode.example_tokens(self.detector, self.pyramid(inputs["features"]), inputs["boxes"], inputs["labels"])
 
 
-def _normalisation(processor: Any) -> tuple[Tensor, Tensor]:
+def _normalization(processor: Any) -> tuple[Tensor, Tensor]:
     """Return what the image processor multiplies a channel by, and then adds to it: [3] each."""
     factor = processor.rescale_factor if processor.do_rescale else 1.0
     if not processor.do_normalize:
@@ -252,26 +253,28 @@ def _write_graphs(backend: TorchBackend, folder: Path, opset: int) -> None:
     """Trace the four graphs one by one and write each with its weights beside it."""
     size = int(backend.detector.config.image_size)
     with torch.no_grad():
-        sight = decode.see(backend.detector, torch.zeros(1, 3, size, size))
-    levels = {f"features_{level}": features for level, features in enumerate(sight.maps)}
-    finer, coarsest = dict(list(levels.items())[:-1]), {"features": sight.maps[-1]}
+        pyramid = decode.encode_images(backend.detector, torch.zeros(1, 3, size, size))
+    levels = {f"features_{level}": features for level, features in enumerate(pyramid.maps)}
+    finer, coarsest = dict(list(levels.items())[:-1]), {"features": pyramid.maps[-1]}
     image = {"image": torch.zeros(size, size, 3, dtype=torch.uint8)}
-    text = {"text": torch.zeros(3, 5, backend.width), "mask": torch.zeros(3, 5, dtype=torch.bool)}
+    text = {"text": torch.zeros(3, 5, backend.dim), "mask": torch.zeros(3, 5, dtype=torch.bool)}
     prompt = {name: tensor[:1] for name, tensor in text.items()}
-    drawn = {"states": torch.zeros(1, 4, backend.width), "seen": sight.maps[-1].flatten(2).transpose(1, 2)}
+    zeros, flat = torch.zeros(1, 4, backend.dim), pyramid.maps[-1].flatten(2).transpose(1, 2)
+    hidden = dict(zip(DECODER_OUTPUTS[3:], (zeros, flat), strict=True))
     boxes = {"boxes": torch.from_numpy(_BOXES)[None], "labels": torch.from_numpy(_LABELS)[None]}
     tokens = Dim("tokens")
     rows, columns = {0: Dim("prompts"), 1: tokens}, {1: tokens}
-    states, examples = {1: Dim("queries")}, {1: Dim("boxes")}
+    queries, examples = {1: Dim("queries")}, {1: Dim("boxes")}
+    masked = {DECODER_OUTPUTS[3]: queries, "text": columns, "mask": columns}
     for graph, kind, inputs, outputs, free in (
         ("vision", _Vision, image, list(levels), {}),
         ("decoder", _Decoder, coarsest | text, DECODER_OUTPUTS, {"text": rows, "mask": rows}),
-        ("pixels", _Pixels, finer | drawn | prompt, ["masks"], {"states": states, "text": columns, "mask": columns}),
+        ("pixels", _Pixels, finer | hidden | prompt, ["masks"], masked),
         ("examples", _Examples, coarsest | boxes, ["tokens"], {"boxes": examples, "labels": examples}),
     ):
         with _quiet_exporter(), torch.no_grad():
             program: Any = torch.onnx.export(
-                kind(backend, sight).eval(),
+                kind(backend, pyramid).eval(),
                 kwargs={"inputs": inputs},
                 input_names=list(inputs),
                 output_names=list(outputs),

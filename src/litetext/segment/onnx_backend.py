@@ -6,8 +6,9 @@ weight:
 
 - ``vision``: ``image`` uint8 [S, S, 3] to ``features_0`` … [1, C, h, w], fine to coarse;
 - ``decoder``: the coarsest ``features``, ``text`` [P, T, C] and ``mask`` [P, T] (True = padding) to ``scores`` [P, Q],
-  ``presence`` [P], ``boxes`` [P, Q, 4], and what pixels are made of: ``states`` [P, Q, C] and ``seen`` [P, h*w, C];
-- ``pixels``: the finer features and the rows of one prompt, of whose ``states`` any n, to ``masks`` [n, h, w];
+  ``presence`` [P], ``boxes`` [P, Q, 4], and what masks are made of: ``decoder_hidden_states`` [P, Q, C] and
+  ``encoder_hidden_states`` [P, h*w, C];
+- ``pixels``: the finer features and the rows of one prompt, of whose decoder states any n, to ``masks`` [n, h, w];
 - ``examples``: the coarsest ``features`` and example ``boxes`` [1, n, 4] with ``labels`` [1, n] to ``tokens``
   [1, n + 1, C], which stand behind the prompt's text.
 
@@ -18,6 +19,7 @@ query of every prompt. Example boxes are one because a prompt without them must 
 from __future__ import annotations
 
 import gc
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,14 +32,15 @@ from ..encoders.runtime import open_session
 from ..errors import LitetextError
 from ..files import read_json
 from ..memory import return_freed_memory
-from .backend import Answers
+from .backend import Detections
 from .resampling import resized_photo
 from .sources import GRAPHS
 
 FORMAT = "litetext-onnx-segmenter"
 
-DECODER_OUTPUTS = ("scores", "presence", "boxes", "states", "seen")
-
+DECODER_OUTPUTS = ("scores", "presence", "boxes", "decoder_hidden_states", "encoder_hidden_states")
+_OLD_NAMES = {"states": "decoder_hidden_states", "seen": "encoder_hidden_states"}
+"""What exports of litetext 0.1.0 call these two."""
 
 ATTENTION_ENTRIES = 2**25
 """Prompts share a run of the decoder while all places looking at all places make no more numbers than this (a head).
@@ -47,11 +50,11 @@ ONNX Runtime writes them all down: at SAM3's size 1.7 GB a prompt, which then ru
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Found:
-    """What pixels are made of, for P prompts: states [P, Q, C], seen [P, h*w, C], text [P, T, C], mask [P, T]."""
+class _DecoderState:
+    """What masks are made of, for P prompts; ``text`` is [P, T, C], ``mask`` [P, T], the others as in the module."""
 
-    states: NDArray[np.float32]
-    seen: NDArray[np.float32]
+    decoder_hidden_states: NDArray[np.float32]
+    encoder_hidden_states: NDArray[np.float32]
     text: NDArray[np.float32]
     mask: NDArray[np.bool_]
 
@@ -74,30 +77,32 @@ class OnnxBackend:
         self._vision, self._decoder, self._pixels, self._examples = (sessions[graph] for graph in GRAPHS)
         self._levels = _names(self._vision.get_outputs())
         self._image_size = int(self._vision.get_inputs()[0].shape[0])
-        self._width = int(self._decoder.get_inputs()[1].shape[2])
+        self._dim = int(self._decoder.get_inputs()[1].shape[2])
+        self._mask_inputs = _names(self._pixels.get_inputs())[len(self._levels) - 1 :]
         return_freed_memory()
 
     @property
-    def width(self) -> int:
-        return self._width
+    def dim(self) -> int:
+        return self._dim
 
-    def features(self, text: TextFeatures) -> TextFeatures:
+    def prepare_text(self, text: TextFeatures) -> TextFeatures:
         return text.numpy()
 
-    def see(self, photo: NDArray[np.uint8]) -> dict[str, NDArray[np.float32]]:
-        """Return the image's features by their names in the graphs, fine to coarse."""
-        image = resized_photo(photo, (self._image_size, self._image_size))
-        return dict(zip(self._levels, self._vision.run(self._levels, {"image": image}), strict=True))
+    def encode_images(self, images: Sequence[NDArray[np.uint8]]) -> list[dict[str, NDArray[np.float32]]]:
+        """Return each image's features by their names in the graphs, fine to coarse; the graph takes one at a time."""
+        size = (self._image_size, self._image_size)
+        runs = (self._vision.run(self._levels, {"image": resized_photo(image, size)}) for image in images)
+        return [dict(zip(self._levels, levels, strict=True)) for levels in runs]
 
-    def find(
+    def detect(
         self,
-        sight: dict[str, NDArray[np.float32]],
+        state: dict[str, NDArray[np.float32]],
         text: TextFeatures,
         boxes: NDArray[np.float32] | None = None,
         labels: NDArray[np.int64] | None = None,
-    ) -> Answers:
+    ) -> Detections:
         tokens, mask = text.tokens, text.mask
-        coarsest = sight[self._levels[-1]]
+        coarsest = state[self._levels[-1]]
         if boxes is not None and labels is not None:
             rows = [
                 self._examples.run(None, {"features": coarsest, "boxes": boxes[row], "labels": labels[row]})[0]
@@ -108,20 +113,25 @@ class OnnxBackend:
             mask = np.concatenate([mask, np.zeros(examples.shape[:2], dtype=bool)], axis=1)
         together = max(1, ATTENTION_ENTRIES // (coarsest.shape[-2] * coarsest.shape[-1]) ** 2)
         parts = [
-            self._decoder.run(DECODER_OUTPUTS, {"features": coarsest, "text": tokens[rows], "mask": mask[rows]})
+            self._decoder.run(None, {"features": coarsest, "text": tokens[rows], "mask": mask[rows]})
             for rows in (slice(start, start + together) for start in range(0, len(tokens), together))
         ]
-        scores, presence, found, states, seen = (np.concatenate(part) for part in zip(*parts, strict=True))
-        return Answers(scores, presence, found, _Found(states, seen, tokens, mask))
+        scores, presence, found, decoder, encoder = (np.concatenate(part) for part in zip(*parts, strict=True))
+        return Detections(scores, presence, found, _DecoderState(decoder, encoder, tokens, mask))
 
-    def probabilities(
-        self, sight: dict[str, NDArray[np.float32]], answers: Answers, prompt: int, queries: NDArray[np.int64]
+    def decode_masks(
+        self, state: dict[str, NDArray[np.float32]], detections: Detections, prompt: int, queries: NDArray[np.int64]
     ) -> NDArray[np.float32]:
-        found: _Found = answers.state
+        decoded: _DecoderState = detections.state
         row = slice(prompt, prompt + 1)
-        feeds: dict[str, Any] = {name: sight[name] for name in self._levels[:-1]}
-        feeds |= {"states": found.states[row, queries], "seen": found.seen[row]}
-        feeds |= {"text": found.text[row], "mask": found.mask[row]}
+        of_prompt = (
+            decoded.decoder_hidden_states[row, queries],
+            decoded.encoder_hidden_states[row],
+            decoded.text[row],
+            decoded.mask[row],
+        )
+        feeds: dict[str, Any] = {name: state[name] for name in self._levels[:-1]}
+        feeds |= dict(zip(self._mask_inputs, of_prompt, strict=True))
         masks: NDArray[np.float32] = self._pixels.run(["masks"], feeds)[0]
         return masks
 
@@ -149,15 +159,15 @@ def _check_signatures(folder: Path, sessions: dict[str, Any]) -> None:
     names = {
         "vision": (["image"], [f"features_{level}" for level in range(len(levels))]),
         "decoder": (["features", "text", "mask"], list(DECODER_OUTPUTS)),
-        "pixels": ([*finer, "states", "seen", "text", "mask"], ["masks"]),
+        "pixels": ([*finer, *DECODER_OUTPUTS[3:], "text", "mask"], ["masks"]),
         "examples": (["features", "boxes", "labels"], ["tokens"]),
     }
     for graph, session in sessions.items():
-        if (_names(session.get_inputs()), _names(session.get_outputs())) != names[graph]:
+        inputs, outputs = _names(session.get_inputs()), _names(session.get_outputs())
+        if tuple([_OLD_NAMES.get(name, name) for name in side] for side in (inputs, outputs)) != names[graph]:
             raise LitetextError(
-                f"{folder / graph}.onnx takes {', '.join(_names(session.get_inputs()))} and gives "
-                f"{', '.join(_names(session.get_outputs()))}, which is not what a whole model's export has there; "
-                "export the model again"
+                f"{folder / graph}.onnx takes {', '.join(inputs)} and gives {', '.join(outputs)}, which is not "
+                "what a whole model's export has there; export the model again"
             )
         read = {one.name: one.shape for one in session.get_inputs()}
         for name, shape in (levels | {"features": levels[coarsest]}).items():

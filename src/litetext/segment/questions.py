@@ -73,6 +73,19 @@ def _checked_boxes(prompt: str, boxes: Any, labels: Any) -> tuple[NDArray[np.flo
     return array, signs
 
 
+def check_boxes_inside(question: Question, size: tuple[int, int]) -> None:
+    """Refuse example boxes that do not touch the image, of ``size`` (height, width): there is nothing in them."""
+    height, width = size
+    low, high = question.boxes[:, :2], question.boxes[:, 2:]
+    outside = ((high <= 0) | (low >= [width, height])).any(1)
+    if outside.any():
+        x1, y1, x2, y2 = question.boxes[outside][0].tolist()
+        raise LitetextError(
+            f"the box {x1:g}, {y1:g}, {x2:g}, {y2:g} of prompt {question.prompt!r} lies outside the image, which is "
+            f"{width}x{height} pixels; give x1, y1, x2, y2 in pixels of the upright image"
+        )
+
+
 def _per_prompt(name: str, values: Any, count: int, flat_dims: int) -> list[Any]:
     """One entry a prompt; a lone prompt's entry may come without the list around it."""
     if values is None:

@@ -1,15 +1,16 @@
 """`Segmenter`: SAM3 behind the seam.
 
-The vision encoder runs once for an image, whatever the number of prompts; all prompts are decoded over that one
-sight in batches; and pixels are decoded only for what will be shown. The text comes from any `TextEncoder`, and
-once the prompts are known the encoder can be let go (`Segmenter.freeze`). What runs it is a `Backend`: transformers'
+The vision encoder runs once for an image (`Segmenter.encode_image`); any number of prompts are decoded over its
+features in batches (`Segmenter.detect`); and masks are decoded only for what will be shown. `Segmenter.segment` is the
+two steps together. The text comes from any `TextEncoder`, and once the prompts are known the encoder can be released
+(`Segmenter.freeze`). What runs it is a `Backend`: transformers'
 modules in torch, or an export by ONNX Runtime alone; nothing here knows which.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
@@ -18,10 +19,19 @@ from numpy.typing import NDArray
 from ..encoders.features import TextEncoder, TextFeatures
 from ..encoders.loading import load_encoder
 from ..errors import LitetextError, missing_extra
-from .backend import Backend
+from .backend import Backend, ImageFeatures
 from .images import ImageLike, is_one_image, read_image
 from .instances import Instances
-from .questions import BoxPrompts, Question, batches, checked_prompt, per_image, per_image_prompts, questions_of
+from .questions import (
+    BoxPrompts,
+    Question,
+    batches,
+    check_boxes_inside,
+    checked_prompt,
+    per_image,
+    per_image_prompts,
+    questions_of,
+)
 from .resampling import masks_at
 from .sources import is_exported, locate
 
@@ -87,9 +97,66 @@ class Segmenter:
         return cls(backend, text)
 
     @property
-    def width(self) -> int:
+    def dim(self) -> int:
         """D, the numbers a text token must have; 256 for SAM3."""
-        return self.backend.width
+        return self.backend.dim
+
+    def encode_image(self, image: ImageLike) -> ImageFeatures:
+        """Run the vision encoder on one image; `detect` then finds any prompts in it without running it again.
+
+        Args:
+            image: a path, a PIL image or an array.
+
+        Raises:
+            LitetextError: an unreadable image.
+        """
+        return self.encode_images([image])[0]
+
+    def encode_images(self, images: Sequence[ImageLike], *, image_batch: int = 1) -> list[ImageFeatures]:
+        """Run the vision encoder on several images.
+
+        Args:
+            images: of any sizes.
+            image_batch: images that run together; more is faster on a GPU and takes more memory.
+
+        Returns:
+            The features of each image, in the order given; they are what each image alone gives.
+
+        Raises:
+            LitetextError: an unreadable image.
+        """
+        _check_batches(image_batch=image_batch)
+        return [
+            features
+            for start in range(0, len(images), image_batch)
+            for features in self._encoded(images[start : start + image_batch])
+        ]
+
+    def detect(
+        self,
+        features: ImageFeatures,
+        prompts: str | Sequence[str] | None = None,
+        boxes: BoxPrompts = None,
+        box_labels: BoxPrompts = None,
+        *,
+        threshold: float = 0.5,
+        batch_size: int = 8,
+    ) -> Instances:
+        """Find every instance of every prompt in an image that was encoded before.
+
+        Args:
+            features: of the image, from `encode_image` of a segmenter with this backend.
+            prompts, boxes, box_labels, threshold, batch_size: as in `segment`, of one image.
+
+        Raises:
+            LitetextError: features of another model, or whatever `segment` refuses of prompts and boxes.
+        """
+        _check_threshold(threshold)
+        _check_batches(batch_size=batch_size)
+        if features.backend is not self.backend:
+            raise LitetextError("these image features are of another model; encode the image with this segmenter")
+        asked = questions_of(prompts, boxes, box_labels)
+        return self._detected(features, asked, self._text_of([asked])[0], threshold, batch_size)
 
     @overload
     def segment(  # type: ignore[overload-overlap]
@@ -101,6 +168,7 @@ class Segmenter:
         *,
         threshold: float = 0.5,
         batch_size: int = 8,
+        image_batch: int = 1,
     ) -> Instances: ...
 
     @overload
@@ -113,6 +181,7 @@ class Segmenter:
         *,
         threshold: float = 0.5,
         batch_size: int = 8,
+        image_batch: int = 1,
     ) -> list[Instances]: ...
 
     def segment(
@@ -124,8 +193,9 @@ class Segmenter:
         *,
         threshold: float = 0.5,
         batch_size: int = 8,
+        image_batch: int = 1,
     ) -> Instances | list[Instances]:
-        """Find every instance of every prompt.
+        """Find every instance of every prompt: `encode_image` and `detect` together.
 
         Args:
             images: one image (a path, a PIL image, an array) or a list of them.
@@ -139,6 +209,7 @@ class Segmenter:
             threshold: an instance counts when its score, presence times query score, is **at least** this, as
                 in SA-Co's evaluation (transformers' post-processing wants it above).
             batch_size: prompts decoded together; more is faster on a GPU and takes more memory.
+            image_batch: images that run through the vision encoder together, see `encode_images`.
 
         Returns:
             `Instances` for one image, a list of them for a list.
@@ -147,12 +218,10 @@ class Segmenter:
             LitetextError: an unreadable image, an empty prompt, boxes that do not fit the prompts, or an
                 encoder whose width is not the detector's.
         """
-        if not 0 <= threshold <= 1:
-            raise LitetextError(f"threshold must lie in 0..1, got {threshold}")
-        if batch_size < 1:
-            raise LitetextError(f"batch_size must be at least 1, got {batch_size}")
+        _check_threshold(threshold)
+        _check_batches(batch_size=batch_size, image_batch=image_batch)
         if is_one_image(images):
-            return self._segment_all([images], [prompts], [boxes], [box_labels], threshold, batch_size)[0]
+            return self._segment_all([images], [prompts], [boxes], [box_labels], threshold, batch_size, 1)[0]
         images = list(images)
         if not images:
             return []
@@ -163,18 +232,18 @@ class Segmenter:
             per_image("box_labels", box_labels, len(images)),
             threshold,
             batch_size,
+            image_batch,
         )
 
     def freeze(self, prompts: Sequence[str]) -> Segmenter:
-        """Embed ``prompts``, then let the text encoder go; return the segmenter itself.
+        """Return a segmenter with the same backend that knows only ``prompts`` and needs no text encoder.
 
-        From then on only these prompts can be asked (boxes alone ask "visual": name it too if they will); results
-        stay the same. The encoder's memory goes back to the system, unless the caller still holds the encoder.
+        It refuses every other prompt (boxes alone ask "visual": name it too if they will); results are the same. Where
+        nothing else holds the encoder any longer, its memory is returned to the system at the first call.
         """
         known = list(dict.fromkeys(map(checked_prompt, prompts)))
-        self.text = _FrozenPrompts({prompt: row for row, prompt in enumerate(known)}, self._features(known))
-        self.backend.return_memory()
-        return self
+        rows = {prompt: row for row, prompt in enumerate(known)}
+        return Segmenter(self.backend, _FrozenPrompts(rows, self._features(known), self.backend.return_memory))
 
     def _segment_all(
         self,
@@ -184,48 +253,60 @@ class Segmenter:
         box_labels: list[Any],
         threshold: float,
         batch_size: int,
+        image_batch: int,
     ) -> list[Instances]:
-        # All questions are checked, and all words embedded, before the first image is looked at.
+        # All questions are checked, and all words embedded, before the first image is encoded.
         questions = [questions_of(*asked) for asked in zip(prompts, boxes, box_labels, strict=True)]
-        words = list(dict.fromkeys(question.prompt for asked in questions for question in asked))
-        rows = {word: row for row, word in enumerate(words)}
-        features = self._features(words)
-        found = []
-        for image, asked in zip(images, questions, strict=True):
-            text = features[[rows[question.prompt] for question in asked]]
-            found.append(self._segment_one(image, asked, text, threshold, batch_size))
+        texts = self._text_of(questions)
+        found: list[Instances] = []
+        for start in range(0, len(images), image_batch):
+            for features in self._encoded(images[start : start + image_batch]):
+                row = len(found)
+                found.append(self._detected(features, questions[row], texts[row], threshold, batch_size))
         return found
 
-    def _segment_one(
-        self, image: ImageLike, asked: list[Question], text: TextFeatures, threshold: float, batch_size: int
+    def _encoded(self, images: Sequence[ImageLike]) -> list[ImageFeatures]:
+        """Run images through the vision encoder together."""
+        photos = [read_image(image) for image in images]
+        return [
+            ImageFeatures((photo.shape[0], photo.shape[1]), image, self.backend, state)
+            for photo, image, state in zip(photos, images, self.backend.encode_images(photos), strict=True)
+        ]
+
+    def _detected(
+        self, image: ImageFeatures, asked: list[Question], text: TextFeatures, threshold: float, batch_size: int
     ) -> Instances:
-        photo = read_image(image)
-        size = photo.shape[:2]
-        sight = self.backend.see(photo)
         presence = np.zeros(len(asked), dtype=np.float32)
         rows = _Rows()
         for batch in batches(asked, batch_size):
-            examples = _examples([asked[index] for index in batch], size)
-            answers = self.backend.find(sight, text[batch], *examples)
-            presence[batch] = answers.presence
+            examples = _examples([asked[index] for index in batch], image.size)
+            detections = self.backend.detect(image.state, text[batch], *examples)
+            presence[batch] = detections.presence
             for row, index in enumerate(batch):
-                scores = answers.scores[row]
+                scores = detections.scores[row]
                 queries = np.argsort(-scores, kind="stable")
                 queries = queries[scores[queries] >= threshold]
                 if len(queries) == 0:
                     continue
-                probabilities = self.backend.probabilities(sight, answers, row, queries)
-                rows.add(index, answers.boxes[row, queries], scores[queries], probabilities)
-        return rows.instances(size, tuple(question.prompt for question in asked), presence, image)
+                probabilities = self.backend.decode_masks(image.state, detections, row, queries)
+                rows.add(index, detections.boxes[row, queries], scores[queries], probabilities)
+        return rows.instances(image.size, tuple(question.prompt for question in asked), presence, image.image)
+
+    def _text_of(self, questions: list[list[Question]]) -> list[TextFeatures]:
+        """The text features of each image's questions; every distinct prompt is embedded once."""
+        words = list(dict.fromkeys(question.prompt for asked in questions for question in asked))
+        rows = {word: row for row, word in enumerate(words)}
+        features = self._features(words)
+        return [features[[rows[question.prompt] for question in asked]] for asked in questions]
 
     def _features(self, prompts: list[str]) -> TextFeatures:
         features = self.text.encode(prompts)
-        if features.dim != self.width:
+        if features.dim != self.dim:
             raise LitetextError(
-                f"the text encoder gives {features.dim} numbers a token, but this detector reads {self.width}; "
+                f"the text encoder gives {features.dim} numbers a token, but this detector reads {self.dim}; "
                 "use an encoder made for this model"
             )
-        return self.backend.features(features)
+        return self.backend.prepare_text(features)
 
 
 class _Rows:
@@ -241,7 +322,7 @@ class _Rows:
         self._parts[prompt] = (boxes, scores, probabilities)
 
     def instances(
-        self, size: tuple[int, int], prompts: tuple[str, ...], presence: NDArray[np.float32], image: ImageLike
+        self, size: tuple[int, int], prompts: tuple[str, ...], presence: NDArray[np.float32], image: ImageLike | None
     ) -> Instances:
         """All of them, in the order of the prompts."""
         height, width = size
@@ -263,11 +344,15 @@ class _Rows:
 class _FrozenPrompts:
     """A text encoder that knows the prompts it was made with, and no other."""
 
-    def __init__(self, rows: dict[str, int], features: TextFeatures) -> None:
+    def __init__(self, rows: dict[str, int], features: TextFeatures, return_memory: Callable[[], None]) -> None:
         self._rows = rows
         self._features = features
+        self._return_memory: Callable[[], None] | None = return_memory
 
     def encode(self, prompts: Sequence[str]) -> TextFeatures:
+        if self._return_memory is not None:  # while `freeze` ran, its caller still held the encoder
+            self._return_memory()
+            self._return_memory = None
         unknown = [prompt for prompt in prompts if prompt not in self._rows]
         if unknown:
             raise LitetextError(
@@ -277,13 +362,26 @@ class _FrozenPrompts:
         return self._features[[self._rows[prompt] for prompt in prompts]]
 
 
+def _check_threshold(threshold: float) -> None:
+    if not 0 <= threshold <= 1:
+        raise LitetextError(f"threshold must lie in 0..1, got {threshold}")
+
+
+def _check_batches(**sizes: int) -> None:
+    for name, size in sizes.items():
+        if size < 1:
+            raise LitetextError(f"{name} must be at least 1, got {size}")
+
+
 def _examples(
     asked: list[Question], size: tuple[int, int]
 ) -> tuple[NDArray[np.float32], NDArray[np.int64]] | tuple[None, None]:
-    """Boxes [P, n, 4] (centre x, centre y, width, height as fractions) and labels [P, n]; None without boxes."""
+    """Boxes [P, n, 4] (center x, center y, width, height as fractions) and labels [P, n]; None without boxes."""
     if len(asked[0].boxes) == 0:
         return None, None
     height, width = size
+    for question in asked:
+        check_boxes_inside(question, size)
     corners = np.stack([question.boxes for question in asked]) / np.array([width, height, width, height], np.float32)
     low, high = corners[..., :2], corners[..., 2:]
     return np.concatenate([(low + high) / 2, high - low], axis=-1), np.stack([question.labels for question in asked])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from ..encoders.features import TextFeatures
 from ..errors import LitetextError
 from ..memory import return_freed_memory
 from . import decode
-from .backend import Answers
+from .backend import Detections
 from .checkpoint import Detector, load_detector, load_image_processor
 
 
@@ -51,44 +52,44 @@ class TorchBackend:
         return self.detector.dtype
 
     @property
-    def width(self) -> int:
+    def dim(self) -> int:
         config: Any = self.detector.config
         return int(config.detr_encoder_config.hidden_size)
 
-    def features(self, text: TextFeatures) -> TextFeatures:
+    def prepare_text(self, text: TextFeatures) -> TextFeatures:
         text = text.to_torch(self.device, self.dtype)
         return TextFeatures(text.tokens.detach(), text.mask)  # a graph would keep the encoder's weights alive
 
     @torch.inference_mode()
-    def see(self, photo: NDArray[np.uint8]) -> decode.Sight:
-        return decode.see(self.detector, self.pixels(photo))
+    def encode_images(self, images: Sequence[NDArray[np.uint8]]) -> list[decode.FeaturePyramid]:
+        return decode.encode_images(self.detector, torch.cat([self.pixels(image) for image in images])).images()
 
     @torch.inference_mode()
-    def find(
+    def detect(
         self,
-        sight: decode.Sight,
+        state: decode.FeaturePyramid,
         text: TextFeatures,
         boxes: NDArray[np.float32] | None = None,
         labels: NDArray[np.int64] | None = None,
-    ) -> Answers:
+    ) -> Detections:
         examples = (
             None if boxes is None else torch.from_numpy(boxes).to(self.device, self.dtype),
             None if labels is None else torch.from_numpy(labels).to(self.device),
         )
-        found = decode.find(self.detector, sight, text, *examples)
-        presence = found.presence.float().sigmoid()
-        return Answers(_numpy(found.scores), _numpy(presence), _numpy(found.boxes), found)
+        output = decode.detect(self.detector, state, text, *examples)
+        presence = output.presence.float().sigmoid()
+        return Detections(_numpy(output.scores), _numpy(presence), _numpy(output.boxes), output)
 
     @torch.inference_mode()
-    def probabilities(
-        self, sight: decode.Sight, answers: Answers, prompt: int, queries: NDArray[np.int64]
+    def decode_masks(
+        self, state: decode.FeaturePyramid, detections: Detections, prompt: int, queries: NDArray[np.int64]
     ) -> NDArray[np.float32]:
         rows = torch.from_numpy(queries).to(self.device)
-        return _numpy(decode.mask_logits(self.detector, sight, answers.state, prompt, rows).float().sigmoid())
+        return _numpy(decode.mask_logits(self.detector, state, detections.state, prompt, rows).float().sigmoid())
 
-    def pixels(self, photo: NDArray[np.uint8]) -> Tensor:
-        """Return a photo [H, W, 3] as the vision encoder reads it: [1, 3, S, S], on its device and of its dtype."""
-        pixels = self.processor(images=Image.fromarray(photo), return_tensors="pt", device=self.device)["pixel_values"]
+    def pixels(self, image: NDArray[np.uint8]) -> Tensor:
+        """Return an image [H, W, 3] as the vision encoder reads it: [1, 3, S, S], on its device and of its dtype."""
+        pixels = self.processor(images=Image.fromarray(image), return_tensors="pt", device=self.device)["pixel_values"]
         return pixels.to(self.device, self.dtype)
 
     def return_memory(self) -> None:
