@@ -98,7 +98,7 @@ def _masked_loss(tokens: Tensor, wanted: Tensor, real: Tensor) -> Tensor:
 def litetext(given: Setting, steps: int, store: TargetStore) -> float:
     """Return processor seconds a step, the targets at hand."""
     examples = Examples(given.ours, store.read(given.theirs).load())
-    config = TrainConfig(batch=BATCH, losses=LossWeights(consistency=0), steps=steps)
+    config = TrainConfig(batch_size=BATCH, losses=LossWeights(consistency=0), steps=steps)
     start = time.process_time()
     train(given.student(), examples, config)
     return (time.process_time() - start) / steps

@@ -54,7 +54,7 @@ def draw_curve() -> None:
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
-    from litetext.mini.train import recipes
+    from litetext.mini.config import recipes
 
     with (HERE / "mini_curve.csv").open() as file:
         rows = [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)]

@@ -37,13 +37,14 @@ import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from litetext.distill import Examples, LossWeights, Ragged, Report, TargetStore, TrainConfig, train
+from litetext.distill import Examples, LossWeights, Ragged, TargetStore, TrainConfig, train
 from litetext.distill.ragged import padded
 from litetext.distill.student import fitted, fresh_student
 from litetext.distill.targets import by_length, weights_digest
 from litetext.encoders.config import EncoderConfig
 from litetext.files import atomic_path, read_json, write_json
 from litetext.prompts import read_corpus, split_by_stem
+from litetext.training.trainer import TrainReport
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "minilm.json"
@@ -286,34 +287,34 @@ def train_student(name: str, teacher: MiniLM, data: Data, work: Path) -> None:
     learn = lesson(shape, teacher, data, work)
     config = TrainConfig(
         epochs=epochs,
-        batch=BATCH,
-        rate=1.5e-3,
-        warmup=0.05,
+        batch_size=BATCH,
+        learning_rate=1.5e-3,
+        warmup_ratio=0.05,
         losses=LossWeights(mse=1.0, cosine=2.0, consistency=0.0, downstream=4.0),
         evaluate_every=max(1, epochs * len(learn.train) // BATCH // 4),
     )
     used = time.process_time()
 
-    def note(report: Report) -> None:
+    def note(report: TrainReport) -> None:
         write_json(out / "cost.json", {"cpu_seconds": cost + time.process_time() - used})
         losses = " ".join(f"{key} {value:.4f}" for key, value in report.losses.items())
         held = (
-            f" | held-out {report.held_out.cosine_mean:.4f} {report.held_out.pooled_cosine:.4f}"
-            if report.held_out
+            f" | held-out {report.metrics['mean_cosine']:.4f} {report.metrics['pooled_cosine']:.4f}"
+            if report.metrics
             else ""
         )
-        print(f"{name} {report.step}/{report.steps} {losses} {report.prompts_per_second:.0f}/s{held}", flush=True)
+        print(f"{name} {report.step}/{report.steps} {losses} {report.samples_per_second:.0f}/s{held}", flush=True)
 
-    outcome = train(
+    result = train(
         learn.student, learn.train, config, held_out=learn.test, downstream=pooled_cosine, out=out, on_report=note
     )
     with atomic_path(out / "student.safetensors") as path:
-        save_file({**outcome.student.state_dict(), PIECE_ROWS: torch.from_numpy(learn.row)}, str(path))
+        save_file({**result.student.state_dict(), PIECE_ROWS: torch.from_numpy(learn.row)}, str(path))
     summary = {
         "epochs": epochs,
-        "steps": outcome.steps,
+        "steps": result.steps,
         "batch": config.batch,
-        "seconds": round(outcome.seconds),
+        "seconds": round(result.seconds),
         "cpu_seconds": round(read_json(out / "cost.json")["cpu_seconds"]),
     }
     write_json(out / "trained.json", summary)

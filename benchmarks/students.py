@@ -275,22 +275,22 @@ class Laboratory:
         """Train one student and measure it."""
         module = self.student(run)
         rate = RATES.get(run.size, 3e-3)
-        outcome = train(
+        result = train(
             module,
             self.examples(run.context, False),
-            TrainConfig(steps=run.steps, batch=BATCH, rate=rate, losses=run.losses, seed=run.seed),
+            TrainConfig(steps=run.steps, batch_size=BATCH, learning_rate=rate, losses=run.losses, seed=run.seed),
             held_out=self.examples(run.context, True),
             downstream=self.readers if run.losses.downstream else None,
             device="cpu",
         )
-        assert outcome.held_out is not None
+        assert result.held_out is not None
         parameters = sum(parameter.numel() for parameter in module.parameters())
         return module, {
             "parameters": parameters,
             "share": round(parameters / self.encoder.config.live_parameters(), 4),
-            "seconds": round(outcome.seconds, 1),
-            "prompts_a_second": round(outcome.prompts_per_second),
-            **{name: round(value, 4) for name, value in asdict(outcome.held_out).items() if "cosine" in name},
+            "seconds": round(result.seconds, 1),
+            "prompts_a_second": round(result.prompts_per_second),
+            **{name: round(value, 4) for name, value in asdict(result.held_out).items() if "cosine" in name},
         }
 
     def score(self, encoder: Any, scenes: str) -> ImageMetrics:
@@ -417,7 +417,7 @@ def report() -> None:
             print(
                 f"| {run.size}{f' (seed {run.seed})' if run.seed else ''} | {row['parameters']:,} | {row['share']:.1%} "
                 f"| {row['cgF1']:.1f} | {row['pmF1']:.1f} | {row['IL_MCC']:.3f} | {row['retained']:.1%} "
-                f"| {change:+.1f} ({low:+.1f} to {high:+.1f}) | {row['cosine_mean']:.3f} |"
+                f"| {change:+.1f} ({low:+.1f} to {high:+.1f}) | {row['mean_cosine']:.3f} |"
             )
     groups: dict[str, list[tuple[str, list[Run]]]] = {
         "Table 5: context length": [
@@ -446,7 +446,7 @@ def report() -> None:
             for size in sizes:
                 done = [runs[run.name] for run in chosen if run.size == size and run.name in runs]
                 cells += [
-                    _spread([row[key] for row in done], digits) for key, digits in (("cgF1", 1), ("cosine_mean", 3))
+                    _spread([row[key] for row in done], digits) for key, digits in (("cgF1", 1), ("mean_cosine", 3))
                 ]
             print(f"| {name} | " + " | ".join(cells) + " |")
     print("\n### Section 4.2: trained at 32 tokens and cut to 16, against trained at 16\n")

@@ -38,7 +38,7 @@ GIVEN = ("distill", "--teacher", "big", "--student", "r.toml", "--prompts", "p.t
 
 
 def test_a_student_its_card_and_its_curves(litetext: Callable[..., Result], world: Path) -> None:
-    result = litetext(*GIVEN, "--steps", 30, "--batch", 6, "--held-out", 0.3, "--json")
+    result = litetext(*GIVEN, "--steps", 30, "--batch-size", 6, "--held-out", 0.3, "--json")
     assert result.code == 0, result.err
     told = result.json
     student = load_encoder("run/student")
@@ -49,12 +49,14 @@ def test_a_student_its_card_and_its_curves(litetext: Callable[..., Result], worl
     assert set(told["losses"]) >= {"mse", "cosine", "consistency", "total"}
     card = Path("run/student/README.md").read_text()
     assert "From `big`" in card and "1 × mse, 2 × cosine, 0.1 × consistency" in card
-    assert f"{told['held_out']['cosine_mean']:.4f}" in card and "| 30 |" in card
+    assert f"{told['held_out']['mean_cosine']:.4f}" in card and "| 30 |" in card
     assert "step 30 of 30" in result.err
     assert {"checkpoint.pt", "losses.csv", "student", "targets", "tensorboard"} == {
         p.name for p in Path("run").iterdir()
     }
-    again = litetext(*GIVEN, "--steps", 30, "--batch", 6, "--held-out", 0.3, "--json").json  # finished: nothing to do
+    again = litetext(
+        *GIVEN, "--steps", 30, "--batch-size", 6, "--held-out", 0.3, "--json"
+    ).json  # finished: nothing to do
     assert again["held_out"] == told["held_out"] and again["seconds"] == pytest.approx(told["seconds"], rel=0.5)
 
 
@@ -62,7 +64,8 @@ def test_a_student_goes_on_from_another(litetext: Callable[..., Result], world: 
     assert litetext(*GIVEN, "--steps", 2).code == 0
     result = litetext(
         "distill", "--teacher", "big", "--init", "run/student", "--prompts", "p.txt", "--out", "more",
-        "--steps", 2, "--permute", "attribute-noun", "--stop-gradient", "--ema", 0.9, "--accumulate", 2,
+        "--steps", 2, "--permute", "attribute-noun", "--stop-gradient", "--ema-decay", 0.9,
+        "--gradient-accumulation-steps", 2,
     )  # fmt: skip
     assert result.code == 0, result.err
     assert "started from | run/student" in Path("more/student/README.md").read_text()

@@ -10,7 +10,7 @@ import pytest
 
 from litetext.cli import main
 from litetext.data import samples
-from litetext.mini import train as training
+from litetext.mini import config
 
 from ..mini.test_train import SHORT
 
@@ -116,7 +116,7 @@ def test_train_leaves_a_model_that_evaluate_and_segment_take(
 ) -> None:
     small = replace(SHORT, steps=(1, 1, 1))
     larger = replace(small, shape=replace(small.shape, image_size=64), steps=(0, 0, 1), text_steps=0)
-    monkeypatch.setitem(training.PRESETS, "tiny", (small, larger))
+    monkeypatch.setitem(config.PRESETS, "tiny", (small, larger))
     out = tmp_path / "run"
     for _ in range(2):  # the second time there is nothing left to do
         code, printed, _ = _run(capsys, "train", "--preset", "tiny", "--out", str(out), "--seed", "3")

@@ -11,8 +11,8 @@ from litetext.distill import LossWeights, TrainConfig, train
 
 from .conftest import examples, student, weights
 
-LONG = TrainConfig(steps=60, batch=10, rate=5e-3, checkpoint_every=5, report_every=10, ema=0.9)
-SHARED = TrainConfig(steps=12, batch=7, accumulate=2, losses=LossWeights(consistency=0.5), seed=3)
+LONG = TrainConfig(steps=60, batch_size=10, learning_rate=5e-3, checkpoint_every=5, report_every=10, ema_decay=0.9)
+SHARED = TrainConfig(steps=12, batch_size=7, gradient_accumulation_steps=2, losses=LossWeights(consistency=0.5), seed=3)
 
 
 def main(kind: str, out: Path) -> None:

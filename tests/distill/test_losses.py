@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from litetext.distill.losses import LossWeights, ReadBy, relational, token_losses
+from litetext.distill.config import LossWeights
+from litetext.distill.losses import ReadBy, relational, token_losses
 from litetext.errors import LitetextError
 
 

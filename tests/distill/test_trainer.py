@@ -18,16 +18,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from litetext.distill import Examples, LossWeights, Ragged, Report, TrainConfig, measure, train
-from litetext.distill import trainer as room
+from litetext.distill import Examples, LossWeights, Ragged, TrainConfig, measure, train
 from litetext.encoders.modules import TextTransformer
 from litetext.errors import LitetextError
+from litetext.training import checkpoint as checkpoints
+from litetext.training.trainer import TrainReport
 
 from .conftest import CONTEXT, PHRASES, examples, student, tokenizer, weights
 from .runs import LONG, SHARED
 
 ROOT = Path(__file__).parents[2]
-QUICK = TrainConfig(steps=6, batch=8)
+QUICK = TrainConfig(steps=6, batch_size=8)
 
 
 @settings(max_examples=20)
@@ -76,13 +77,13 @@ def test_gradients_of_ragged_runs_are_those_of_padded_ones(repmixer: bool) -> No
 
 
 def test_it_learns_and_reports() -> None:
-    reports: list[Report] = []
+    reports: list[TrainReport] = []
     before = measure(student(), examples())
-    config = TrainConfig(steps=250, batch=24, rate=2e-2, losses=LossWeights(relational=0.5))
-    outcome = train(student(), examples(), config, held_out=examples(), on_report=reports.append)
-    assert outcome.held_out is not None and outcome.held_out.cosine_mean > max(0.95, before.cosine_mean)
-    assert outcome.held_out == measure(outcome.student, examples())
-    assert outcome.held_out.cosine_p5 < outcome.held_out.cosine_mean <= 1
+    config = TrainConfig(steps=250, batch_size=24, learning_rate=2e-2, losses=LossWeights(relational=0.5))
+    result = train(student(), examples(), config, held_out=examples(), on_report=reports.append)
+    assert result.held_out is not None and result.held_out.mean_cosine > max(0.95, before.mean_cosine)
+    assert result.held_out == measure(result.student, examples())
+    assert result.held_out.p5_cosine < result.held_out.mean_cosine <= 1
     assert reports[-1].step == 250 and set(reports[-1].losses) == {
         "mse",
         "cosine",
@@ -91,13 +92,13 @@ def test_it_learns_and_reports() -> None:
         "total",
     }
     assert reports[-1].losses["total"] < 0.2 * reports[0].losses["total"]
-    assert not outcome.student.training and outcome.history[-1]["held_out_cosine_mean"] == outcome.held_out.cosine_mean
+    assert not result.student.training and result.history[-1]["held_out_mean_cosine"] == result.held_out.mean_cosine
 
 
-def test_the_rate_rises_then_falls_to_nothing() -> None:
-    config = TrainConfig(epochs=10, batch=10, rate=1.0, warmup=0.2)
+def test_the_learning_rate_rises_then_falls_to_nothing() -> None:
+    config = TrainConfig(epochs=10, batch_size=10, learning_rate=1.0, warmup_ratio=0.2)
     assert config.total_steps(96) == 100
-    rates = [config.rate_at(step, 100) for step in range(100)]
+    rates = [config.learning_rate_at(step, 100) for step in range(100)]
     assert rates[0] == 0.05 and rates[19] == 1.0 == max(rates) and rates[-1] < 1e-3
     assert rates[20:] == sorted(rates[20:], reverse=True)
 
@@ -109,14 +110,18 @@ def apart(one: Tensor, other: Tensor) -> float:
 
 def test_parts_of_a_step_add_up_to_it() -> None:
     whole, parts = (
-        train(student(), examples(), replace(QUICK, accumulate=parts, losses=LossWeights(consistency=1.0))).student
+        train(
+            student(),
+            examples(),
+            replace(QUICK, gradient_accumulation_steps=parts, losses=LossWeights(consistency=1.0)),
+        ).student
         for parts in (1, 3)
     )
     assert apart(weights(whole), weights(parts)) < 0.01
 
 
 def test_two_processes_take_the_steps_of_one(tmp_path: Path) -> None:
-    one = train(student(), examples(), replace(SHARED, accumulate=1)).student
+    one = train(student(), examples(), replace(SHARED, gradient_accumulation_steps=1)).student
     done = subprocess.run(
         [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "--master-port=0", "--standalone",
          "-m", "tests.distill.runs", "shared", tmp_path],
@@ -131,12 +136,12 @@ def test_two_processes_take_the_steps_of_one(tmp_path: Path) -> None:
 
 def test_a_killed_run_ends_with_the_weights_it_would_have_had(tmp_path: Path) -> None:
     process = subprocess.Popen([sys.executable, "-m", "tests.distill.runs", "long", tmp_path / "killed"], cwd=ROOT)
-    while not (tmp_path / "killed" / room.CHECKPOINT).exists():
+    while not (tmp_path / "killed" / checkpoints.CHECKPOINT).exists():
         assert process.poll() is None
         time.sleep(0.002)
     process.send_signal(signal.SIGKILL)
     process.wait()
-    left = torch.load(tmp_path / "killed" / room.CHECKPOINT, weights_only=True)["step"]
+    left = torch.load(tmp_path / "killed" / checkpoints.CHECKPOINT, weights_only=True)["step"]
     assert 5 <= left < 60
     resumed = train(
         student(repmixer=True, seed=9), examples(), LONG, held_out=examples(["cup"]), out=tmp_path / "killed"
@@ -153,7 +158,7 @@ def test_a_killed_run_ends_with_the_weights_it_would_have_had(tmp_path: Path) ->
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_ctrl_c_saves_first(tmp_path: Path, number: int) -> None:
-    def stop(report: Report) -> None:
+    def stop(report: TrainReport) -> None:
         if report.step == 2:
             os.kill(os.getpid(), number)
 
@@ -162,7 +167,7 @@ def test_ctrl_c_saves_first(tmp_path: Path, number: int) -> None:
     with pytest.raises(KeyboardInterrupt):
         train(student(), examples(), config, out=tmp_path, on_report=stop)
     assert signal.getsignal(signal.SIGINT) is handler
-    assert torch.load(tmp_path / room.CHECKPOINT, weights_only=True)["step"] == 3
+    assert torch.load(tmp_path / checkpoints.CHECKPOINT, weights_only=True)["step"] == 3
     resumed = train(student(seed=5), examples(), config, out=tmp_path)
     assert torch.equal(weights(resumed.student), weights(train(student(), examples(), config).student))
 
@@ -177,7 +182,7 @@ def test_an_interrupted_checkpoint_leaves_the_last_one(tmp_path: Path, monkeypat
         saved.append(path)
         save(state, path)
 
-    monkeypatch.setattr(room.torch, "save", full_after_one)
+    monkeypatch.setattr(checkpoints.torch, "save", full_after_one)
     config = replace(QUICK, checkpoint_every=2)
     with pytest.raises(LitetextError, match="checkpoint.pt could not be written .* the last checkpoint is kept"):
         train(student(), examples(), config, out=tmp_path)
@@ -188,11 +193,11 @@ def test_an_interrupted_checkpoint_leaves_the_last_one(tmp_path: Path, monkeypat
 
 def test_a_damaged_or_foreign_checkpoint_is_named(tmp_path: Path) -> None:
     train(student(), examples(), QUICK, out=tmp_path)
-    with pytest.raises(LitetextError, match=r"belongs to another run \(its rate differ\); start anew"):
-        train(student(), examples(), replace(QUICK, rate=1.0), out=tmp_path)
+    with pytest.raises(LitetextError, match=r"belongs to another run \(its learning_rate differ\); start anew"):
+        train(student(), examples(), replace(QUICK, learning_rate=1.0), out=tmp_path)
     with pytest.raises(LitetextError, match=r"belongs to another run \(its prompts differ\)"):
         train(student(), examples(PHRASES[1:]), QUICK, out=tmp_path)
-    path = tmp_path / room.CHECKPOINT
+    path = tmp_path / checkpoints.CHECKPOINT
     path.write_bytes(path.read_bytes()[:500])
     with pytest.raises(LitetextError, match=r"checkpoint.pt is damaged \(.*\); delete it to start anew"):
         train(student(), examples(), QUICK, out=tmp_path)
@@ -218,7 +223,9 @@ def test_the_permuted_pass_leaves_batchnorm_alone(stop_gradient: bool) -> None:
     runs = {}
     for weight in (0.0, 1e-12):  # so small that the weights stay the same: only statistics could differ
         module = Watched()
-        config = TrainConfig(steps=1, batch=24, stop_gradient=stop_gradient, losses=LossWeights(consistency=weight))
+        config = TrainConfig(
+            steps=1, batch_size=24, stop_gradient=stop_gradient, losses=LossWeights(consistency=weight)
+        )
         train(module, examples(), config)
         runs[weight] = module
     assert len(runs[0.0].seen) == 1 and len(runs[1e-12].seen) == 2
@@ -233,18 +240,18 @@ def test_the_permuted_pass_leaves_batchnorm_alone(stop_gradient: bool) -> None:
 
 def test_consistency_makes_order_matter_less_to_students() -> None:
     def order_matters(weight: float) -> float:
-        config = TrainConfig(steps=80, batch=24, rate=1e-2, losses=LossWeights(consistency=weight))
-        outcome = train(student(), examples(), config)
+        config = TrainConfig(steps=80, batch_size=24, learning_rate=1e-2, losses=LossWeights(consistency=weight))
+        result = train(student(), examples(), config)
         with torch.no_grad():
-            red_dog, dog_red = outcome.student(torch.from_numpy(tokenizer()(["red dog", "dog red"], CONTEXT)))[0]
+            red_dog, dog_red = result.student(torch.from_numpy(tokenizer()(["red dog", "dog red"], CONTEXT)))[0]
         return float((red_dog[[1, 2]] - dog_red[[2, 1]]).square().mean())
 
     assert order_matters(10.0) < 0.5 * order_matters(0.0)
 
 
 def test_averaged_weights_lag_behind() -> None:
-    last = train(student(), examples(), replace(QUICK, rate=1e-2))
-    averaged = train(student(), examples(), replace(QUICK, rate=1e-2, ema=0.99), held_out=examples())
+    last = train(student(), examples(), replace(QUICK, learning_rate=1e-2))
+    averaged = train(student(), examples(), replace(QUICK, learning_rate=1e-2, ema_decay=0.99), held_out=examples())
     start = weights(student())
     assert 0 < (weights(averaged.student) - start).norm() < (weights(last.student) - start).norm()
     assert averaged.held_out == measure(averaged.student, examples())
@@ -257,16 +264,16 @@ def test_a_downstream_loss_sees_features_and_padding() -> None:
         return (ours - theirs).square().sum() / len(ours)
 
     config = replace(QUICK, losses=LossWeights(mse=0, cosine=0, consistency=0, downstream=1.0))
-    history = train(student(), examples(), replace(config, steps=40, rate=1e-2), downstream=downstream).history
+    history = train(student(), examples(), replace(config, steps=40, learning_rate=1e-2), downstream=downstream).history
     assert history[-1]["downstream"] < history[0]["downstream"]
     with pytest.raises(LitetextError, match="the downstream loss has a weight but nothing to look through"):
         train(student(), examples(), config)
 
 
 def test_bf16_runs_the_student_and_keeps_float32_weights() -> None:
-    outcome = train(student(), examples(), replace(QUICK, precision="bf16"))
-    assert all(parameter.dtype == torch.float32 for parameter in outcome.student.parameters())
-    assert not torch.equal(weights(outcome.student), weights(train(student(), examples(), QUICK).student))
+    result = train(student(), examples(), replace(QUICK, precision="bf16"))
+    assert all(parameter.dtype == torch.float32 for parameter in result.student.parameters())
+    assert not torch.equal(weights(result.student), weights(train(student(), examples(), QUICK).student))
 
 
 def test_what_does_not_fit_is_refused() -> None:
@@ -283,17 +290,19 @@ def test_what_does_not_fit_is_refused() -> None:
         LitetextError, match="features are 12 wide, the teacher's 7; give the student an output_dim of 7"
     ):
         train(student(), narrow, replace(QUICK, losses=LossWeights(consistency=0)))
-    with pytest.raises(LitetextError, match="the loss is no longer finite at step"):
-        train(student(), whole, replace(QUICK, rate=1e30, clip=1e30, warmup=0))
+    with pytest.raises(
+        LitetextError, match=r"the \w+ loss is not finite at step [1-6] of 6 \(learning rate 1e\+30\); give a lower"
+    ):
+        train(student(), whole, replace(QUICK, learning_rate=1e30, max_grad_norm=1e30, warmup_ratio=0))
 
 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"batch": 0}, "batch is 0; give more than 0"),
-        ({"rate": float("nan")}, "rate is nan"),
+        ({"batch_size": 0}, "batch_size is 0; give more than 0"),
+        ({"learning_rate": float("nan")}, "learning_rate is nan"),
         ({"steps": 0}, "steps is 0; give 1 or more"),
-        ({"warmup": 1.0}, "warmup is 1.0; give 0 or more and less than 1"),
+        ({"warmup_ratio": 1.0}, "warmup_ratio is 1.0; give 0 or more and less than 1"),
         ({"precision": "fp8"}, "unknown precision 'fp8'; choose one of: bf16, fp32"),
     ],
 )

@@ -10,11 +10,11 @@ import torch
 
 from litetext.data import resolve, samples
 from litetext.encoders.checkpoints import read_checkpoint
+from litetext.mini.config import recipes
 from litetext.mini.evaluation import evaluate_segmenter
 from litetext.mini.export import draw_pairs
 from litetext.mini.model import Mini, parameters_of
 from litetext.mini.ship import facts_of, load_weights, shipped_concepts, write_mini
-from litetext.mini.train import recipes
 from litetext.mini.world import World
 from litetext.segment import Segmenter
 

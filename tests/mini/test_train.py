@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import signal
 import subprocess
 import sys
@@ -14,9 +15,13 @@ import torch
 
 from litetext.errors import LitetextError
 from litetext.mini.batches import Batches, trimmed_ids, vocabulary_texts
+from litetext.mini.config import MiniTrainConfig, known_concepts, recipes
 from litetext.mini.model import Mini, Shape, parameters_of
-from litetext.mini.train import Recipe, Run, known_concepts, losses_of, recipes, total_loss, train, train_in_turn
+from litetext.mini.objective import losses_of, total_loss
+from litetext.mini.task import MiniTask
+from litetext.mini.train import train, train_in_turn
 from litetext.tokenizer import Tokenizer
+from litetext.training.checkpoint import CHECKPOINT, save_checkpoint
 
 TINY = Shape(
     image_size=32,
@@ -30,13 +35,14 @@ TINY = Shape(
     text_width=64,
     text_layers=1,
 )
-SHORT = Recipe(
+SHORT = MiniTrainConfig(
     shape=TINY,
     concepts=4,
     steps=(3, 2, 3),
     images=(2, 2, 2),
     phrases=(3, 3, 3),
-    warmup=2,
+    warmup_steps=2,
+    report_every=2,
     checkpoint_every=2,
     evaluate_every=1000,
     workers=0,
@@ -45,8 +51,8 @@ POSITIONS = "detector.vision_encoder.backbone.embeddings.position_embeddings"
 CPU = torch.device("cpu")
 
 
-def _weights(run: Run) -> dict[str, torch.Tensor]:
-    return run.model.state_dict()
+def _weights(task: MiniTask) -> dict[str, torch.Tensor]:
+    return task.model.state_dict()
 
 
 def test_batches_are_the_same_in_every_process_and_trimmed_exactly() -> None:
@@ -63,14 +69,14 @@ def test_batches_are_the_same_in_every_process_and_trimmed_exactly() -> None:
 
 @pytest.mark.parametrize("stage", [0, 1, 2])
 def test_every_loss_is_finite_and_every_part_learns(stage: int) -> None:
-    run = Run.fresh(SHORT, CPU)
-    batch = Batches(run.tokenizer, 0, known_concepts(4), 32, 4, 4)[0]
-    losses = losses_of(run.model, batch, stage, 4)
+    task = MiniTask(SHORT, CPU)
+    batch = Batches(task.tokenizer, 0, known_concepts(4), 32, 4, 4)[0]
+    losses = losses_of(task.model, batch, stage, 4)
     assert all(torch.isfinite(value) for value in losses.values())
     total_loss(losses).backward()
     silent = {
         name.split(".")[1] if name.startswith("detector.") else name.split(".")[0]
-        for name, parameter in run.model.named_parameters()
+        for name, parameter in task.model.named_parameters()
         if parameter.grad is not None and parameter.grad.abs().sum() > 0
     }
     assert {"vision_encoder", "text"} <= silent
@@ -83,7 +89,7 @@ def test_a_killed_run_ends_where_an_undisturbed_one_does(tmp_path: Path) -> None
     script = (
         "import sys, time, torch; from pathlib import Path; from tests.mini.test_train import SHORT, train, CPU\n"
         "torch.set_num_threads(1)\n"
-        "train(SHORT, Path(sys.argv[1]), device=CPU, on_step=lambda step, *_: time.sleep(60 if step == 5 else 0))\n"
+        "train(SHORT, Path(sys.argv[1]), device=CPU, on_report=lambda at: time.sleep(60 if at.step == 6 else 0))\n"
     )
     killed = tmp_path / "killed"
     process = subprocess.Popen([sys.executable, "-c", script, str(killed)], cwd=Path(__file__).parents[2])
@@ -94,9 +100,17 @@ def test_a_killed_run_ends_where_an_undisturbed_one_does(tmp_path: Path) -> None
     process.send_signal(signal.SIGKILL)
     process.wait()
     again = train(SHORT, killed, device=CPU)
-    assert again.step == whole.step == sum(SHORT.steps)
     for name, tensor in _weights(whole).items():
-        assert torch.allclose(tensor, _weights(again)[name], atol=1e-6), name
+        assert torch.equal(tensor, _weights(again)[name]), name
+    assert _losses(killed) == _losses(tmp_path / "whole")
+
+
+def _losses(folder: Path) -> list[dict[str, str]]:
+    """The rows of the run's curves, but for what time says."""
+    with (folder / "losses.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [int(row["step"]) for row in rows] == [2, 4, 6, 8]
+    return [{name: figure for name, figure in row.items() if "second" not in name} for row in rows]
 
 
 def _has_reached(checkpoint: Path, step: int) -> bool:
@@ -104,9 +118,9 @@ def _has_reached(checkpoint: Path, step: int) -> bool:
 
 
 def test_a_checkpoint_of_another_recipe_is_refused(tmp_path: Path) -> None:
-    Run.fresh(SHORT, CPU).save(tmp_path / "checkpoint.pt")
-    other = Recipe(shape=TINY, concepts=5, workers=0)
-    with pytest.raises(LitetextError, match="another recipe"):
+    train(SHORT, tmp_path, device=CPU)
+    other = MiniTrainConfig(shape=TINY, concepts=5, workers=0)
+    with pytest.raises(LitetextError, match=r"belongs to another run \(its concepts, .* differ\)"):
         train(other, tmp_path, device=CPU)
 
 
@@ -125,15 +139,15 @@ def test_what_ships_is_within_its_limit_and_leaves_room_to_compress(preset: str)
 
 def test_the_rate_rises_bends_and_ends_at_nothing() -> None:
     plan = recipes("cpu")[0]
-    rates = [plan.rate_at(step) for step in range(sum(plan.steps))]
-    assert max(rates) == pytest.approx(plan.rate, rel=1e-3)
-    assert rates[0] < 0.01 * plan.rate and rates[-1] < 0.01 * plan.rate
-    assert rates[int(0.88 * len(rates))] == pytest.approx(0.45 * plan.rate, rel=1e-2)
+    rates = [plan.learning_rate_at(step) for step in range(sum(plan.steps))]
+    assert max(rates) == pytest.approx(plan.learning_rate, rel=1e-3)
+    assert rates[0] < 0.01 * plan.learning_rate and rates[-1] < 0.01 * plan.learning_rate
+    assert rates[int(0.88 * len(rates))] == pytest.approx(0.45 * plan.learning_rate, rel=1e-2)
 
 
 def test_the_text_stays_as_it_is_after_its_steps(tmp_path: Path) -> None:
     plan = replace(SHORT, text_steps=0)
-    drawn = Run.fresh(plan, CPU).model.text.state_dict()
+    drawn = MiniTask(plan, CPU).model.text.state_dict()
     trained = train(plan, tmp_path / "fixed", device=CPU).model.text.state_dict()
     assert all(torch.equal(drawn[name], trained[name]) for name in drawn)
     learning = train(SHORT, tmp_path / "learning", device=CPU).model.text.state_dict()
@@ -143,19 +157,24 @@ def test_the_text_stays_as_it_is_after_its_steps(tmp_path: Path) -> None:
 def test_a_second_recipe_goes_on_from_the_weights_of_the_first_on_a_larger_picture(tmp_path: Path) -> None:
     second = replace(SHORT, shape=replace(SHORT.shape, image_size=64), steps=(0, 0, 1), text_steps=0, seed=5)
     seen: list[int] = []
-    last = train_in_turn([SHORT, second], tmp_path, device=CPU, on_step=seen.append)
-    assert seen == list(range(1, sum(SHORT.steps) + 2)) and last.step == 1
-    first = Run.fresh(SHORT, CPU)
-    first.load(tmp_path / "1" / "checkpoint.pt", CPU)
+    last = train_in_turn([SHORT, second], tmp_path, device=CPU, on_report=lambda report: seen.append(report.step))
+    assert seen == [2, 4, 6, 8, 9]
+    first = MiniTask(SHORT, CPU)
+    first.start_from(tmp_path / "1")
     before, after = first.model.text.state_dict(), last.model.text.state_dict()
     assert all(torch.equal(before[name], after[name]) for name in before)  # the second recipe leaves the text alone
-    assert train_in_turn([SHORT, second], tmp_path, device=CPU).step == 1  # nothing is done twice
+    train_in_turn([SHORT, second], tmp_path, device=CPU, on_report=lambda report: seen.append(report.step))
+    assert seen == [2, 4, 6, 8, 9]  # nothing is done twice
+
+
+def _save(task: MiniTask, folder: Path) -> None:
+    save_checkpoint(folder / CHECKPOINT, task.identity(), {"task": task.state_dict()})
 
 
 def test_weights_fit_another_picture_size(tmp_path: Path) -> None:
-    first = Run.fresh(SHORT, CPU)
-    first.save(tmp_path / "checkpoint.pt")
-    larger = Run.fresh(replace(SHORT, shape=replace(SHORT.shape, image_size=64), seed=5), CPU)
+    first = MiniTask(SHORT, CPU)
+    _save(first, tmp_path)
+    larger = MiniTask(replace(SHORT, shape=replace(SHORT.shape, image_size=64), seed=5), CPU)
     larger.start_from(tmp_path)
     before, after = first.model.state_dict(), larger.model.state_dict()
     assert {name for name in before if not torch.equal(before[name], after[name])} == {POSITIONS}
@@ -166,8 +185,8 @@ def test_weights_fit_another_picture_size(tmp_path: Path) -> None:
 
 
 def test_weights_of_another_shape_are_refused_and_so_is_a_folder_without_a_run(tmp_path: Path) -> None:
-    Run.fresh(SHORT, CPU).save(tmp_path / "checkpoint.pt")
-    wider = Run.fresh(replace(SHORT, shape=replace(SHORT.shape, vision_width=96)), CPU)
+    _save(MiniTask(SHORT, CPU), tmp_path)
+    wider = MiniTask(replace(SHORT, shape=replace(SHORT.shape, vision_width=96)), CPU)
     with pytest.raises(LitetextError, match=r"does not fit the recipe that follows .*size mismatch"):
         wider.start_from(tmp_path)
     with pytest.raises(LitetextError, match="no run to start from"):

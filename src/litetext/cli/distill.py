@@ -9,15 +9,19 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from ..distill.config import LossWeights, TrainConfig
 from ..errors import LitetextError, choice_error, missing_extra
-from .output import console, notes, print_json, progress_bar, warn
+from .output import bar_progress, console, print_json, progress_bar, warn
+from .training_screen import TrainingScreen
 
 if TYPE_CHECKING:
-    from rich.table import Table
-
-    from ..distill import Outcome, Processes, Report
+    from ..distill import TrainResult
     from ..encoders import EncoderConfig, TextTransformer
     from ..tokenizer import Tokenizer
+
+
+_DEFAULTS = TrainConfig()
+_LOSSES = LossWeights()
 
 
 def register(app: typer.Typer) -> None:
@@ -37,19 +41,29 @@ def distill(
     init: str = typer.Option(None, help="Start from a litetext or SAM3 checkpoint, or a MobileCLIP's text encoder."),
     embedding: str = typer.Option("pca", help="A new student's token embedding: pca (from the teacher's) or drawn."),
     context: int = typer.Option(None, min=2, help="Tokens a prompt (default: the recipe's, the checkpoint's, or 16)."),
-    epochs: float = typer.Option(100, help="Passes over the prompts."),
+    epochs: float = typer.Option(_DEFAULTS.epochs, help="Passes over the prompts."),
     steps: int = typer.Option(None, min=1, help="Steps, instead of epochs."),
-    batch: int = typer.Option(128, min=1, help="Prompts a step, over all processes."),
-    accumulate: int = typer.Option(1, min=1, help="Parts a step is computed in, to save memory."),
-    rate: float = typer.Option(1.25e-3, help="The highest learning rate; the paper's 5e-3 is for 512 prompts a step."),
-    warmup: float = typer.Option(0.1, help="Share of the steps in which the rate rises."),
-    weight_decay: float = typer.Option(0.05, min=0.0, help="AdamW's."),
-    ema: float = typer.Option(0.0, help="Decay of a moving average of the weights; 0: none."),
-    mse: float = typer.Option(1.0, help="Weight of the squared error."),
-    cosine: float = typer.Option(2.0, help="Weight of 1 - cosine."),
-    consistency: float = typer.Option(0.1, help="Weight of the consistency between a prompt and its permutation."),
-    relational: float = typer.Option(0.0, help="Weight of the difference between the prompts' Gram matrices."),
-    downstream: float = typer.Option(0.0, help="Weight of the difference that a detector sees."),
+    batch_size: int = typer.Option(_DEFAULTS.batch_size, min=1, help="Prompts a step, over all processes."),
+    gradient_accumulation_steps: int = typer.Option(
+        _DEFAULTS.gradient_accumulation_steps, min=1, help="Parts a step is computed in, to save memory."
+    ),
+    learning_rate: float = typer.Option(
+        _DEFAULTS.learning_rate, help="The highest learning rate; the paper's 5e-3 is for 512 prompts a step."
+    ),
+    warmup_ratio: float = typer.Option(
+        _DEFAULTS.warmup_ratio, help="Share of the steps in which the learning rate rises."
+    ),
+    weight_decay: float = typer.Option(_DEFAULTS.weight_decay, min=0.0, help="AdamW's."),
+    ema_decay: float = typer.Option(_DEFAULTS.ema_decay, help="Decay of a moving average of the weights; 0: none."),
+    mse: float = typer.Option(_LOSSES.mse, help="Weight of the squared error."),
+    cosine: float = typer.Option(_LOSSES.cosine, help="Weight of 1 - cosine."),
+    consistency: float = typer.Option(
+        _LOSSES.consistency, help="Weight of the consistency between a prompt and its permutation."
+    ),
+    relational: float = typer.Option(
+        _LOSSES.relational, help="Weight of the difference between the prompts' Gram matrices."
+    ),
+    downstream: float = typer.Option(_LOSSES.downstream, help="Weight of the difference that a detector sees."),
     through: str = typer.Option("mini", help="The segmenter whose detector looks."),
     through_way: str = typer.Option("reads", help="reads: its keys and values; answers: its scores over scenes."),
     permute: str = typer.Option("words", help="What a permutation moves: words, or attribute-noun."),
@@ -57,9 +71,9 @@ def distill(
     held_out: float = typer.Option(0.05, min=0.0, max=0.9, help="Share of concepts (stems) held out."),
     limit: int = typer.Option(None, min=1, help="Stop after this many distinct phrases (mini's default: 20,000)."),
     store: Path = typer.Option(None, help="Folder of the teacher's features, shared by runs (default: OUT/targets)."),
-    precision: str = typer.Option("fp32", help="fp32 or bf16 (autocast)."),
+    precision: str = typer.Option(_DEFAULTS.precision, help="fp32 or bf16 (autocast)."),
     resume: str = typer.Option("auto", help="auto: go on from a checkpoint in OUT; never: start anew."),
-    seed: int = typer.Option(0, min=0, help="Seed of weights, order and permutations."),
+    seed: int = typer.Option(_DEFAULTS.seed, min=0, help="Seed of weights, order and permutations."),
     device: str = typer.Option(None, help="cpu or cuda (default: CUDA if there is one)."),
     as_json: bool = typer.Option(False, "--json", help="Print the result as JSON."),
 ) -> None:
@@ -84,16 +98,14 @@ def distill(
         raise missing_extra("tensorboard", "distill") from None
     from ..distill import (
         EncoderTeacher,
-        LossWeights,
-        Processes,
         TargetStore,
-        TrainConfig,
         prepare,
         train,
     )
     from ..distill.card import distillation_notes
     from ..encoders import read_checkpoint, save_encoder
     from ..encoders.trimming import trims_exactly
+    from ..training.processes import Processes
 
     processes = Processes.start(device)
     phrases, source = _phrases(prompts, limit)
@@ -111,12 +123,12 @@ def distill(
     config = TrainConfig(
         epochs=epochs,
         steps=steps,
-        batch=batch,
-        accumulate=accumulate,
-        rate=rate,
-        warmup=warmup,
+        batch_size=batch_size,
+        gradient_accumulation_steps=gradient_accumulation_steps,
+        learning_rate=learning_rate,
+        warmup_ratio=warmup_ratio,
         weight_decay=weight_decay,
-        ema=ema,
+        ema_decay=ema_decay,
         losses=LossWeights(mse, cosine, consistency, relational, downstream),
         stop_gradient=stop_gradient,
         precision=precision,  # type: ignore[arg-type]
@@ -140,12 +152,12 @@ def distill(
             held_out=held_out,
             mode=permute,  # type: ignore[arg-type]
             processes=processes,
-            on_progress=lambda done, total: bar.update(task, completed=done, total=total),
+            progress=bar_progress(bar, task),
         )
     if prepared.unlike and processes.first:
         warn(f"{prepared.unlike:,} prompts left out: the student's smaller vocabulary spells them in other tokens")
-    with _Screen(processes) as screen:
-        outcome = train(
+    with TrainingScreen("prompts", active=processes.first) as screen:
+        result = train(
             module,
             prepared.train,
             config,
@@ -165,9 +177,9 @@ def distill(
         "mean tokens": f"{prepared.train.ids.lengths.mean():.1f} of {convention.context_length}",
         "started from": init,
     }
-    card = distillation_notes(teacher, checkpoint.config, module.config, data, config, outcome, _command())
+    card = distillation_notes(teacher, checkpoint.config, module.config, data, config, result, _command())
     save_encoder(module.cpu(), vocabulary, out / "student", notes=card)
-    _tell(out, teacher, checkpoint.config, module.config, outcome, len(prepared.train), prepared.unlike, as_json)
+    _tell(out, teacher, checkpoint.config, module.config, result, len(prepared.train), prepared.unlike, as_json)
 
 
 def _phrases(prompts: list[str], limit: int | None) -> tuple[list[str], str]:
@@ -233,59 +245,6 @@ def _student(
     return module, vocabulary
 
 
-class _Screen:
-    """The run as it goes: a live table where someone watches, else a line ten times a run."""
-
-    def __init__(self, processes: Processes) -> None:
-        from rich.live import Live
-
-        self._live = Live(console=notes, transient=True, auto_refresh=False)
-        self._watched = notes.is_terminal and processes.first
-        self._said = -1
-
-    def __enter__(self) -> _Screen:
-        if self._watched:
-            self._live.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._watched:
-            self._live.stop()
-
-    def show(self, report: Report) -> None:
-        """Take in a report."""
-        if self._watched:
-            self._live.update(_table(report), refresh=True)
-        elif (tenth := 10 * report.step // report.steps) > self._said:
-            self._said = tenth
-            held = f", held-out cosine {report.held_out.cosine_mean:.4f}" if report.held_out is not None else ""
-            notes.print(
-                f"step {report.step:,} of {report.steps:,}: loss {report.losses['total']:.4f}{held}, "
-                f"{report.prompts_per_second:,.0f} prompts/s",
-                highlight=False,
-                soft_wrap=True,
-            )
-
-
-def _table(report: Report) -> Table:
-    """One report as a table."""
-    from rich.table import Table
-
-    table = Table(title=f"step {report.step:,} of {report.steps:,}", title_justify="left", min_width=44)
-    table.add_column("")
-    table.add_column("now", justify="right")
-    for name, value in report.losses.items():
-        table.add_row("loss" if name == "total" else f"  {name}", f"{value:.5f}", end_section=name == "total")
-    if report.held_out is not None:
-        table.add_row("held-out cosine, mean", f"{report.held_out.cosine_mean:.4f}")
-        table.add_row("held-out cosine, 5th percentile", f"{report.held_out.cosine_p5:.4f}", end_section=True)
-    table.add_row("learning rate", f"{report.rate:.2e}")
-    table.add_row("prompts/s", f"{report.prompts_per_second:,.0f}")
-    left = (report.steps - report.step) / max(report.step, 1)
-    table.add_row("steps left", f"{report.steps - report.step:,} ({left / (1 + left):.0%})")
-    return table
-
-
 def _command() -> str:
     """What was typed, as it would be typed again."""
     import shlex
@@ -298,14 +257,14 @@ def _tell(
     teacher: str,
     teacher_config: EncoderConfig,
     student: EncoderConfig,
-    outcome: Outcome,
+    result: TrainResult,
     prompts: int,
     unlike: int,
     as_json: bool,
 ) -> None:
     """Say what came out."""
     live, of_teacher = student.live_parameters(), teacher_config.live_parameters()
-    held = outcome.held_out
+    held = result.held_out
     if as_json:
         print_json(
             {
@@ -316,10 +275,10 @@ def _tell(
                 "teacher_live_parameters": of_teacher,
                 "prompts": prompts,
                 "spelled_otherwise": unlike,
-                "steps": outcome.steps,
-                "seconds": outcome.seconds,
-                "prompts_per_second": outcome.prompts_per_second,
-                "losses": {key: value for key, value in outcome.history[-1].items() if not key.startswith("held_out")},
+                "steps": result.steps,
+                "seconds": result.seconds,
+                "prompts_per_second": result.prompts_per_second,
+                "losses": {key: value for key, value in result.history[-1].items() if not key.startswith("held_out")},
                 "held_out": asdict(held) if held is not None else None,
             }
         )
@@ -331,8 +290,8 @@ def _tell(
     )
     if held is not None:
         console.print(
-            f"held out: {held.prompts:,} prompts, token cosine {held.cosine_mean:.4f} (5th percentile "
-            f"{held.cosine_p5:.4f}), pooled {held.pooled_cosine:.4f}",
+            f"held out: {held.prompts:,} prompts, token cosine {held.mean_cosine:.4f} (5th percentile "
+            f"{held.p5_cosine:.4f}), pooled {held.pooled_cosine:.4f}",
             soft_wrap=True,
             highlight=False,
         )

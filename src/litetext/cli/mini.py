@@ -10,6 +10,7 @@ from rich.table import Table
 
 from ..errors import LitetextError, choice_error
 from .output import console, notes, print_json, progress_bar
+from .training_screen import TrainingScreen
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -86,28 +87,26 @@ def train(
         if given not in choices:
             raise choice_error(option, given, choices)
     from ..data import resolve
+    from ..mini.config import known_concepts, recipes
     from ..mini.ship import load_weights, write_mini
-    from ..mini.train import known_concepts, recipes, train_in_turn
+    from ..mini.train import train_in_turn
 
     plan = recipes(preset, seed)
-    steps = sum(sum(recipe.steps) for recipe in plan)
-    with progress_bar() as bar:
-        task = bar.add_task("training", total=steps)
-
-        def on_evaluation(step: int, metrics: dict[str, float]) -> None:
-            figures = ", ".join(f"{name} {value:.2f}" for name, value in metrics.items())
-            bar.console.print(f"step {step}: {figures}", highlight=False)
-
-        run = train_in_turn(
+    with TrainingScreen("scenes") as screen:
+        trained = train_in_turn(
             plan,
             out,
             resume=resume == "auto",
-            initial=(lambda run: load_weights(run.model, resolve("mini"))) if init == "shipped" else None,
-            on_step=lambda step: bar.update(task, completed=step),
-            on_evaluation=on_evaluation,
+            initial=(lambda task: load_weights(task.model, resolve("mini"))) if init == "shipped" else None,
+            on_report=screen.show,
         )
-    facts = {"known_concepts": known_concepts(plan[-1].concepts), "preset": preset, "steps": steps, "seed": seed}
-    write_mini(run.model, run.tokenizer, out / "mini", facts)
+    facts = {
+        "known_concepts": known_concepts(plan[-1].concepts),
+        "preset": preset,
+        "steps": sum(config.total_steps for config in plan),
+        "seed": seed,
+    }
+    write_mini(trained.model, trained.tokenizer, out / "mini", facts)
     console.print(f"written: {out / 'mini'}; try: litetext mini evaluate --model {out / 'mini'}", soft_wrap=True)
 
 

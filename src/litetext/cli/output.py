@@ -7,7 +7,9 @@ import sys
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+
+from ..progress import Progress as ProgressCallback
 
 console = Console()
 """Standard output, for tables that are the command's answer (never used together with ``--json``)."""
@@ -38,3 +40,20 @@ def progress_bar() -> Progress:
         transient=True,
         disable=not notes.is_terminal,  # where nobody watches, it would leave empty lines
     )
+
+
+def bar_progress(bar: Progress, task: TaskID) -> ProgressCallback:
+    """Return a callback that moves one task of a progress bar."""
+
+    def show(completed: int, total: int | None = None, description: str | None = None) -> None:
+        bar.update(task, completed=completed, total=total, description=description)
+
+    return show
+
+
+def duration(seconds: float) -> str:
+    """Return a time in words: ``45 s``, ``12 min``, ``3 h 20 min``."""
+    minutes = round(seconds / 60)
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"

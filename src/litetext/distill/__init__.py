@@ -9,10 +9,12 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .losses import Downstream, LossWeights, ReadBy
+    from .config import LossWeights, TrainConfig
+    from .examples import Examples
+    from .losses import Downstream, ReadBy
+    from .metrics import EvalMetrics, measure
     from .permute import PermutationMode, chunks_of
     from .preparation import Prepared, examples_of, prepare, prompt_ids
-    from .processes import Processes
     from .ragged import Ragged
     from .student import (
         fitted,
@@ -24,13 +26,15 @@ if TYPE_CHECKING:
         teacher_rows,
     )
     from .targets import EncoderTeacher, StoredTargets, Targets, TargetStore, Teacher
-    from .trainer import Examples, HeldOut, Outcome, Report, TrainConfig, measure, train
+    from .trainer import TrainResult, train
 
 _NAMES = {
-    "losses": ("Downstream", "LossWeights", "ReadBy"),
+    "config": ("LossWeights", "TrainConfig"),
+    "examples": ("Examples",),
+    "losses": ("Downstream", "ReadBy"),
+    "metrics": ("EvalMetrics", "measure"),
     "permute": ("PermutationMode", "chunks_of"),
     "preparation": ("Prepared", "examples_of", "prepare", "prompt_ids"),
-    "processes": ("Processes",),
     "ragged": ("Ragged",),
     "student": (
         "fitted",
@@ -42,28 +46,26 @@ _NAMES = {
         "teacher_rows",
     ),
     "targets": ("EncoderTeacher", "StoredTargets", "TargetStore", "Targets", "Teacher"),
-    "trainer": ("Examples", "HeldOut", "Outcome", "Report", "TrainConfig", "measure", "train"),
+    "trainer": ("TrainResult", "train"),
 }
 _HOMES = {name: module for module, names in _NAMES.items() for name in names}
 
 __all__ = [
     "Downstream",
     "EncoderTeacher",
+    "EvalMetrics",
     "Examples",
-    "HeldOut",
     "LossWeights",
-    "Outcome",
     "PermutationMode",
     "Prepared",
-    "Processes",
     "Ragged",
     "ReadBy",
-    "Report",
     "StoredTargets",
     "TargetStore",
     "Targets",
     "Teacher",
     "TrainConfig",
+    "TrainResult",
     "chunks_of",
     "examples_of",
     "fitted",

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields
 
 from ..encoders import EncoderConfig
-from .losses import LossWeights
-from .trainer import Outcome, TrainConfig
+from .config import LossWeights, TrainConfig
+from .trainer import TrainResult
 
 _CURVE_ROWS = 12
 
@@ -18,7 +18,7 @@ def distillation_notes(
     student: EncoderConfig,
     data: Mapping[str, object],
     config: TrainConfig,
-    outcome: Outcome,
+    result: TrainResult,
     command: str,
 ) -> str:
     """Return Markdown for a model card: teacher, data, recipe, curve, held-out figures.
@@ -27,7 +27,7 @@ def distillation_notes(
         teacher: its name.
         teacher_config, student: their shapes, for their live parameters.
         data: what it learned from, by name of the figure.
-        config, outcome: of the run.
+        config, result: of the run.
         command: what to type to repeat it.
     """
     live, of_teacher = student.live_parameters(), teacher_config.live_parameters()
@@ -40,11 +40,11 @@ def distillation_notes(
         "",
         "### Recipe",
         "",
-        *_table(_recipe(config, outcome)),
+        *_table(_recipe(config, result)),
         "",
     ]
-    if outcome.held_out is not None:
-        figures = asdict(outcome.held_out)
+    if result.held_out is not None:
+        figures = asdict(result.held_out)
         lines += [
             "### Held out",
             "",
@@ -53,31 +53,31 @@ def distillation_notes(
             "",
             *_table(
                 {
-                    "token cosine, mean": f"{figures['cosine_mean']:.4f}",
-                    "token cosine, 5th percentile": f"{figures['cosine_p5']:.4f}",
+                    "token cosine, mean": f"{figures['mean_cosine']:.4f}",
+                    "token cosine, 5th percentile": f"{figures['p5_cosine']:.4f}",
                     "cosine of the prompts' mean features": f"{figures['pooled_cosine']:.4f}",
                     "mean squared error": f"{figures['mse']:.4g}",
                 }
             ),
             "",
         ]
-    lines += ["### Curve", "", *_curve(outcome.history), "", "```bash", command, "```"]
+    lines += ["### Curve", "", *_curve(result.history), "", "```bash", command, "```"]
     return "\n".join(lines)
 
 
-def _recipe(config: TrainConfig, outcome: Outcome) -> dict[str, object]:
+def _recipe(config: TrainConfig, result: TrainResult) -> dict[str, object]:
     weights = config.losses.active()
     rows: dict[str, object] = {
-        "steps": f"{outcome.steps:,} of {config.batch} prompts",
-        "rate": f"{config.rate:g}, warm-up {config.warmup:.0%}, then a cosine to nothing",
-        "AdamW": f"weight decay {config.weight_decay:g}, gradients no longer than {config.clip:g}",
+        "steps": f"{result.steps:,} of {config.batch_size} prompts",
+        "learning rate": f"{config.learning_rate:g}, warm-up {config.warmup_ratio:.0%}, then a cosine to nothing",
+        "AdamW": f"weight decay {config.weight_decay:g}, gradient norm at most {config.max_grad_norm:g}",
         "losses": ", ".join(f"{weight:g} × {name}" for name, weight in weights.items()),
         "precision": config.precision,
         "seed": config.seed,
-        "time": f"{outcome.seconds:,.0f} s, {outcome.prompts_per_second:,.0f} prompts/s",
+        "time": f"{result.seconds:,.0f} s, {result.prompts_per_second:,.0f} prompts/s",
     }
-    if config.ema:
-        rows["average of weights"] = f"decay {config.ema:g}"
+    if config.ema_decay:
+        rows["average of weights"] = f"decay {config.ema_decay:g}"
     return rows
 
 
@@ -90,7 +90,7 @@ def _curve(history: Sequence[Mapping[str, float]]) -> list[str]:
     table = ["| " + " | ".join(header) + " |", "|" + "---|" * len(header)]
     for row in rows:
         figures = [f"{row['total']:.4f}", *(f"{row[name]:.4f}" if name in row else "" for name in names)]
-        figures += [f"{row[key]:.4f}" if key in row else "" for key in ("held_out_cosine_mean", "held_out_cosine_p5")]
+        figures += [f"{row[key]:.4f}" if key in row else "" for key in ("held_out_mean_cosine", "held_out_p5_cosine")]
         table.append(f"| {row['step']:.0f} | " + " | ".join(figures) + " |")
     return table
 

@@ -13,41 +13,11 @@ teacher's features:
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
 from typing import Protocol
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-
-from ..errors import LitetextError
-
-
-@dataclass(frozen=True, slots=True)
-class LossWeights:
-    """The weight of every loss; 0 switches it off. By default the paper's.
-
-    Attributes:
-        mse, cosine, consistency, relational, downstream: see the module.
-    """
-
-    mse: float = 1.0
-    cosine: float = 2.0
-    consistency: float = 0.1
-    relational: float = 0.0
-    downstream: float = 0.0
-
-    def __post_init__(self) -> None:
-        for field in fields(self):
-            value = getattr(self, field.name)
-            if not 0 <= value < float("inf"):
-                raise LitetextError(f"the weight of the {field.name} loss is {value}; give a number of 0 or more")
-        if not (self.mse or self.cosine or self.downstream):
-            raise LitetextError("no loss looks at the teacher; give mse, cosine or downstream a weight above 0")
-
-    def active(self) -> dict[str, float]:
-        """The losses that are on, by name."""
-        return {field.name: getattr(self, field.name) for field in fields(self) if getattr(self, field.name)}
 
 
 class Downstream(Protocol):

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 
 from ..errors import LitetextError
+from ..progress import Progress, no_progress
 from ..prompts import split_by_stem
 from ..tokenizer import Tokenizer, clean
+from ..training.processes import Processes
+from .examples import Examples
 from .permute import PermutationMode, chunks_of
-from .processes import Processes
 from .ragged import Ragged
 from .student import teacher_rows
 from .targets import Targets, TargetStore
-from .trainer import Examples
 
 IN_MEMORY = 4 << 30
 """Bytes of targets that are read into memory; more stay on disk and are memory-mapped."""
@@ -58,7 +59,7 @@ def examples_of(
     *,
     mode: PermutationMode = "words",
     processes: Processes | None = None,
-    on_progress: Callable[[int, int], None] | None = None,
+    progress: Progress = no_progress,
 ) -> Examples:
     """Return ids, targets and what may be permuted of ``prompts``; missing targets are computed and stored.
 
@@ -66,9 +67,9 @@ def examples_of(
     """
     ids = prompt_ids(prompts, tokenizer, context_length)
     if processes is not None:
-        store.fill(ids, part=(processes.rank, processes.count), on_progress=on_progress)
+        store.fill(ids, part=(processes.rank, processes.count), progress=progress)
         processes.wait()
-    stored = store.targets(ids, on_progress)
+    stored = store.targets(ids, progress)
     targets: Targets = stored.load() if stored.nbytes <= IN_MEMORY else stored
     return Examples(ids, targets, chunks_of([clean(prompt) for prompt in prompts], ids, tokenizer, mode))
 
@@ -84,7 +85,7 @@ def prepare(
     mode: PermutationMode = "words",
     split_seed: int = 0,
     processes: Processes | None = None,
-    on_progress: Callable[[int, int], None] | None = None,
+    progress: Progress = no_progress,
 ) -> Prepared:
     """Split ``prompts`` by stem and return examples in the student's ids.
 
@@ -98,7 +99,7 @@ def prepare(
         mode: see `PermutationMode`.
         split_seed: another seed holds out others.
         processes: who shares the computing of targets.
-        on_progress: see `TargetStore.fill`.
+        progress: see `TargetStore.fill`.
 
     Raises:
         LitetextError: no prompts, vocabularies that do not match, or a share that leaves nothing to learn from.
@@ -117,7 +118,7 @@ def prepare(
 
     def examples(part: list[str]) -> Examples:
         of_teacher = examples_of(
-            part, teacher_tokenizer, store, context_length, mode=mode, processes=processes, on_progress=on_progress
+            part, teacher_tokenizer, store, context_length, mode=mode, processes=processes, progress=progress
         )
         ids = prompt_ids(part, student_tokenizer, context_length)
         return Examples(ids, of_teacher.targets, of_teacher.chunks)

@@ -31,6 +31,7 @@ from safetensors.numpy import save_file
 
 from ..errors import LitetextError
 from ..files import atomic_path
+from ..progress import Progress, no_progress
 from .ragged import Ragged, offsets_of
 
 if TYPE_CHECKING:
@@ -131,7 +132,7 @@ class TargetStore:
         *,
         part: tuple[int, int] = (0, 1),
         shard_tokens: int = SHARD_TOKENS,
-        on_progress: Callable[[int, int], None] | None = None,
+        progress: Progress = no_progress,
     ) -> int:
         """Compute what is missing of the features of ``ids``, shard by shard.
 
@@ -139,7 +140,7 @@ class TargetStore:
             ids: int [T] token ids of N prompts.
             part: (i, n): of every n shards' worth of missing prompts compute only the i-th, as n processes share it.
             shard_tokens: tokens a shard.
-            on_progress: called with (prompts done, prompts missing at the start) after every shard.
+            progress: called after every shard with the prompts done and those missing at the start.
 
         Returns:
             How many prompts were computed.
@@ -153,8 +154,7 @@ class TargetStore:
             if number % part[1] == part[0]:
                 self._write(ids.select(rows))
                 done += len(rows)
-                if on_progress is not None:
-                    on_progress(done, len(missing))
+                progress(done, len(missing))
         return done
 
     def read(self, ids: Ragged) -> StoredTargets:
@@ -174,9 +174,9 @@ class TargetStore:
             ) from None
         return StoredTargets(self._shards, found[:, 0].astype(np.int32), found[:, 1], found[:, 2])
 
-    def targets(self, ids: Ragged, on_progress: Callable[[int, int], None] | None = None) -> StoredTargets:
+    def targets(self, ids: Ragged, progress: Progress = no_progress) -> StoredTargets:
         """Fill what is missing and return the features of ``ids``."""
-        self.fill(ids, on_progress=on_progress)
+        self.fill(ids, progress=progress)
         return self.read(ids)
 
     def __len__(self) -> int:

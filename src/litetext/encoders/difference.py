@@ -24,7 +24,7 @@ class Difference:
 
     Attributes:
         prompts, tokens: how many were compared.
-        cosine_mean, cosine_worst: cosine of a token, over all of them and the lowest.
+        mean_cosine, cosine_worst: cosine of a token, over all of them and the lowest.
         error_worst: the largest relative error of a token, |a - b| / |b|.
         max_abs: the largest difference of any number.
         worst_prompt: the prompt with the token of lowest cosine.
@@ -32,7 +32,7 @@ class Difference:
 
     prompts: int
     tokens: int
-    cosine_mean: float
+    mean_cosine: float
     cosine_worst: float
     error_worst: float
     max_abs: float
@@ -59,7 +59,7 @@ def measure_difference(
     return Difference(
         prompts=len(prompts),
         tokens=len(cosine),
-        cosine_mean=float(cosine.mean()),
+        mean_cosine=float(cosine.mean()),
         cosine_worst=float(cosine[worst]),
         error_worst=float(np.concatenate(errors).max()),
         max_abs=largest,

@@ -162,7 +162,7 @@ def _notes(export: Export) -> str:
         "",
         f"- `model.onnx` (operator set {export.opset}, {export.bytes:,} bytes with `model.onnx.data`); weights are "
         f"{stored[export.precision]}.",
-        f"- Against torch on {found.prompts} prompts, {found.tokens} real tokens: cosine {found.cosine_mean:.6f} on "
+        f"- Against torch on {found.prompts} prompts, {found.tokens} real tokens: cosine {found.mean_cosine:.6f} on "
         f"average, {found.cosine_worst:.6f} at worst; largest relative error {found.error_worst:.1e}.",
     ]
     if export.trim:
@@ -175,7 +175,7 @@ def _notes(export: Export) -> str:
         effect = export.trimming
         lines.append(
             "- **Trimmed against its convention.** This encoder was made to read its padding; without it, token cosine "
-            f"to what it gives with it is {effect.cosine_mean:.4f} on average, {effect.cosine_worst:.4f} at worst."
+            f"to what it gives with it is {effect.mean_cosine:.4f} on average, {effect.cosine_worst:.4f} at worst."
         )
     if export.weight_bits == 8:
         lines.append("- For CPUs with VNNI (or other than x86); others need `litetext export … --weight-bits 7`.")

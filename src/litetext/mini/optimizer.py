@@ -20,11 +20,11 @@ class MuonAndAdamW:
 
     Args:
         model: every parameter of it is trained.
-        rate: learning rate.
+        learning_rate: of every group.
         weight_decay: decoupled, for matrices and kernels; biases, norms and embeddings are not decayed.
     """
 
-    def __init__(self, model: nn.Module, rate: float, weight_decay: float) -> None:
+    def __init__(self, model: nn.Module, learning_rate: float, weight_decay: float) -> None:
         inner, kernels, others = [], [], []
         for name, parameter in model.named_parameters():
             at_the_rim = any(part in name for part in _RIM)
@@ -36,8 +36,10 @@ class MuonAndAdamW:
                 others.append(parameter)
         groups = [{"params": kernels, "weight_decay": weight_decay}, {"params": others, "weight_decay": 0.0}]
         self._parts: dict[str, torch.optim.Optimizer] = {
-            "muon": torch.optim.Muon(inner, lr=rate, weight_decay=weight_decay, adjust_lr_fn="match_rms_adamw"),
-            "adamw": torch.optim.AdamW(groups, lr=rate, betas=(0.9, 0.98), foreach=True),
+            "muon": torch.optim.Muon(
+                inner, lr=learning_rate, weight_decay=weight_decay, adjust_lr_fn="match_rms_adamw"
+            ),
+            "adamw": torch.optim.AdamW(groups, lr=learning_rate, betas=(0.9, 0.98), foreach=True),
         }
 
     @property

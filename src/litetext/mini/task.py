@@ -1,0 +1,165 @@
+"""The steps of mini's training: dense first, then with the detector, then everything.
+
+Stage ``dense`` runs the vision encoder once an image and scores every place of the feature map against the texts of
+all concepts and of the phrases asked, so one pass teaches vision and language what is what. Stage ``semantic`` adds
+the detector's encoder, the presence token and the semantic map; stage ``all`` adds boxes, classes and masks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Sampler
+
+from ..errors import LitetextError
+from ..tokenizer import Tokenizer
+from ..training.checkpoint import CHECKPOINT, read_checkpoint_state
+from .batches import Batch, Batches, vocabulary_texts
+from .config import MiniTrainConfig, known_concepts
+from .model import Mini, on_grid
+from .objective import COPIES, losses_of, total_loss
+from .optimizer import MuonAndAdamW
+from .quick import evaluate_quickly
+
+TRAIN_SEED = 1_000
+_REPORTING_ONLY = ("report_every", "checkpoint_every", "evaluate_every", "workers")
+
+
+class MiniTask:
+    """A `litetext.training.trainer.TrainTask`: the model, its optimizer, and the scenes it learns from.
+
+    Attributes:
+        config: how it is trained.
+        model: freshly drawn until something is loaded.
+        tokenizer: of its text encoder.
+
+    Args:
+        config: how to train.
+        device: where to compute; bf16 autocast on CUDA, fp32 on the CPU.
+    """
+
+    def __init__(self, config: MiniTrainConfig, device: torch.device) -> None:
+        torch.manual_seed(config.seed)
+        self.config, self.device = config, device
+        self.tokenizer = Tokenizer().prune_vocabulary(vocabulary_texts())
+        self.model = Mini(config.shape, self.tokenizer.vocab_size).to(device)
+        self._optimizer = MuonAndAdamW(self.model, config.learning_rate, config.weight_decay)
+        self._batches: Iterator[Batch] | None = None
+
+    @property
+    def steps(self) -> int:
+        """Steps of all stages."""
+        return self.config.total_steps
+
+    @property
+    def samples_per_step(self) -> float:
+        """Scenes a step, in the mean over the stages."""
+        stages = zip(self.config.steps, self.config.images, strict=True)
+        return sum(steps * images for steps, images in stages) / self.steps
+
+    def learning_rate_at(self, step: int) -> float:
+        """Return the learning rate of a step."""
+        return self.config.learning_rate_at(step)
+
+    def train_step(self, step: int) -> dict[str, Tensor]:
+        """Update the weights once and return the losses of the step's stage."""
+        if self._batches is None:
+            self._batches = self._batches_from(step)
+        batch = next(self._batches).to(self.device)
+        self.model.train()
+        self.model.text.requires_grad_(self.config.text_steps is None or step < self.config.text_steps)
+        for group in self._optimizer.param_groups:
+            group["lr"] = self.learning_rate_at(step)
+        copies = COPIES if step < self.config.many_steps else 1
+        with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.device.type == "cuda"):
+            losses = losses_of(self.model, batch, self.config.stage(step), self.config.mask_rows, copies)
+            loss = total_loss(losses)
+        self._optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.config.max_grad_norm, foreach=True)
+        self._optimizer.step()
+        return {name: value.detach() for name, value in (*losses.items(), ("total", loss))}
+
+    def evaluate(self) -> dict[str, float]:
+        """Return the figures on held-out scenes."""
+        return evaluate_quickly(self.model, self.tokenizer, known_concepts(self.config.concepts))
+
+    def identity(self) -> dict[str, Any]:
+        """Return what two runs must share for one to continue the other."""
+        return {name: value for name, value in asdict(self.config).items() if name not in _REPORTING_ONLY}
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return weights and optimizer."""
+        return {"model": self.model.state_dict(), "optimizer": self._optimizer.state_dict()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take up the state that `state_dict` gave."""
+        self.model.load_state_dict(state["model"])
+        self._optimizer.load_state_dict(state["optimizer"])
+
+    def start_from(self, folder: Path) -> None:
+        """Take the weights of another run, whose input may be of another size; all else starts anew.
+
+        Raises:
+            LitetextError: no run has been there, or its model has other shapes.
+        """
+        path = folder / CHECKPOINT
+        weights = read_checkpoint_state(path)["task"]["model"]
+        detector = {name[9:]: tensor for name, tensor in weights.items() if name.startswith("detector.")}
+        fitted = {f"detector.{name}": tensor for name, tensor in on_grid(detector, self.config.shape).items()}
+        try:
+            self.model.load_state_dict({**weights, **fitted})
+        except RuntimeError as error:
+            reason = str(error).splitlines()[1].strip()
+            raise LitetextError(f"{path} does not fit the recipe that follows ({reason})") from None
+
+    def _batches_from(self, start: int) -> Iterator[Batch]:
+        """All batches from step ``start`` on, stage after stage."""
+        config, boundary = self.config, 0
+        for stage, steps in enumerate(config.steps):
+            first, boundary = max(start, boundary), boundary + steps
+            if first >= boundary:
+                continue
+            drawn = Batches(
+                self.tokenizer,
+                TRAIN_SEED + 10 * config.seed + 2 * stage,
+                known_concepts(config.concepts),
+                config.shape.image_size,
+                config.images[stage],
+                config.phrases[stage],
+                config.crowds,
+                config.negatives,
+                hold_out=True,
+            )
+            yield from DataLoader(
+                drawn,
+                batch_size=None,
+                sampler=_Steps(first, boundary),
+                num_workers=config.workers,
+                prefetch_factor=4 if config.workers else None,
+                multiprocessing_context="fork" if config.workers else None,
+                worker_init_fn=_one_thread,
+            )
+
+
+class _Steps(Sampler[int]):
+    """The steps from ``start`` to ``stop``."""
+
+    def __init__(self, start: int, stop: int) -> None:
+        self.steps = range(start, stop)
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self.steps)
+
+    def __len__(self) -> int:
+        return len(self.steps)
+
+
+def _one_thread(worker: int) -> None:
+    """Leave the cores to the model: a process that draws scenes takes one thread."""
+    torch.set_num_threads(1)

@@ -1,0 +1,1 @@
+"""The trainer core that every training in litetext shares: the loop, checkpoints, curves and processes."""
