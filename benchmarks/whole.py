@@ -32,15 +32,16 @@ def export(model: str, folder: str) -> dict[str, Any]:
     """Seconds, bytes and agreement of an export, tracing and comparing with torch included."""
     import torch
 
-    from litetext.cli.prompt_list import SHIPPED_PHRASES, read_prompt_list
+    from litetext.data import SHIPPED_PHRASES
     from litetext.encoders import read_checkpoint
+    from litetext.prompts import read_prompts
     from litetext.segment.export import export_segmenter
     from litetext.segment.sources import locate
 
     torch.set_num_threads(1)
     parts = locate(model)
     start = clock()
-    written = export_segmenter(parts.detector, read_checkpoint(parts.text), folder, read_prompt_list(SHIPPED_PHRASES))
+    written = export_segmenter(parts.detector, read_checkpoint(parts.text), folder, read_prompts(SHIPPED_PHRASES))
     return {"export_seconds": round(clock() - start, 1), "bytes": written.bytes, "agreement": asdict(written.agreement)}
 
 

@@ -6,6 +6,8 @@ prints that sentence alone and exits with 2; library users may catch it as an or
 
 from __future__ import annotations
 
+import reprlib
+
 
 class LitetextError(ValueError):
     """Bad input: the message names what was given and the remedy, on one line."""
@@ -13,9 +15,19 @@ class LitetextError(ValueError):
 
 def choice_error(kind: str, given: object, choices: list[str] | tuple[str, ...]) -> LitetextError:
     """Return the error for an unknown name: what was given, and every name that would do."""
-    return LitetextError(f"unknown {kind} {given!r}; choose one of: {', '.join(sorted(choices))}")
+    return LitetextError(f"unknown {kind} {short(given)}; choose one of: {', '.join(sorted(choices))}")
 
 
 def missing_extra(package: str, extra: str) -> LitetextError:
     """Return the error for an optional dependency that is not installed."""
     return LitetextError(f"{package} is not installed; it comes with: pip install 'litetext[{extra}]'")
+
+
+def short(value: object) -> str:
+    """Return ``repr(value)`` in 60 characters or fewer, whatever the size and depth of the value."""
+    text = " ".join(_SHORT.repr(value).split())
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+_SHORT = reprlib.Repr()
+_SHORT.maxlevel, _SHORT.maxstring, _SHORT.maxlong, _SHORT.maxother = 4, 60, 40, 60

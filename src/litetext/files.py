@@ -1,15 +1,19 @@
-"""Files that are there whole or not at all: everything litetext writes goes through this module."""
+"""Files: what litetext writes is there whole or not at all, and what it reads is a regular file.
+
+Everything that litetext writes goes through this module, and so does every file that a user names, before it is opened.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import json
 import os
+import stat
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
-from .errors import LitetextError
+from .errors import LitetextError, short
 
 
 @contextlib.contextmanager
@@ -70,28 +74,66 @@ def write_text(destination: str | os.PathLike[str], text: str) -> None:
         path.write_text(text, encoding="utf-8")
 
 
+def checked_file(path: str | os.PathLike[str], wanted: str = "a file") -> Path:
+    """Return ``path`` if it is a regular file: a pipe or a device, which may never end, is refused unopened.
+
+    Args:
+        path: what is about to be opened, here or by a library that is given the name.
+        wanted: what the message asks for instead of something that is no file, such as ``"a JSON file"``.
+
+    Raises:
+        LitetextError: there is nothing of that name, or something else than a regular file.
+    """
+    try:
+        mode = Path(path).stat().st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        raise LitetextError(f"{path}: no such file; give {wanted}") from None
+    except (OSError, ValueError) as error:  # a name too long, links in a circle; a zero byte in the name
+        reason = (error.strerror if isinstance(error, OSError) else None) or error
+        raise LitetextError(f"{short(os.fspath(path))} cannot be opened ({reason}); give {wanted}") from None
+    if stat.S_ISDIR(mode):
+        raise LitetextError(f"{path} is a folder; give {wanted}")
+    if not stat.S_ISREG(mode):
+        raise LitetextError(f"{path} is a pipe or a device, which may never end; give {wanted}")
+    return Path(path)
+
+
+def open_file(path: str | os.PathLike[str], wanted: str = "a file") -> BinaryIO:
+    """Open a regular file to read bytes; see `checked_file` for what is refused, and for ``wanted``."""
+    try:
+        return checked_file(path, wanted).open("rb")
+    except PermissionError:
+        raise LitetextError(f"{path}: permission denied; check the file's mode") from None
+    except OSError as error:
+        raise LitetextError(f"{path} cannot be opened ({error.strerror or error}); give {wanted}") from None
+
+
+def read_text(path: str | os.PathLike[str], wanted: str = "a text file", limit: int = 1 << 26) -> str:
+    """Return the UTF-8 text of a regular file of at most ``limit`` bytes, without the mark that may begin it.
+
+    Raises:
+        LitetextError: see `checked_file`; or the file is larger, or not UTF-8.
+    """
+    with open_file(path, wanted) as file:
+        content = file.read(limit + 1)
+    if len(content) > limit:
+        raise LitetextError(f"{path} is larger than {limit / 1e6:,.0f} MB, too large for {wanted}")
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise LitetextError(f"{path} is not UTF-8 text (byte {error.start}); give {wanted}") from None
+
+
 def stamp(path: Path) -> list[tuple[str, int, int]]:
     """Return name, bytes and time of change (ns) of a file or of all files in a folder: what changes when they do."""
     found = sorted(path.rglob("*")) if path.is_dir() else [path]
     stats = [(file.relative_to(path), file.stat()) for file in found if file.is_file()]
-    return [(name.as_posix(), stat.st_size, stat.st_mtime_ns) for name, stat in stats]
+    return [(name.as_posix(), entry.st_size, entry.st_mtime_ns) for name, entry in stats]
 
 
 def write_json(destination: str | os.PathLike[str], value: Any, *, indent: int | None = 1) -> None:
     """Write ``value`` as JSON (UTF-8, atomically); NaN is refused, since JSON has no word for it."""
     write_text(destination, json.dumps(value, ensure_ascii=False, allow_nan=False, indent=indent) + "\n")
-
-
-def read_json(path: str | os.PathLike[str]) -> Any:
-    """Read a JSON file; a missing, unreadable or malformed one is a `LitetextError` that names it."""
-    try:
-        return json.loads(Path(path).read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise LitetextError(f"{path}: no such file") from None
-    except IsADirectoryError:
-        raise LitetextError(f"{path} is a folder; give a JSON file") from None
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise LitetextError(f"{path} is not valid JSON ({error}); is it cut short?") from None
 
 
 def _umask() -> int:

@@ -99,7 +99,10 @@ def test_embed_refuses(
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("p.json", '{"phrases": []}', "under 'prompts'"),
+        ("p.json", '{"words": [1]}', "expected a list under prompts, phrases"),
+        ("p.json", '{"phrases": []}', "holds no prompts"),
+        ("p.csv", "a,b\n1,2\n", "which column holds the phrase?"),
+        ("p.yaml", "- dog\n", "cannot read phrases from .yaml"),
         ("p.json", '["dog"', "not valid JSON"),
         ("p.txt", b"\xff\xfe", "not UTF-8"),
         ("p.txt", "", "holds no prompts"),

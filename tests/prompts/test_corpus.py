@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import os
 import pickle
 import tracemalloc
 from collections.abc import Iterator
@@ -15,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from litetext.errors import LitetextError
-from litetext.prompts import corpus_of, normalise, read_corpus
+from litetext.prompts import corpus_of, normalise, read_corpus, read_prompts
 from litetext.prompts.corpus import _collect
 from litetext.prompts.sources import SOURCES, stream_source
 
@@ -156,16 +157,22 @@ BAD = {
     "long_multibyte.txt": ("€".encode() * 400_000, "line 1 is longer than 10,000"),
     "long.json": (json.dumps(["x" * 20_000]).encode(), "phrase of 20,000 characters"),
     "cut.json": (b'{"images": [{"text_input": "do', "not valid JSON"),
-    "number.json": (b"3", "single value"),
+    "number.json": (b"3", "start of the file: '3' stands where"),
     "numbers.json": (b"[1, 2]", "should be a string, found"),
-    "other.json": (b'{"a": 1, "b": []}', "no phrases under its keys a, b"),
+    "other.json": (b'{"a": 1, "b": []}', "no phrases under its keys a; expected"),
+    "digits.json": (b"[" + b"1" * 6_000 + b"]", "more than 64 bits"),
+    "deep.json": (b"[" * 100_000, "more than 64 deep"),
+    "deep.jsonl": (b'"dog"\n' + b"[" * 5_000, "line 2 nests lists and objects more than 64 deep"),
+    "surrogate.jsonl": (b'"dog"\n"\\ud800"', "line 2 holds half of a surrogate pair"),
     "bad.jsonl": (b'"dog"\n{"text": \n', "line 2 is not valid JSON"),
     "which.csv": (b"left,right\n1,2\n", r"which column holds the phrase\? Name one of: left, right"),
     "short.csv": (b"id,phrase\n1,dog\n2\n", "line 3 has 1 of 2 columns"),
     "evil.p": (pickle.dumps(_Evil()), "asks for builtins.print"),
     "broken.p": (b"\x80\x02garbage", "not a RefCOCO"),
     "shape.p": (pickle.dumps({"a": 1}), "not a RefCOCO"),
+    "memo.p": (b"\x80\x02]r\xff\xff\xff\x7f.", "numbers an object 2,147,483,647, more than there can be"),
     "broken.parquet": (b"PAR1 no", "not a readable parquet"),
+    "corrupt.parquet": (b"PAR1" + b"\x15\xff" * 40 + b"\x50\0\0\0PAR1", "not a readable parquet"),
     "file.docx": (b"x", "cannot read phrases from .docx"),
 }
 
@@ -178,6 +185,24 @@ def test_bad_files_are_named_with_a_remedy(tmp_path: Path, name: str, capsys: py
         read_corpus([tmp_path / name])
     assert name.split(".")[0] in str(caught.value) and "\n" not in str(caught.value)
     assert "ran code" not in capsys.readouterr().out
+
+
+def test_a_list_of_prompts_keeps_every_row(tmp_path: Path) -> None:
+    for name, write in WRITERS.items():
+        write(tmp_path / name)
+        assert read_prompts(tmp_path / name) == [p.replace("_", " ") for p in PHRASES], name
+    (tmp_path / "rows").write_bytes(b"dog\r\n\n dog\n")
+    assert read_prompts(tmp_path / "rows") == ["dog", "", " dog"]
+    for name, message in (("p.yaml", "cannot read phrases from .yaml"), ("p.txt", "holds no prompts")):
+        (tmp_path / name).write_text("\n\n")
+        with pytest.raises(LitetextError, match=message):
+            read_prompts(tmp_path / name)
+
+
+def test_a_pipe_is_refused_unopened(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "p.txt")
+    with pytest.raises(LitetextError, match="is a pipe or a device"):
+        read_corpus([tmp_path / "p.txt"])
 
 
 def test_missing_and_unknown_inputs_are_named(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ import numpy as np
 
 from ..encoders import TextEncoder, TextFeatures
 from ..errors import LitetextError, missing_extra
-from ..files import read_json
+from ..json_files import read_json
 from .tokens import PromptTokenizer
 
 if TYPE_CHECKING:

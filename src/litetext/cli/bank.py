@@ -8,7 +8,6 @@ from pathlib import Path
 import typer
 
 from .output import notes, print_json, progress_bar
-from .prompt_list import read_prompt_list
 
 
 def register(app: typer.Typer) -> None:
@@ -30,7 +29,9 @@ def build(
     as_json: bool = typer.Option(False, "--json", help="Print one JSON document about what was written."),
 ) -> None:
     """Embed concepts once; `segment --text bank.safetensors` then needs no text encoder."""
-    phrases = read_prompt_list(concepts)
+    from ..prompts import read_prompts
+
+    phrases = read_prompts(concepts)
     from ..encoders import build_bank, load_encoder
 
     encoder = load_encoder(text)

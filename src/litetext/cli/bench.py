@@ -7,8 +7,8 @@ from pathlib import Path
 import typer
 from rich.table import Table
 
+from ..data import SHIPPED_PHRASES
 from .output import console, notes, print_json
-from .prompt_list import SHIPPED_PHRASES, read_prompt_list
 
 
 def register(app: typer.Typer) -> None:
@@ -31,7 +31,9 @@ def text(
     as_json: bool = typer.Option(False, "--json", help="Print one JSON document."),
 ) -> None:
     """Time text encoders side by side: the teacher, the students, and the encoders the paper compares (table 8)."""
-    texts = read_prompt_list(prompts)
+    from ..prompts import read_prompts
+
+    texts = read_prompts(prompts)
     from ..bench.text import as_dicts, bench_text, candidates
 
     chosen = candidates(row or None, encoder or ())

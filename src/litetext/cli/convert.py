@@ -6,9 +6,9 @@ from pathlib import Path
 
 import typer
 
+from ..data import SHIPPED_PHRASES
 from ..errors import choice_error
 from .output import notes, print_json
-from .prompt_list import SHIPPED_PHRASES, read_prompt_list
 from .vocabulary_option import HELP as VOCABULARY_HELP
 from .vocabulary_option import pruned
 
@@ -35,7 +35,9 @@ def convert(
     """Write an encoder in litetext's, the authors' (a teacher: Meta's) or transformers' layout."""
     if to not in LAYOUTS:
         raise choice_error("layout", to, LAYOUTS)
-    texts = read_prompt_list(prompts)
+    from ..prompts import read_prompts
+
+    texts = read_prompts(prompts)
     from ..encoders import read_checkpoint, write_authors, write_checkpoint
 
     checkpoint = read_checkpoint(source, heads=heads)

@@ -10,7 +10,6 @@ import typer
 from ..errors import LitetextError
 from ..files import atomic_path
 from .output import notes, print_json
-from .prompt_list import read_prompt_list
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -34,7 +33,9 @@ def embed(
     """Write the features of prompts, in their order, to a safetensors file."""
     if (prompts is None) == (ids is None):
         raise LitetextError("give either a file of PROMPTS or --ids F.safetensors:KEY")
-    texts = read_prompt_list(prompts) if prompts is not None else []
+    from ..prompts import read_prompts
+
+    texts = read_prompts(prompts) if prompts is not None else []
     if ids is None:
         from ..encoders import load_encoder
 

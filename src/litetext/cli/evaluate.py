@@ -298,11 +298,9 @@ def _seen_words(path: Path | None) -> frozenset[str] | None:
     if path is None:
         return None
     from ..evaluate.compare import words_of
+    from ..prompts import read_prompts
 
-    try:
-        return frozenset(words_of(path.read_text(encoding="utf-8")))
-    except UnicodeDecodeError:
-        raise LitetextError(f"{path} is not UTF-8 text; give one prompt a line") from None
+    return frozenset(words_of(" ".join(read_prompts(path))))
 
 
 def _check(path: Path, gt: Sequence[Path], kind: IouType, video: bool) -> dict[str, Any]:

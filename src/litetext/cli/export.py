@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from ..data import SHIPPED_PHRASES
 from ..errors import LitetextError, choice_error
 from .output import notes, print_json
-from .prompt_list import SHIPPED_PHRASES, read_prompt_list
 from .vocabulary_option import HELP as VOCABULARY_HELP
 from .vocabulary_option import pruned
 
@@ -56,7 +56,9 @@ def export(
         raise choice_error("export format", to, ("onnx",))
     if text is not None and not whole:
         raise LitetextError("--text names the encoder of a whole model; give --whole too")
-    texts = read_prompt_list(prompts)
+    from ..prompts import read_prompts
+
+    texts = read_prompts(prompts)
     from ..encoders import read_checkpoint
 
     source = None

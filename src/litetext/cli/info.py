@@ -66,7 +66,7 @@ def _parts(name: str) -> dict[str, int] | None:
     if name != "mini":
         return None
     from ..data import resolve
-    from ..files import read_json
+    from ..json_files import read_json
 
     return dict(read_json(resolve("mini") / "mini.json")["parameters"])
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import typer
 from rich.table import Table
 
+from ..data import SHIPPED_PHRASES
 from .output import console, print_json
-from .prompt_list import SHIPPED_PHRASES, read_prompt_list
 
 
 def register(app: typer.Typer) -> None:
@@ -24,7 +24,9 @@ def parity(
     as_json: bool = typer.Option(False, "--json", help="Print one JSON document."),
 ) -> None:
     """Measure the token cosine between the two conventions an encoder of SAM3 is run under, on real tokens."""
-    texts = read_prompt_list(prompts)
+    from ..prompts import read_prompts
+
+    texts = read_prompts(prompts)
     from ..encoders import measure_parity, read_checkpoint
 
     read = read_checkpoint(checkpoint, heads=heads)

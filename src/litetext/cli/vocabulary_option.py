@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .output import notes
-from .prompt_list import read_prompt_list
 
 if TYPE_CHECKING:
     from ..encoders import Checkpoint
@@ -37,9 +36,11 @@ def pruned(checkpoint: Checkpoint, vocabulary: str, prompts: Sequence[str]) -> t
 
 
 def _tokenizer(vocabulary: str, full: Tokenizer) -> Tokenizer:
+    from ..prompts import read_prompts
+
     if vocabulary.isdecimal():
         return full.prune_vocabulary(int(vocabulary))
     name, _, rows = vocabulary.rpartition(":")
     if name and rows.isdecimal():
-        return full.prune_vocabulary(read_prompt_list(Path(name)), int(rows))
-    return full.prune_vocabulary(read_prompt_list(Path(vocabulary)))
+        return full.prune_vocabulary(read_prompts(Path(name)), int(rows))
+    return full.prune_vocabulary(read_prompts(Path(vocabulary)))

@@ -10,9 +10,12 @@ from importlib.resources import files
 from pathlib import Path
 
 from ..errors import LitetextError
-from ..files import read_json
+from ..json_files import read_json
 
 ROOT = Path(str(files(__package__)))
+
+SHIPPED_PHRASES = ROOT / "phrases.txt"
+"""163 noun phrases, for measuring where no prompts are given."""
 
 
 @dataclass(frozen=True, slots=True)

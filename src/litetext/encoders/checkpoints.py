@@ -19,8 +19,9 @@ from torch import Tensor
 
 from ..data import resolve
 from ..errors import LitetextError
-from ..files import atomic_folder, atomic_path, read_json, write_json, write_text
+from ..files import atomic_folder, atomic_path, write_json, write_text
 from ..hub import local_path
+from ..json_files import read_json
 from ..tokenizer import Tokenizer
 from .card import model_card
 from .config import PRESETS, EncoderConfig, Positions

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import LitetextError
-from ..files import read_json
+from ..json_files import read_json
 from ..memory import return_freed_memory
 from ..tokenizer import Tokenizer
 from .config import EncoderConfig

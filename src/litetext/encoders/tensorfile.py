@@ -12,7 +12,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from ..errors import LitetextError
-from ..files import read_json
+from ..json_files import read_json
 
 
 class TensorFile:

@@ -20,7 +20,8 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from ..errors import LitetextError
-from ..files import atomic_folder, read_json, write_text
+from ..files import atomic_folder, write_text
+from ..json_files import read_json
 from ..tokenizer import EOT, SOT, vocabulary_and_merges
 from .card import model_card
 from .checkpoints import Checkpoint

@@ -20,8 +20,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ..errors import LitetextError, choice_error
+from ..json_files import Entry, stream_json
 from .rle import Size, compressed, run_totals
-from .stream import Entry, stream_json
 
 IouType = Literal["segm", "bbox"]
 PairId = int | str | tuple[int | str, int]

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import LitetextError
+from ..json_files import Entry, stream_json
 from .formats import MaskCheck, fault, require, require_box, require_mask, require_score
 from .rle import Size, area, bounding_box
-from .stream import Entry, stream_json
 
 Box = tuple[float, float, float, float]
 VideoPairId = tuple[int | str, int]

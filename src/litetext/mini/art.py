@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from ..data import resolve
-from ..files import read_json
+from ..json_files import read_json
 
 TINTS: dict[str, tuple[int, int, int]] = {
     "red": (214, 30, 36),

@@ -15,7 +15,8 @@ from torch import Tensor
 from ..data import ROOT, resolve
 from ..encoders.checkpoints import save_encoder
 from ..errors import LitetextError
-from ..files import atomic_folder, read_json, write_json, write_text
+from ..files import atomic_folder, write_json, write_text
+from ..json_files import read_json
 from ..tokenizer import Tokenizer
 from .concepts import CONCEPTS
 from .language import Query, phrases

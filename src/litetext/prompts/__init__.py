@@ -6,6 +6,7 @@ The room below everything else: plain strings in, plain strings out; no tokens, 
 from .corpus import Duplicates, PromptCorpus, corpus_of, read_corpus
 from .permute import permute_words
 from .phrases import MERGES, article_free, normalise, stem
+from .readers import read_prompts
 from .split import Split, split_by_stem
 
 __all__ = [
@@ -18,6 +19,7 @@ __all__ = [
     "normalise",
     "permute_words",
     "read_corpus",
+    "read_prompts",
     "split_by_stem",
     "stem",
 ]

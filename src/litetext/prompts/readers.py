@@ -1,21 +1,23 @@
 """Phrases out of files, one at a time: text, tables, JSON of every shape the field uses, RefCOCO's pickle.
 
 Every reader is a generator over raw phrases in file order; none holds more than one record, save for
-RefCOCO's pickles, which can only be read whole. JSON is parsed as a stream of events, so a 1 GB LVIS file
-costs no more memory than a small one.
+RefCOCO's pickles, which can only be read whole. JSON is read entry by entry, so a 1 GB LVIS file costs no more
+memory than a small one.
 """
 
 from __future__ import annotations
 
 import csv
 import io
-import json
 import pickle
+import pickletools
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, NoReturn
 
-from ..errors import LitetextError, missing_extra
+from ..errors import LitetextError, missing_extra, short
+from ..files import checked_file, open_file
+from ..json_files import Entry, parse_json, stream_json
 
 MAX_PHRASE_CHARS = 10_000
 """Longer lines or values are not noun phrases but a sign of another kind of file."""
@@ -27,7 +29,7 @@ PHRASE_FIELDS = ("phrase", "noun_phrase", "text_input", "prompt", "text", "capti
 def read_phrases(path: Path, column: str | None = None) -> Iterator[str]:
     """Yield the phrases of one file in their order, as they stand.
 
-    The suffix says the format: ``.txt`` (one a line), ``.csv``/``.tsv``, ``.jsonl``, ``.json`` (a list; an
+    The suffix says the format: ``.txt`` or none (one a line), ``.csv``/``.tsv``, ``.jsonl``, ``.json`` (a list; an
     object with a list; COCO and LVIS categories; SA-Co Gold's ``text_input``; SA-Co VEval's ``noun_phrase``),
     ``.parquet``, and ``.p`` (RefCOCO's ``refs(*).p``, read by an unpickler that can build no objects).
 
@@ -38,12 +40,10 @@ def read_phrases(path: Path, column: str | None = None) -> Iterator[str]:
     Raises:
         LitetextError: for a file that is missing, binary, malformed or holds no phrase field.
     """
-    if not path.is_file():
-        raise LitetextError(f"{path}: no such file")
-    reader = READERS.get(path.suffix.lower())
+    checked_file(path, "a file of phrases, such as a .txt with one a line")
+    reader = READERS.get(path.suffix.lower() or ".txt")
     if reader is None:
-        kind = path.suffix or "a file without suffix"
-        raise LitetextError(f"{path}: cannot read phrases from {kind}; give one of {', '.join(READERS)}")
+        raise LitetextError(f"{path}: cannot read phrases from {path.suffix}; give one of {', '.join(READERS)}")
     for phrase in reader(path, column):
         if len(phrase) > MAX_PHRASE_CHARS:
             raise LitetextError(
@@ -53,14 +53,27 @@ def read_phrases(path: Path, column: str | None = None) -> Iterator[str]:
         yield phrase
 
 
+def read_prompts(path: Path, column: str | None = None) -> list[str]:
+    """Return the phrases of one file as `read_phrases` gives them: repeated and empty ones too, a row each.
+
+    Raises:
+        LitetextError: see `read_phrases`; or none of them holds a character.
+    """
+    prompts = list(read_phrases(path, column))
+    if not any(prompt.strip() for prompt in prompts):
+        raise LitetextError(f"{path} holds no prompts")
+    return prompts
+
+
 def _text(path: Path, column: str | None) -> Iterator[str]:
-    yield from _lines(path)
+    for line in _lines(path):
+        yield line.removesuffix("\n").removesuffix("\r")
 
 
 def _lines(path: Path) -> Iterator[str]:
     """Yield the decoded lines of a text file; a line is read up to the allowed length only."""
     limit = 4 * MAX_PHRASE_CHARS + 1  # bytes; UTF-8 takes at most four a character
-    with path.open("rb") as file:
+    with open_file(path) as file:
         for number, raw in enumerate(iter(lambda: file.readline(limit), b""), start=1):
             if b"\0" in raw:
                 raise LitetextError(f"{path} is a binary file (a zero byte in line {number}); give a text file")
@@ -125,10 +138,7 @@ def _jsonl(path: Path, column: str | None) -> Iterator[str]:
     for number, line in enumerate(_lines(path), start=1):
         if not line.strip():
             continue
-        try:
-            record = json.loads(line)
-        except json.JSONDecodeError as error:
-            raise LitetextError(f"{path}: line {number} is not valid JSON ({error})") from None
+        record = parse_json(line, f"{path}: line {number}")
         yield from _record_phrases(path, record, column)
 
 
@@ -139,71 +149,55 @@ def _record_phrases(path: Path, record: Any, column: str | None) -> Iterator[str
     values = record if isinstance(record, list) else [record]
     for value in values:
         if not isinstance(value, str):
-            raise LitetextError(f"{path}: a phrase should be a string, found {type(value).__name__}: {str(value)[:60]}")
+            raise LitetextError(f"{path}: a phrase should be a string, found {type(value).__name__}: {short(value)}")
         yield value
 
 
+_PHRASE_LISTS = ("prompts", "phrases", "noun_phrases", "texts")
+
+
 def _json(path: Path, column: str | None) -> Iterator[str]:
-    """Yield the phrases of a JSON document, parsed as a stream.
+    """Yield the phrases of a JSON document: of its own list, or of the known lists of an object.
 
     Category names stand in for phrases only where the document has no phrases of its own: SA-Co files carry
     a category table too, which is a by-product.
     """
-    try:
-        import ijson
-    except ImportError:
-        raise missing_extra("ijson", "anatomy") from None
-    with path.open("rb") as file:
-        try:
-            first = next((event for _, event, _ in ijson.parse(file)), None)
-            file.seek(0)
-            if first == "start_array":
-                for record in ijson.items(file, "item"):
-                    yield from _record_phrases(path, record, column)
-            elif first == "start_map":
-                yield from _document_phrases(path, file, column)
-            else:
-                raise LitetextError(f"{path} holds a single value; give a list of phrases or an annotation file")
-        except (ijson.JSONError, UnicodeDecodeError) as error:
-            reason = str(error).partition("\n")[0]  # the parser draws the place on further lines
-            raise LitetextError(f"{path} is not valid JSON ({reason}); is it cut short?") from None
-
-
-_PHRASE_LISTS = ("prompts", "phrases", "noun_phrases", "texts")
-_PHRASE_PATHS = {f"{name}.item" for name in _PHRASE_LISTS} | {
-    "images.item.text_input",
-    "video_np_pairs.item.noun_phrase",
-}
-
-
-def _document_phrases(path: Path, file: io.BufferedReader, column: str | None) -> Iterator[str]:
-    """Yield what stands at the known places of an annotation document (see `read_phrases`)."""
-    import ijson
-
-    wanted = _PHRASE_PATHS | {
-        f"{name}.item.{field}" for name in _PHRASE_LISTS for field in (column or "", *PHRASE_FIELDS)
-    }
-    if column is not None:
-        wanted |= {f"images.item.{column}", f"annotations.item.{column}"}
     found = False
     categories: list[str] = []
-    keys: list[str] = []
-    for place, event, value in ijson.parse(file):
-        if event == "string":
-            if place in wanted:
-                found = True
-                yield value
-            elif place == "categories.item.name":
-                categories.append(value.replace("_", " "))  # LVIS writes "aerosol_can"
-        elif event == "map_key" and place == "":
-            keys.append(value)
+    keys: dict[str, None] = {}
+    for entry in stream_json(path):
+        if entry.key == "" and entry.index is not None:
+            yield from _record_phrases(path, entry.value, column)
+            found = True
+            continue
+        keys[entry.key] = None
+        for phrase in _known_phrases(path, entry, column):
+            yield phrase
+            found = True
+        if entry.key == "categories" and isinstance(name := _value(entry, "name"), str):
+            categories.append(name.replace("_", " "))  # LVIS writes "aerosol_can"
+    if not found and not categories and keys:
+        raise LitetextError(
+            f"{path}: no phrases under its keys {', '.join(keys) or '(none)'}; expected a list under "
+            f"{', '.join(_PHRASE_LISTS)}, images[].text_input, video_np_pairs[].noun_phrase or categories[].name"
+        )
     if not found:
-        if not categories:
-            raise LitetextError(
-                f"{path}: no phrases under its keys {', '.join(keys) or '(none)'}; expected a list under "
-                f"{', '.join(_PHRASE_LISTS)}, images[].text_input, video_np_pairs[].noun_phrase or categories[].name"
-            )
         yield from categories
+
+
+def _known_phrases(path: Path, entry: Entry, column: str | None) -> Iterator[str]:
+    """Yield what an entry of an annotation document says where phrases are known to stand (see `read_phrases`)."""
+    if entry.key in _PHRASE_LISTS and entry.index is not None:
+        yield from _record_phrases(path, entry.value, column)
+        return
+    fields = {"images": column or "text_input", "video_np_pairs": "noun_phrase", "annotations": column}
+    phrase = _value(entry, fields.get(entry.key))
+    if isinstance(phrase, str):
+        yield phrase
+
+
+def _value(entry: Entry, field: str | None) -> Any:
+    return entry.value.get(field) if field is not None and isinstance(entry.value, dict) else None
 
 
 def _parquet(path: Path, column: str | None) -> Iterator[str]:
@@ -219,8 +213,11 @@ def _parquet(path: Path, column: str | None) -> Iterator[str]:
                 for value in batch.column(0).to_pylist():
                     if value is not None:
                         yield from _record_phrases(path, value, None)
-    except pyarrow.ArrowException as error:
-        raise LitetextError(f"{path} is not a readable parquet file ({error})") from None
+    except (pyarrow.ArrowException, OSError, MemoryError, ValueError) as error:
+        if isinstance(error, LitetextError):
+            raise
+        reason = str(error).partition("\n")[0]
+        raise LitetextError(f"{path} is not a readable parquet file ({reason}); is it cut short?") from None
 
 
 class _PlainUnpickler(pickle.Unpickler):
@@ -233,18 +230,27 @@ class _PlainUnpickler(pickle.Unpickler):
         )
 
 
+def _check_memo(content: bytes) -> None:
+    """Refuse a pickle that numbers its objects beyond their count, for which `pickle` would set memory aside."""
+    for opcode, argument, _ in pickletools.genops(content):
+        if opcode.name in ("PUT", "LONG_BINPUT") and int(argument or 0) > len(content):
+            raise LitetextError(f"the pickle numbers an object {argument:,}, more than there can be")
+
+
 def _refcoco(path: Path, column: str | None) -> Iterator[str]:
-    with path.open("rb") as file:
-        try:
-            refs = _PlainUnpickler(file, encoding="utf-8", errors="replace").load()
-            sentences = [sentence[column or "sent"] for ref in refs for sentence in ref["sentences"]]
-        except LitetextError as error:
-            raise LitetextError(f"{path}: {error}") from None
-        except Exception as error:  # a damaged pickle can fail in any way at all
-            raise LitetextError(
-                f"{path} is not a RefCOCO refs(*).p file ({type(error).__name__}: {error}); expected a list of "
-                f"references with sentences"
-            ) from None
+    with open_file(path) as file:
+        content = file.read()
+    try:
+        _check_memo(content)
+        refs = _PlainUnpickler(io.BytesIO(content), encoding="utf-8", errors="replace").load()
+        sentences = [sentence[column or "sent"] for ref in refs for sentence in ref["sentences"]]
+    except LitetextError as error:
+        raise LitetextError(f"{path}: {error}") from None
+    except Exception as error:  # a damaged pickle can fail in any way at all
+        raise LitetextError(
+            f"{path} is not a RefCOCO refs(*).p file ({type(error).__name__}: {error}); expected a list of "
+            f"references with sentences"
+        ) from None
     for sentence in sentences:
         yield from _record_phrases(path, sentence, None)
 

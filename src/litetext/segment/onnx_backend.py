@@ -30,7 +30,7 @@ from numpy.typing import NDArray
 from ..encoders.features import TextFeatures
 from ..encoders.runtime import open_session
 from ..errors import LitetextError
-from ..files import read_json
+from ..json_files import read_json
 from ..memory import return_freed_memory
 from .backend import Detections
 from .resampling import resized_photo
