@@ -1,4 +1,4 @@
-"""The one error that a user caused and can mend.
+"""The one error that a user caused and can mend, and the one warning.
 
 Raise it with a sentence that names the file, key or value and says what would do. The command line
 prints that sentence alone and exits with 2; library users may catch it as an ordinary ``ValueError``.
@@ -11,6 +11,10 @@ import reprlib
 
 class LitetextError(ValueError):
     """Bad input: the message names what was given and the remedy, on one line."""
+
+
+class LitetextWarning(UserWarning):
+    """Input that works but may not mean what its giver thinks: the message names it and what settles it."""
 
 
 def choice_error(kind: str, given: object, choices: list[str] | tuple[str, ...]) -> LitetextError:

@@ -82,7 +82,7 @@ def test_embed_beyond_the_table_needs_interpolation(
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["PROMPTS", "--positions", "guess"], "--positions 'guess'; choose slice or interpolate"),
+        (["PROMPTS", "--positions", "guess"], "unknown --positions 'guess'; choose one of: interpolate, slice"),
         ([], "give either a file of PROMPTS or --ids"),
         (["missing.txt"], "missing.txt: no such file"),
         (["--ids", "ids"], "--ids 'ids' must read F.safetensors:KEY"),

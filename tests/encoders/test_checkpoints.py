@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,7 +21,7 @@ from litetext.encoders import (
     write_checkpoint,
 )
 from litetext.encoders.layouts import FULL_CHECKPOINT_PREFIX, STUDENT, variant_of
-from litetext.errors import LitetextError
+from litetext.errors import LitetextError, LitetextWarning
 from litetext.tokenizer import Tokenizer
 
 from .conftest import STRUCTURES, random_encoder, small_config
@@ -231,3 +232,34 @@ def test_layout_tables_are_inverse_to_each_other() -> None:
     theirs = STUDENT.write(state, module.config)
     back = STUDENT.read(theirs.__getitem__, "", module.config)
     assert back.keys() == state.keys() and all(torch.equal(back[k], state[k]) for k in state)
+
+
+def _named(state: dict[str, torch.Tensor], rows: int, path: Path) -> Path:
+    key = "encoder.positional_embedding.pos_embed.pos_embed"
+    torch.save({"model": state | {key: state[key][:, :, :rows].clone()}}, path)
+    return path
+
+
+@pytest.mark.parametrize(("rows", "name"), [(16, "ctx32"), (32, "ctx16"), (77, "ctx128")])
+def test_a_context_in_the_name_must_be_the_tables(
+    golden_state: dict[str, torch.Tensor], tmp_path: Path, rows: int, name: str
+) -> None:
+    path = _named(golden_state, rows, tmp_path / f"student_{name}.pt")
+    with pytest.raises(
+        LitetextError, match=f"says a context of {name[3:]}, its position table has {rows} rows.*--context"
+    ):
+        read_checkpoint(path)
+    assert read_checkpoint(path, context_length=12, positions="slice").config.convention.context_length == 12
+
+
+def test_a_table_that_is_cut_is_pointed_out_unless_the_caller_says_how(
+    golden_state: dict[str, torch.Tensor], tmp_path: Path
+) -> None:
+    path = _named(golden_state, 77, tmp_path / "student_ctx32.pt")
+    with pytest.warns(
+        LitetextWarning, match=r"77 rows for a context of 32; .*--positions slice.*--positions interpolate"
+    ):
+        assert read_checkpoint(path).config.convention.context_length == 32
+    with warnings.catch_warnings(action="error", category=LitetextWarning):
+        read_checkpoint(path, positions="interpolate")
+        read_checkpoint(_named(golden_state, 32, tmp_path / "student.pt"))

@@ -12,6 +12,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from litetext.encoders import TextTransformer, load_encoder, read_checkpoint
+from litetext.encoders.layouts import FULL_CHECKPOINT_PREFIX
 
 HERE = Path(__file__).parent / "golden"
 BESIDE = Path(__file__).parents[3] / "shared" / "golden" / "text"
@@ -82,3 +83,17 @@ def test_full_checkpoint_and_full_vocabulary() -> None:
     features = encoder.encode(prompts)
     assert (features.tokens - expected["exact.T16.memory"].transpose(0, 1)).abs().max() <= 2e-5
     assert torch.equal(features.mask, expected["exact.T16.mask"].reshape(24, 16))
+
+
+@pytest.mark.parametrize("rows", [8, 16, 32])
+def test_a_file_runs_at_the_context_of_its_position_table(rows: int, tmp_path: Path) -> None:
+    """A student of 32 rows was trained at 32 tokens; read at 16, every feature of it is another."""
+    state = load_file(HERE / "s0" / "weights_table77.safetensors")
+    table = load_file(HERE / "s0" / "pos_tables_exact.safetensors")[f"table.T{rows}"]
+    state["encoder.positional_embedding.pos_embed.pos_embed"] = table
+    path = tmp_path / f"sam3_litetext_mobileclip_s0_ctx{rows}.pt"
+    torch.save({"model": {FULL_CHECKPOINT_PREFIX + key: tensor for key, tensor in state.items()}}, path)
+    expected = load_file(HERE / "s0" / "expected.safetensors")
+    encoder = load_encoder(path, heads=HEADS["s0"])
+    features = encoder.encode_ids(_ids(HERE, rows)[expected["exact.prompts"]])
+    assert (features.tokens - expected[f"exact.T{rows}.memory"].transpose(0, 1)).abs().max() <= 1e-5

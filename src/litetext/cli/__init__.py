@@ -9,12 +9,14 @@ from __future__ import annotations
 import importlib
 import os
 import sys
+import warnings
 from collections.abc import Sequence
+from typing import Any
 
 import typer
 
 from .. import __version__
-from ..errors import LitetextError
+from ..errors import LitetextError, LitetextWarning
 
 # Every module here has `register(app)`, which adds its command (or group of commands).
 _COMMANDS = (
@@ -65,6 +67,7 @@ for _name in _COMMANDS:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line (``sys.argv`` by default) and exit with its code."""
+    warnings.showwarning = _show_warning
     try:
         code = app(args=list(arguments) if arguments is not None else None, standalone_mode=False)
     except LitetextError as error:
@@ -81,6 +84,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except OSError as error:
         code = _fail(f"{error.filename or 'file system'}: {error.strerror or error}; check the path and the free space")
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _show_warning(message: Warning | str, category: type[Warning], *_: Any, **__: Any) -> None:
+    """Our own warnings as one line, without the place in the source; others are about code that users did not write."""
+    if issubclass(category, LitetextWarning):
+        print(f"litetext: warning: {' '.join(str(message).split())}", file=sys.stderr)
 
 
 def _fail(message: str) -> int:

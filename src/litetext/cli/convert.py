@@ -8,6 +8,7 @@ import typer
 
 from ..data import SHIPPED_PHRASES
 from ..errors import choice_error
+from .encoder_options import CONTEXT, HEADS, POSITIONS, position_reading
 from .output import notes, print_json
 from .vocabulary_option import HELP as VOCABULARY_HELP
 from .vocabulary_option import pruned
@@ -25,7 +26,9 @@ def convert(
     destination: Path = typer.Argument(..., metavar="DST", help="A folder; for authors a .pt or .safetensors file."),
     to: str = typer.Option(..., help="litetext, transformers (model and processor) or authors."),
     model: str = typer.Option(None, help="For transformers: the SAM3 whose detector goes with it, if not SRC's own."),
-    heads: int = typer.Option(None, min=1, help="Attention heads, where neither a config nor width / 64 says."),
+    heads: int = HEADS,
+    context: int = CONTEXT,
+    positions: str = POSITIONS,
     vocabulary: str = typer.Option(None, metavar="FILE|N|FILE:N", help=VOCABULARY_HELP),
     prompts: Path = typer.Option(
         SHIPPED_PHRASES, help="Prompts to measure on what transformers' convention or a smaller vocabulary does."
@@ -40,7 +43,7 @@ def convert(
     texts = read_prompts(prompts)
     from ..encoders import read_checkpoint, write_authors, write_checkpoint
 
-    checkpoint = read_checkpoint(source, heads=heads)
+    checkpoint = read_checkpoint(source, heads=heads, context_length=context, positions=position_reading(positions))
     report: dict[str, object] = {"source": source, "destination": str(destination), "layout": to}
     if vocabulary is not None:
         checkpoint, report["vocabulary"] = pruned(checkpoint, vocabulary, texts)

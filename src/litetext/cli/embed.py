@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import typer
 
 from ..errors import LitetextError
 from ..files import atomic_path
+from .encoder_options import CONTEXT, HEADS, POSITIONS, position_reading
 from .output import notes, print_json
 
 if TYPE_CHECKING:
@@ -24,10 +25,10 @@ def embed(
     checkpoint: str = typer.Argument(..., help="An encoder: a shipped name, file, folder or hub name."),
     prompts: Path = typer.Argument(None, help="A .txt (one a line), a .json list, or an object with a 'prompts' list."),
     out: Path = typer.Option(..., help="Where to write: tokens float32 [B, L, D], mask bool [B, L] (True = padding)."),
-    context: int = typer.Option(None, min=2, help="Context length, if not the encoder's own."),
-    positions: str = typer.Option(None, help="How a longer position table is read: slice or interpolate."),
+    context: int = CONTEXT,
+    positions: str = POSITIONS,
     ids: str = typer.Option(None, metavar="F.safetensors:KEY", help="Token ids [B, L] to feed instead of prompts."),
-    heads: int = typer.Option(None, min=1, help="Attention heads, where neither a config nor width / 64 says."),
+    heads: int = HEADS,
     as_json: bool = typer.Option(False, "--json", help="Print one JSON document about what was written."),
 ) -> None:
     """Write the features of prompts, in their order, to a safetensors file."""
@@ -39,14 +40,14 @@ def embed(
     if ids is None:
         from ..encoders import load_encoder
 
-        encoder = load_encoder(checkpoint, heads=heads, context_length=context, positions=_choice(positions))
+        encoder = load_encoder(checkpoint, heads=heads, context_length=context, positions=position_reading(positions))
         features = encoder.encode(texts)
     else:
         from ..encoders import load_torch_encoder
 
         given = _read_ids(ids)
         taking_ids = load_torch_encoder(
-            checkpoint, heads=heads, context_length=context or given.shape[1], positions=_choice(positions)
+            checkpoint, heads=heads, context_length=context or given.shape[1], positions=position_reading(positions)
         )
         features = taking_ids.encode_ids(given)
     features = features.numpy()
@@ -62,12 +63,6 @@ def embed(
         print_json({"out": str(out), "tokens": shape, "mask": list(features.mask.shape)})
     else:
         notes.print(f"{out}: tokens {shape}, mask {shape[:2]}", highlight=False)
-
-
-def _choice(positions: str | None) -> Literal["slice", "interpolate"] | None:
-    if positions not in (None, "slice", "interpolate"):
-        raise LitetextError(f"--positions {positions!r}; choose slice or interpolate")
-    return positions  # type: ignore[return-value]
 
 
 def _read_ids(spec: str) -> Tensor:

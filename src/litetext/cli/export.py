@@ -11,6 +11,7 @@ import typer
 
 from ..data import SHIPPED_PHRASES
 from ..errors import LitetextError, choice_error
+from .encoder_options import CONTEXT, HEADS, POSITIONS, position_reading
 from .output import notes, print_json
 from .vocabulary_option import HELP as VOCABULARY_HELP
 from .vocabulary_option import pruned
@@ -48,7 +49,9 @@ def export(
         min=0.0,
         help="Largest relative error of a token (--whole: largest error of a score or mask); by precision.",
     ),
-    heads: int = typer.Option(None, min=1, help="Attention heads, where neither a config nor width / 64 says."),
+    heads: int = HEADS,
+    context: int = CONTEXT,
+    positions: str = POSITIONS,
     as_json: bool = typer.Option(False, "--json", help="Print one JSON document about what was written."),
 ) -> None:
     """Write an encoder or a whole model that runs without torch (ONNX Runtime), once it agrees with torch."""
@@ -66,7 +69,12 @@ def export(
         from ..segment.sources import locate
 
         source = locate(checkpoint)
-    read = read_checkpoint(checkpoint if source is None else text or source.text, heads=heads)
+    read = read_checkpoint(
+        checkpoint if source is None else text or source.text,
+        heads=heads,
+        context_length=context,
+        positions=position_reading(positions),
+    )
     report: dict[str, object] = {"source": checkpoint, "destination": str(destination)}
     if vocabulary is not None:
         read, report["vocabulary"] = pruned(read, vocabulary, texts)

@@ -8,7 +8,8 @@ from typing import Any
 import typer
 from rich.table import Table
 
-from ..encoders.config import PRESETS, EncoderConfig
+from ..encoders.config import PRESETS, EncoderConfig, Positions
+from .encoder_options import CONTEXT, HEADS, POSITIONS, position_reading
 from .output import console, print_json
 
 
@@ -21,11 +22,13 @@ def info(
     name: str = typer.Argument(
         ..., metavar="NAME|CHECKPOINT", help="A preset (s0, s1, l, teacher), file, folder or hub name."
     ),
-    heads: int = typer.Option(None, min=1, help="Attention heads, where neither a config nor width / 64 says."),
+    heads: int = HEADS,
+    context: int = CONTEXT,
+    positions: str = POSITIONS,
     as_json: bool = typer.Option(False, "--json", help="Print one JSON document."),
 ) -> None:
     """Show an encoder's variant, parameters (published and live), bytes, layout and convention."""
-    facts = _facts(name, heads)
+    facts = _facts(name, heads, context, position_reading(positions))
     if as_json:
         print_json(facts)
         return
@@ -38,14 +41,14 @@ def info(
     console.print(table)
 
 
-def _facts(name: str, heads: int | None) -> dict[str, Any]:
+def _facts(name: str, heads: int | None, context: int | None, positions: Positions | None) -> dict[str, Any]:
     if name in PRESETS:
         config, layout = PRESETS[name], "preset"
         size = 4 * config.parameters()
     else:
         from ..encoders import read_checkpoint
 
-        checkpoint = read_checkpoint(name, heads=heads)
+        checkpoint = read_checkpoint(name, heads=heads, context_length=context, positions=positions)
         config, layout, size = checkpoint.config, checkpoint.layout, checkpoint.bytes()
     parts = _parts(name)
     return {

@@ -9,6 +9,7 @@ import typer
 from rich.table import Table
 
 from ..data import SHIPPED_PHRASES
+from .encoder_options import CONTEXT, HEADS, POSITIONS, position_reading
 from .output import console, print_json
 
 
@@ -20,7 +21,9 @@ def register(app: typer.Typer) -> None:
 def parity(
     checkpoint: str = typer.Argument(..., help="An encoder: a shipped name, file, folder or hub name."),
     prompts: Path = typer.Argument(SHIPPED_PHRASES, help="A .txt or .json of prompts; by default, phrases we ship."),
-    heads: int = typer.Option(None, min=1, help="Attention heads, where neither a config nor width / 64 says."),
+    heads: int = HEADS,
+    context: int = CONTEXT,
+    positions: str = POSITIONS,
     as_json: bool = typer.Option(False, "--json", help="Print one JSON document."),
 ) -> None:
     """Measure the token cosine between the two conventions an encoder of SAM3 is run under, on real tokens."""
@@ -29,7 +32,7 @@ def parity(
     texts = read_prompts(prompts)
     from ..encoders import measure_parity, read_checkpoint
 
-    read = read_checkpoint(checkpoint, heads=heads)
+    read = read_checkpoint(checkpoint, heads=heads, context_length=context, positions=position_reading(positions))
     result = measure_parity(read.module(), read.tokenizer, texts)
     if as_json:
         print_json(asdict(result) | {"by_length": {str(n): value for n, value in result.by_length.items()}})

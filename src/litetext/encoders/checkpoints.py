@@ -8,6 +8,8 @@ What came in under the authors' names goes out under them unchanged, dtype for d
 from __future__ import annotations
 
 import os
+import re
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,7 +20,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from ..data import resolve
-from ..errors import LitetextError
+from ..errors import LitetextError, LitetextWarning
 from ..files import atomic_folder, atomic_path, write_json, write_text
 from ..hub import local_path
 from ..json_files import read_json
@@ -96,10 +98,13 @@ def read_checkpoint(
         name_or_path: something that ships with litetext (``mini``), a litetext folder, a file or folder in the
             authors', Meta's or transformers' layout (bare encoder or whole SAM3), or a hub name (``owner/name``).
         heads: attention heads, where neither a config nor width / 64 says.
-        context_length, positions: change the stored convention.
+        context_length, positions: change the convention. By default it is the stored one; where none is stored, the
+            context is the length of the position table, and of a longer table than any was trained at (CLIP's 77
+            rows) the first 16 rows are read, with a `LitetextWarning`.
 
     Raises:
-        LitetextError: naming the file and the key that is missing, unexpected or mis-shaped.
+        LitetextError: a context in the file's name (``…_ctx32.pt``) that is not its table's; or naming the file and
+            the key that is missing, unexpected or mis-shaped.
     """
     path = find_checkpoint(name_or_path)
     changes = {"context_length": context_length, "positions": positions}
@@ -207,9 +212,35 @@ def _read_foreign(file: TensorFile, path: Path, heads: int | None, changes: dict
     layout, prefix = find_layout(file, file.source)
     config = layout.infer(file, prefix, heads or _transformers_heads(path), file.source)
     layout.check(file, prefix, config, file.source)
+    changes = _named_context(config, file.source, changes) | changes
     config = replace(config.with_convention(**changes), variant=variant_of(config))
+    if config.table_is_cut() and "positions" not in changes and config.convention.positions == "slice":
+        warnings.warn(_cut_table_warning(config, file.source), LitetextWarning, stacklevel=2)
     tokenizer = Tokenizer()
     return Checkpoint(config, layout.read(file.get, prefix, config), tokenizer, layout.name, str(path))
+
+
+def _named_context(config: EncoderConfig, source: str, changes: Mapping[str, Any]) -> dict[str, int]:
+    """The context that a student's file name says (``…_ctx32.pt``), if it says one; it must be the file's own."""
+    named = re.search(r"ctx(\d+)", Path(source).stem)
+    if named is None or config.causal or config.convention.positions != "slice" or "context_length" in changes:
+        return {}
+    context, rows = int(named[1]), config.position_rows
+    if context > rows or (context != rows and not config.table_is_cut()):
+        raise LitetextError(
+            f"{source}: its name says a context of {context}, its position table has {rows} rows; "
+            f"say which it is: --context {rows}, or --context {context} with --positions interpolate or slice"
+        )
+    return {"context_length": context}
+
+
+def _cut_table_warning(config: EncoderConfig, source: str) -> str:
+    context, rows = config.convention.context_length, config.position_rows
+    return (
+        f"{source}: the position table has {rows} rows for a context of {context}; some such checkpoints read the "
+        f"first {context} of them (--positions slice, assumed), others all of them resized to {context} (--positions "
+        "interpolate), and the features differ: say which (and --context N if that is another)"
+    )
 
 
 def _transformers_heads(path: Path) -> int | None:

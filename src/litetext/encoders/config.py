@@ -52,6 +52,9 @@ AUTHORS = Convention(16, 0, "none", "slice")
 SAM3 = Convention(32, 0, "none", "slice")
 """How Meta runs the teacher."""
 
+LONGEST_TRAINED = 32
+"""The longest context that a published encoder of SAM3 was trained at; a longer table is CLIP's, of 77 rows."""
+
 TRANSFORMERS = Convention(32, 49407, "attention", "interpolate")
 """How transformers' processor and model run either: padded to 32 with EOT under an attention mask."""
 
@@ -101,6 +104,10 @@ class EncoderConfig:
                 f"context_length {self.convention.context_length} is longer than the position table "
                 f"({self.position_rows} rows); use --context {self.position_rows} or --positions interpolate"
             )
+
+    def table_is_cut(self) -> bool:
+        """Whether the position table is longer than any context the encoder was trained at, and so not all read."""
+        return not self.causal and self.position_rows > LONGEST_TRAINED
 
     def with_convention(self, **changes: Any) -> EncoderConfig:
         """Return the same encoder under a convention with some fields changed."""
@@ -162,6 +169,16 @@ PRESETS: dict[str, EncoderConfig] = {
     "xs": EncoderConfig("xs", 256, 4, 1024, 4, repmixer=True),
     "xxs": EncoderConfig("xxs", 128, 2, 512, 4, repmixer=True),
 }
+
+
+def own_context(convention: Convention, rows: int) -> int:
+    """Return the context of an encoder whose file has ``rows`` position rows and says no more.
+
+    A table that is sliced was trained as long as it is, unless it is CLIP's 77, of which the convention reads a part.
+    """
+    if convention.positions == "slice" and rows <= LONGEST_TRAINED:
+        return rows
+    return convention.context_length
 
 
 def preset(name: str) -> EncoderConfig:

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from ..errors import LitetextError
-from .config import AUTHORS, PRESETS, SAM3, TRANSFORMERS, Convention, EncoderConfig
+from .config import AUTHORS, PRESETS, SAM3, TRANSFORMERS, Convention, EncoderConfig, own_context
 from .modules import build
 
 
@@ -340,11 +340,10 @@ def variant_of(config: EncoderConfig) -> str:
 
 
 def _default_convention(convention: Convention, rows: int, vocabulary: int) -> Convention:
-    """The source's convention, its context no longer than a sliced table allows, its pad id within the vocabulary."""
-    convention = replace(convention, pad_id=min(convention.pad_id, vocabulary - 1))
-    if convention.positions == "slice" and rows < convention.context_length:
-        return replace(convention, context_length=rows)
-    return convention
+    """The source's convention at the context that the position table says, its pad id within the vocabulary."""
+    return replace(
+        convention, context_length=own_context(convention, rows), pad_id=min(convention.pad_id, vocabulary - 1)
+    )
 
 
 def _is_mixer(ours: str, config: EncoderConfig) -> bool:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ..errors import LitetextError
 from ..tokenizer import Tokenizer
-from .config import AUTHORS, SAM3, TRANSFORMERS, Convention
+from .config import AUTHORS, SAM3, TRANSFORMERS, Convention, own_context
 from .modules import TextTransformer, after_first_eot
 from .torch_encoder import TorchTextEncoder
 
@@ -62,7 +62,7 @@ def measure_parity(
         raise LitetextError("parity needs one prompt or more")
     causal = module.config.causal
     rows = module.config.position_rows
-    first = first or (SAM3 if causal else replace(AUTHORS, context_length=min(AUTHORS.context_length, rows)))
+    first = first or (SAM3 if causal else replace(AUTHORS, context_length=own_context(AUTHORS, rows)))
     second = second or (
         replace(TRANSFORMERS, positions="slice", context_length=min(32, rows)) if causal else TRANSFORMERS
     )

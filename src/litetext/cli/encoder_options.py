@@ -1,0 +1,22 @@
+"""Options that several commands share: what an encoder's file may leave unsaid."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import typer
+
+from ..errors import choice_error
+
+HEADS: Any = typer.Option(None, "--heads", min=1, help="Attention heads, where neither a config nor width / 64 says.")
+CONTEXT: Any = typer.Option(None, "--context", min=2, help="Context length, if not the encoder's own.")
+POSITIONS: Any = typer.Option(
+    None, "--positions", help="How a position table longer than the context is read: slice or interpolate."
+)
+
+
+def position_reading(positions: str | None) -> Literal["slice", "interpolate"] | None:
+    """Return the value of ``--positions``, checked."""
+    if positions not in (None, "slice", "interpolate"):
+        raise choice_error("--positions", positions, ("slice", "interpolate"))
+    return positions  # type: ignore[return-value]
