@@ -1,6 +1,7 @@
 # make demo   set everything up, segment the shipped sample scenes, leave a picture in out/demo
 # make test   set everything up, run the test suite, all but the slow tests
 # make test-slow   the slow tests alone
+# make test-oldest   the base install on the lower bounds of pyproject.toml; with EXTRAS=all, the fast tests of everything
 # make lint   ruff and mypy
 PYTHON ?= python3
 VENV := .venv
@@ -9,7 +10,12 @@ BIN := $(VENV)/bin
 # models are tiny: one thread is faster than two that wait for each other.
 TCMALLOC := $(wildcard /usr/lib/*/libtcmalloc_minimal.so.4)
 
-.PHONY: demo test test-slow lint clean
+# A Python for the lower bounds: a version that uv finds, or a path.
+OLDEST_PYTHON ?= 3.10
+OLDEST := .venv-oldest
+OLDEST_TESTS := $(if $(EXTRAS),-m "not slow" tests,tests/install/test_base.py tests/test_tokenizer.py tests/test_architecture.py)
+
+.PHONY: demo test test-slow test-oldest lint clean
 demo: $(VENV)/.run
 	$(BIN)/python examples/demo.py out/demo
 
@@ -18,6 +24,14 @@ test: $(VENV)/.dev
 
 test-slow: $(VENV)/.dev
 	LD_PRELOAD=$(TCMALLOC) OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m slow $(PYTEST_ARGS)
+
+test-oldest: $(VENV)/.dev
+	$(BIN)/python -m tests.install.exports out/oldest
+	$(BIN)/uv venv --quiet --clear --python $(OLDEST_PYTHON) $(OLDEST)
+	$(BIN)/uv pip install --quiet --python $(OLDEST) --resolution lowest-direct \
+		--editable '.$(if $(EXTRAS),[$(EXTRAS)])' 'pytest>=9' 'hypothesis>=6.150' $(if $(EXTRAS),'scikit-dimension>=0.3.4')
+	LITETEXT_TEST_EXPORTS=out/oldest LD_PRELOAD=$(TCMALLOC) OMP_NUM_THREADS=1 \
+		$(OLDEST)/bin/python -m pytest -p no:cacheprovider $(OLDEST_TESTS) $(PYTEST_ARGS)
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
@@ -37,4 +51,4 @@ $(VENV)/.dev: $(BIN)/python pyproject.toml
 	touch $@ $(VENV)/.run
 
 clean:
-	rm -rf $(VENV) out
+	rm -rf $(VENV) $(OLDEST) out

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import tomllib
+import sys
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,11 @@ from litetext.errors import LitetextError
 from litetext.prompts import corpus_of
 
 from .subjects import small_subject
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
 
 PHRASES = [f"{size} {color} {noun}" for size in ("small", "big") for color in ("red", "blue", "green")
            for noun in ("dog", "cat", "bus", "tulip", "fire truck")]  # fmt: skip

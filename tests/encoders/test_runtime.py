@@ -193,3 +193,14 @@ def test_options_of_checkpoints_are_refused(exported: Path) -> None:
         load_encoder(exported, context_length=8)
     with pytest.raises(LitetextError, match="threads must be 1 or more"):
         load_encoder(exported, threads=-1)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "fp16", "int8"])
+def test_every_node_has_a_name_of_its_own(precision: Any, tmp_path: Path) -> None:
+    """ONNX Runtime up to 1.21 refuses graphs whose nodes have none."""
+    import onnx
+
+    export_onnx(checkpoint_of("s0", "everywhere"), tmp_path / "exported", ["white dog"], precision=precision)
+    graph = onnx.load(str(tmp_path / "exported" / "model.onnx"), load_external_data=False).graph
+    names = [node.name for node in graph.node]
+    assert all(names) and len(set(names)) == len(names)

@@ -91,7 +91,8 @@ def page(audit: Audit, parts: list[Section]) -> str:
     title = f"Audit of {len(audit.corpus):,} prompts"
     contents = "".join(f'<a href="#{part.key}">{html.escape(part.title)}</a>' for part in parts)
     body = "".join(_section(part) for part in parts)
-    style, script = (resources.files(__package__).joinpath("page", name).read_text("utf-8") for name in _PAGE_FILES)
+    files = resources.files(__package__) / "page"
+    style, script = ((files / name).read_text("utf-8") for name in _PAGE_FILES)
     return (
         f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{title}</title>'
         f'<meta name="viewport" content="width=device-width, initial-scale=1"><style>{style}</style></head><body>'

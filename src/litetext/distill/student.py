@@ -9,7 +9,7 @@ teacher's vocabulary, or a part of it and then learns from the prompts that both
 from __future__ import annotations
 
 import os
-import tomllib
+import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -26,6 +26,11 @@ from ..encoders.modules import TextTransformer, build
 from ..encoders.tensorfile import TensorFile, open_tensors
 from ..errors import LitetextError, choice_error
 from ..tokenizer import BYTE_SYMBOLS, CLIP_VOCABULARY_SIZE, Tokenizer
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
 
 
 def student_config(name_or_path: str | os.PathLike[str]) -> EncoderConfig:

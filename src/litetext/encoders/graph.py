@@ -78,7 +78,8 @@ class _Graph:
 
     def node(self, operator: str, *inputs: str, out: str = "", domain: str = "", **attributes: Any) -> str:
         out = out or f"{operator.lower()}_{len(self.nodes)}"
-        self.nodes.append(helper.make_node(operator, list(inputs), [out], domain=domain, **attributes))
+        # Named, since ONNX Runtime up to 1.21 names what it fuses after its nodes and refuses a name that comes twice.
+        self.nodes.append(helper.make_node(operator, list(inputs), [out], name=out, domain=domain, **attributes))
         return out
 
     def constant(self, value: Any, dtype: Any = np.float32, name: str = "") -> str:
