@@ -28,11 +28,11 @@ import torch
 from minilm import MAIN, MiniLM, in_rows, new_student, piece_rows
 from torch import Tensor, nn
 
-from litetext.distill import Examples, LossWeights, Ragged, TargetStore, TrainConfig, train
+from litetext.distill import Examples, LossWeights, TargetStore, TrainConfig, train
 from litetext.distill.losses import token_losses
-from litetext.distill.ragged import padded
 from litetext.files import write_json
 from litetext.prompts import read_corpus
+from litetext.ragged import Ragged, padded
 
 BATCH, CONTEXT, EPOCHS = 128, 16, 20
 

@@ -37,13 +37,13 @@ import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from litetext.distill import Examples, LossWeights, Ragged, TargetStore, TrainConfig, train
-from litetext.distill.ragged import padded
+from litetext.distill import Examples, LossWeights, TargetStore, TrainConfig, train
 from litetext.distill.student import fitted, fresh_student
 from litetext.distill.targets import by_length, weights_digest
 from litetext.encoders.config import EncoderConfig
 from litetext.files import atomic_path, read_json, write_json
 from litetext.prompts import read_corpus, split_by_stem
+from litetext.ragged import Ragged, padded
 from litetext.training.trainer import TrainReport
 
 HERE = Path(__file__).parent
@@ -118,15 +118,21 @@ def make_targets(teacher: MiniLM, data: Data, work: Path) -> None:
         used, start = time.process_time(), time.perf_counter()
 
         def note(
-            done: int, missing: int, before: dict[str, float] = before, used: float = used, start: float = start
+            done: int,
+            missing: int | None = None,
+            description: str | None = None,
+            *,
+            before: dict[str, float] = before,
+            used: float = used,
+            start: float = start,
         ) -> None:
             cost["prompts"] = before["prompts"] + done
             cost["cpu_seconds"] = before["cpu_seconds"] + time.process_time() - used
             cost["seconds"] = before["seconds"] + time.perf_counter() - start
             write_json(log, cost)
-            print(f"targets {done:,}/{missing:,}", flush=True)
+            print(f"targets {done:,}/{missing or 0:,}", flush=True)
 
-        store.fill(ids, on_progress=note)
+        store.fill(ids, progress=note)
 
 
 @dataclass(frozen=True)

@@ -15,9 +15,10 @@ from litetext.anatomy.convention import convention_gap
 from litetext.anatomy.order import Edits, edits_of, order_sensitivity
 from litetext.anatomy.robustness import STAGES, robustness, soft_overlap
 from litetext.anatomy.scenes import Scene, with_wrong_nouns
-from litetext.anatomy.subject import RealTokens, Subject
+from litetext.anatomy.subject import Subject
 from litetext.encoders import TextFeatures
 from litetext.errors import LitetextError
+from litetext.ragged import Ragged
 
 from .subjects import small_subject
 
@@ -148,16 +149,16 @@ def test_edits_change_what_they_say() -> None:
     assert len(edits_of(["red sofa"] * 9, limit=4).original) == 4
 
 
-def _bag(prompts: Sequence[str]) -> RealTokens:
+def _bag(prompts: Sequence[str]) -> Ragged:
     """Features that are a bag of words: each word a fixed vector, wherever it stands."""
     rows = [[np.random.default_rng(sum(map(ord, w)) * 7).standard_normal(16) for w in p.split()] for p in prompts]
-    return RealTokens(np.array([v for row in rows for v in row], np.float32), np.array([len(row) for row in rows]))
+    return Ragged.of([np.array(row, np.float32) for row in rows], "float32")
 
 
-def _last_word(prompts: Sequence[str]) -> RealTokens:
+def _last_word(prompts: Sequence[str]) -> Ragged:
     """Features that see the last place only."""
     tokens = [np.random.default_rng(sum(map(ord, p.split()[-1])) * 7).standard_normal(16) for p in prompts]
-    return RealTokens(np.array(tokens, np.float32), np.ones(len(prompts), np.int64))
+    return Ragged(np.array(tokens, np.float32), np.arange(len(prompts) + 1))
 
 
 def test_a_bag_of_words_is_called_one_and_a_reader_of_places_is_not() -> None:

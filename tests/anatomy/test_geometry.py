@@ -11,8 +11,9 @@ from litetext.anatomy.embedding import token_embedding
 from litetext.anatomy.manifold import BiasCurve, bent_ball, bias_curve, dimension, manifold, neighbour_distances
 from litetext.anatomy.positions import positions
 from litetext.anatomy.spectrum import spectrum
-from litetext.anatomy.subject import RealTokens
+from litetext.anatomy.subject import pooled
 from litetext.errors import LitetextError
+from litetext.ragged import Ragged, offsets_of
 
 
 def planted(points: int, width: int, rank: int, seed: int = 0) -> np.ndarray:
@@ -139,15 +140,15 @@ def test_the_bias_curve_rises_lies_below_the_truth_and_inverts() -> None:
 
 def test_pooling_takes_the_mean_of_each_prompts_tokens() -> None:
     tokens = np.arange(12, dtype=np.float32).reshape(3, 4)
-    assert RealTokens(tokens, np.array([2, 1])).pooled().tolist() == [[2, 3, 4, 5], [8, 9, 10, 11]]
+    assert pooled(Ragged(tokens, np.array([0, 2, 3]))).tolist() == [[2, 3, 4, 5], [8, 9, 10, 11]]
 
 
 def test_manifold_of_features_and_of_identical_prompts() -> None:
     tokens = np.random.default_rng(0).standard_normal((600, 6)).astype(np.float32)
-    result = manifold(RealTokens(tokens, np.full(200, 3)), sample=300)
+    result = manifold(Ragged(tokens, offsets_of(np.full(200, 3))), sample=300)
     assert result.pooled.dimension is not None and result.pooled.dimension.points == 200
     assert result.tokens.dimension is not None and result.tokens.dimension.points == 300
     assert result.tokens.dimension.two_nn.value == pytest.approx(6, rel=0.25)
     assert result.bias.points == 300
-    same = manifold(RealTokens(np.ones((15, 6), np.float32), np.full(5, 3)))
+    same = manifold(Ragged(np.ones((15, 6), np.float32), offsets_of(np.full(5, 3))))
     assert same.pooled.dimension is None and same.pooled.spectrum.effective_rank == 0 and same.bias.true == []

@@ -24,6 +24,7 @@ from litetext.anatomy.tokens import TokenTable, tokenize
 from litetext.encoders import EncoderConfig
 from litetext.errors import LitetextError
 from litetext.prompts import corpus_of
+from litetext.ragged import Ragged
 
 from .subjects import small_subject
 
@@ -67,7 +68,7 @@ class _Page(HTMLParser):
 
 def test_the_page_is_whole_self_contained_and_hoverable(whole: Audit, tmp_path: Path) -> None:
     seen: list[int] = []
-    files = write_report(whole, tmp_path, seen.append)
+    files = write_report(whole, tmp_path, lambda done, *_: seen.append(done))
     text = files.html.read_text(encoding="utf-8")
     page = _Page()
     page.feed(text)
@@ -84,7 +85,7 @@ def test_the_page_is_whole_self_contained_and_hoverable(whole: Audit, tmp_path: 
 def test_the_json_holds_every_answer(whole: Audit, tmp_path: Path) -> None:
     report = json.loads(write_report(whole, tmp_path).json.read_text())
     assert report["prompts"]["unique"] == 30
-    lengths = tokenize(PHRASES, Tokenizer()).lengths
+    lengths = tokenize(PHRASES, Tokenizer()).ids.lengths
     assert report["tokens"]["mean"] == pytest.approx(lengths.mean())
     assert report["context_window"]["16"]["information_density"] == pytest.approx(lengths.mean() / 16)
     assert set(report["context_window"]["8"]) == {
@@ -137,7 +138,7 @@ def test_the_recipe_bounds_truncation() -> None:
 def test_the_recommended_rows_cover_the_share_of_prompts(prompts: list[list[int]], coverage: float) -> None:
     rows = [[49406, *ids, 49407] for ids in prompts]
     flat = np.array([i for row in rows for i in row], dtype=np.int32)
-    total, chosen = vocabulary_rows(TokenTable(flat, np.array([len(r) for r in rows]), 49408, (49406, 49407)), coverage)
+    total, chosen = vocabulary_rows(TokenTable(Ragged.of(rows), 49408, (49406, 49407)), coverage)
     assert total - chosen == 514
     counts = np.bincount(flat, minlength=49408)[512:49406]
     kept = set((np.argsort(-counts, kind="stable")[:chosen] + 512).tolist())

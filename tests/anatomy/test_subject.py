@@ -37,9 +37,9 @@ def test_a_litetext_encoder_gives_its_tables_and_real_tokens() -> None:
     assert subject.positions.shape == (16, 32)
     features = subject.features(["dog", "a red dog", "!;", " ".join(["dog"] * 30)])
     assert features.lengths.tolist() == [3, 5, 4, 16]  # "!;" has id 0, the padding's, inside; the last is cut
-    assert features.tokens.shape == (28, 16)
+    assert features.values.shape == (28, 16)
     whole = subject.encoder.encode(["a red dog"]).numpy().tokens[0, :5]
-    np.testing.assert_allclose(features.tokens[3:8], whole, atol=1e-5)
+    np.testing.assert_allclose(features.values[3:8], whole, atol=1e-5)
 
 
 def test_a_transformers_text_model_comes_with_its_own_tokenizer(bert_folder: Path) -> None:
@@ -47,7 +47,7 @@ def test_a_transformers_text_model_comes_with_its_own_tokenizer(bert_folder: Pat
     assert subject.embedding.shape == (10, 24)
     assert subject.positions is not None and subject.positions.shape == (12, 24)
     table = tokenize(["a red dog", "dogs"], subject.tokenizer)
-    assert table.ids.tolist() == [2, 5, 6, 7, 3, 2, 7, 8, 3]
+    assert table.ids.values.tolist() == [2, 5, 6, 7, 3, 2, 7, 8, 3]
     assert (table.special_ids, table.vocab_size) == ((2, 3), 10)
     assert subject.tokenizer.decode_token(8) == "##s"
     together, alone = subject.features(["a red dog", "dogs"]), subject.features(["dogs"])

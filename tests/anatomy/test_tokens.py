@@ -16,6 +16,7 @@ from litetext.anatomy.tokens import TokenTable, tokenize
 from litetext.anatomy.vocabulary import vocabulary, with_words
 from litetext.errors import LitetextError
 from litetext.prompts import read_corpus
+from litetext.ragged import Ragged
 
 SOT, EOT = 8, 9
 PROMPTS = st.lists(st.lists(st.integers(0, 7), max_size=9), min_size=1, max_size=40)
@@ -23,13 +24,12 @@ PROMPTS = st.lists(st.lists(st.integers(0, 7), max_size=9), min_size=1, max_size
 
 def table_of(prompts: list[list[int]]) -> TokenTable:
     rows = [[SOT, *ids, EOT] for ids in prompts]
-    flat = np.array([i for row in rows for i in row], dtype=np.int32)
-    return TokenTable(flat, np.array([len(row) for row in rows]), 10, (SOT, EOT))
+    return TokenTable(Ragged.of(rows), 10, (SOT, EOT))
 
 
 @given(PROMPTS, st.integers(2, 14))
 def test_window_figures_equal_counting_slots_one_by_one(prompts: list[list[int]], length: int) -> None:
-    lengths = table_of(prompts).lengths
+    lengths = table_of(prompts).ids.lengths
     window = window_of(lengths, length)
     slots = [slot < n for n in lengths for slot in range(length)]
     assert window.information_density == pytest.approx(np.mean(slots))
@@ -90,8 +90,8 @@ def test_clip_tokens_are_counted_with_their_words() -> None:
     tokenizer = Tokenizer()
     phrases = ["red dog", "red cat", "a xylophonist"]
     table = tokenize(phrases, tokenizer)
-    assert table.lengths[:2].tolist() == [4, 4]
-    assert table.starts.tolist() == [0, 4, 8]
+    assert table.ids.lengths[:2].tolist() == [4, 4]
+    assert table.ids.offsets[:-1].tolist() == [0, 4, 8]
     result = with_words(vocabulary(table), phrases, tokenizer)
     assert (result.top[0].text, result.top[1].text) == ("<start_of_text>", "<end_of_text>")
     assert (result.top[2].text, result.top[2].count, result.top[2].words) == ("red</w>", 2, ["red"])
@@ -102,7 +102,7 @@ def test_clip_tokens_are_counted_with_their_words() -> None:
 @given(st.lists(st.text(alphabet="abZ é&;<>'-9 \t\x1f\u2019", max_size=12), min_size=1, max_size=12))
 def test_word_by_word_gives_the_ids_of_whole_phrases(phrases: list[str]) -> None:
     table = tokenize(phrases, Tokenizer())
-    ids = [list(map(int, part)) for part in np.split(table.ids, table.starts[1:])]
+    ids = [list(map(int, part)) for part in np.split(table.ids.values, table.ids.offsets[1:-1])]
     assert ids == Tokenizer().encode_batch(phrases)
 
 
@@ -119,12 +119,12 @@ def test_real_phrases_word_by_word(monkeypatch: pytest.MonkeyPatch) -> None:
     ]
     for tokenizer in (Tokenizer(), Tokenizer().prune_vocabulary(["red dog"])):
         table = tokenize(phrases * 3, tokenizer)
-        assert table.ids.tolist() == [i for ids in tokenizer.encode_batch(phrases * 3) for i in ids]
+        assert table.ids.values.tolist() == [i for ids in tokenizer.encode_batch(phrases * 3) for i in ids]
 
 
 def test_progress_reaches_the_end() -> None:
     seen: list[int] = []
-    tokenize(["dog"] * 20_000, Tokenizer(), seen.append)
+    tokenize(["dog"] * 20_000, Tokenizer(), lambda done, *_: seen.append(done))
     assert seen == [16_384, 20_000]
 
 
@@ -132,5 +132,5 @@ def test_lvis_as_the_file_stands() -> None:
     file = Path(__file__).parents[2].parent / "shared" / "prompts" / "lvis_v1.txt"
     if not file.is_file():
         pytest.skip("the shared phrase lists are not here")
-    lengths = tokenize(read_corpus([file]).phrases, Tokenizer()).lengths
+    lengths = tokenize(read_corpus([file]).phrases, Tokenizer()).ids.lengths
     assert lengths.mean() == pytest.approx(3.889, abs=0.005)

@@ -7,9 +7,10 @@ from functools import cache
 import numpy as np
 import torch
 
-from litetext.distill import EncoderTeacher, Examples, Ragged, chunks_of, fitted, fresh_student, prompt_ids
+from litetext.distill import EncoderTeacher, Examples, chunks_of, fitted, fresh_student, prompt_ids
 from litetext.encoders import EncoderConfig, TextTransformer
 from litetext.encoders.config import Convention
+from litetext.ragged import Ragged
 from litetext.tokenizer import Tokenizer
 
 from ..encoders.conftest import random_encoder

@@ -12,8 +12,8 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from litetext.distill import Examples, Ragged  # noqa: E402
-from litetext.distill.ragged import padded  # noqa: E402
+from litetext.distill import Examples  # noqa: E402
+from litetext.ragged import Ragged, padded  # noqa: E402
 
 CLS, SEP = 7, 11  # as arbitrary as in a real vocabulary
 PIECES, WIDTH = 40, 16

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from litetext.distill.permute import chunks_of, movable, permuted_order
 from litetext.distill.preparation import prompt_ids
-from litetext.distill.ragged import Ragged
 from litetext.errors import LitetextError
+from litetext.ragged import Ragged
 from litetext.tokenizer import Tokenizer
 
 TOKENIZER = Tokenizer()

@@ -15,11 +15,11 @@ import torch
 
 from litetext.distill import targets as room
 from litetext.distill.preparation import prompt_ids
-from litetext.distill.ragged import Ragged
 from litetext.distill.targets import EncoderTeacher, TargetStore
 from litetext.encoders import build
 from litetext.encoders.config import Convention
 from litetext.errors import LitetextError
+from litetext.ragged import Ragged
 from litetext.tokenizer import Tokenizer
 
 from ..encoders.conftest import random_encoder, small_config
@@ -126,7 +126,7 @@ def test_a_full_disk_loses_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 _SLOW = """
 import sys, time
 import numpy as np
-from litetext.distill.ragged import Ragged
+from litetext.ragged import Ragged
 from litetext.distill.targets import TargetStore
 class Slow:
     width, digest = 3, "0123456789abcdef"

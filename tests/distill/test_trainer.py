@@ -18,9 +18,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from litetext.distill import Examples, LossWeights, Ragged, TrainConfig, measure, train
+from litetext.distill import Examples, LossWeights, TrainConfig, measure, train
 from litetext.encoders.modules import TextTransformer
 from litetext.errors import LitetextError
+from litetext.ragged import Ragged
 from litetext.training import checkpoint as checkpoints
 from litetext.training.trainer import TrainReport
 

@@ -3,49 +3,31 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
 
 from ..errors import LitetextError
+from ..progress import Progress, described, no_progress
 from ..prompts import PromptCorpus
 from ..tokenizer import Tokenizer
 from .context import DEFAULT_WINDOWS, ContextWindow, context_window
-from .convention import ConventionGap, convention_gap
-from .embedding import TokenEmbedding, token_embedding
-from .manifold import DEFAULT_SAMPLE, Manifold, manifold
+from .convention import convention_gap
+from .embedding import token_embedding
+from .manifold import DEFAULT_SAMPLE, manifold
 from .order import SYNONYMS, OrderSensitivity, edits_of, order_sensitivity
-from .positions import Positions, positions
+from .positions import positions
 from .recipe import TRUNCATION_BOUND, Recipe, recommend
-from .robustness import Robustness, robustness
+from .robustness import robustness
 from .scenes import Gallery
+from .study import EncoderStudy
 from .subject import Subject
 from .tokens import TokenTable, tokenize
 from .vocabulary import Vocabulary, vocabulary, with_words
 
 _CONVENTION_SAMPLE = 500
-
-Progress = Callable[[str, int, int], None]
-"""Told what is being done, how much of it is done, and how much there is."""
-
-
-@dataclass(frozen=True, slots=True)
-class EncoderStudy:
-    """Questions 3 to 8 answered for one encoder; None where one does not apply.
-
-    ``robustness`` needs a gallery whose segmenter takes this encoder's features, ``order`` phrases with known nouns,
-    ``convention`` one of litetext's own encoders.
-    """
-
-    name: str
-    token_embedding: TokenEmbedding
-    positions: Positions | None
-    manifold: Manifold
-    robustness: Robustness | None
-    order: OrderSensitivity | None
-    convention: ConventionGap | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +64,7 @@ def audit(
     truncation_bound: float = TRUNCATION_BOUND,
     gallery: Gallery | None = None,
     synonyms: Sequence[tuple[str, ...]] = SYNONYMS,
-    on_progress: Progress | None = None,
+    progress: Progress = no_progress,
 ) -> Audit:
     """Answer every question that applies.
 
@@ -95,21 +77,20 @@ def audit(
         truncation_bound: the share of prompts that the recommended context may cut.
         gallery: pictures and a segmenter, for what errors and edits do to masks.
         synonyms: groups of nouns of one meaning, for order sensitivity.
-        on_progress: see `Progress`.
+        progress: its descriptions say what is being done.
     """
     if not 0 <= truncation_bound < 1:
         raise LitetextError(f"the truncation bound is {truncation_bound}; give a share from 0 to below 1")
     if sample < 4:
         raise LitetextError(f"the sample is {sample}; a manifold needs at least 4 prompts")
-    tell = on_progress or (lambda what, done, total: None)
     tokenizer = subjects[0].tokenizer if subjects else Tokenizer()
-    table = tokenize(corpus.phrases, tokenizer, lambda done: tell("tokenizing", done, len(corpus)))
-    context = context_window(table.lengths, windows, {name: corpus.rows_of(name) for name in corpus.sources})
+    table = tokenize(corpus.phrases, tokenizer, described(progress, "tokenizing"))
+    context = context_window(table.ids.lengths, windows, {name: corpus.rows_of(name) for name in corpus.sources})
     words = with_words(vocabulary(table), corpus.phrases, tokenizer)
     studies = []
     for subject in subjects:
         own = table if subject is subjects[0] else tokenize(corpus.phrases, subject.tokenizer)
-        studies.append(_Student(subject, corpus, sample, seed, tell).study(own, gallery, synonyms))
+        studies.append(_Student(subject, corpus, sample, seed, progress).study(own, gallery, synonyms))
     return Audit(
         corpus=corpus,
         tokenizer=f"the tokenizer of {subjects[0].name}" if subjects else "CLIP's byte-level BPE",
@@ -130,18 +111,18 @@ class _Student:
     corpus: PromptCorpus
     sample: int
     seed: int
-    tell: Progress
+    progress: Progress
 
     def study(self, table: TokenTable, gallery: Gallery | None, synonyms: Sequence[tuple[str, ...]]) -> EncoderStudy:
         subject = self.subject
         with self._doing("embedding and positions"):
-            embedding = token_embedding(subject.embedding, np.unique(table.ids))
+            embedding = token_embedding(subject.embedding, np.unique(table.ids.values))
             rows = None if subject.positions is None else positions(subject.positions[: max(DEFAULT_WINDOWS)])
         prompts = self.corpus.sample(self.sample, self.seed)
-        features = subject.features(prompts, lambda done: self.tell(f"{subject.name}: encoding", done, len(prompts)))
+        features = subject.features(prompts, described(self.progress, f"{subject.name}: encoding"))
         with self._doing("manifold"):
             shape = manifold(features, sample=self.sample, seed=self.seed)
-        if gallery is not None and gallery.width != features.tokens.shape[1]:
+        if gallery is not None and gallery.width != features.values.shape[1]:
             gallery = None  # another segmenter's encoder: its features mean nothing there
         with self._doing("robustness"):
             robust = robustness(gallery.detector, subject.encoder, gallery.scenes, seed=self.seed) if gallery else None
@@ -167,6 +148,6 @@ class _Student:
 
     @contextmanager
     def _doing(self, what: str) -> Iterator[None]:
-        self.tell(f"{self.subject.name}: {what}", 0, 1)
+        self.progress(0, 1, f"{self.subject.name}: {what}")
         yield
-        self.tell(f"{self.subject.name}: {what}", 1, 1)
+        self.progress(1, 1, f"{self.subject.name}: {what}")

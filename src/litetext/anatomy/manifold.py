@@ -17,8 +17,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..errors import LitetextError
+from ..ragged import Ragged
 from .spectrum import Spectrum, spectrum
-from .subject import RealTokens
+from .subject import pooled
 
 DEFAULT_SAMPLE = 5_000
 DEFAULT_NEIGHBOURS = (5, 10, 20, 50)
@@ -92,7 +93,7 @@ class Manifold:
 
 
 def manifold(
-    features: RealTokens,
+    features: Ragged,
     *,
     sample: int = DEFAULT_SAMPLE,
     neighbours: Sequence[int] = DEFAULT_NEIGHBOURS,
@@ -101,14 +102,14 @@ def manifold(
     """Return the manifold figures of the features of some prompts.
 
     Args:
-        features: the real tokens of N prompts.
+        features: floating [T, D], the real tokens of N prompts.
         sample: at most this many single tokens are looked at (drawn with ``seed``).
         neighbours: the k of the maximum-likelihood estimator.
     """
-    tokens = features.tokens
+    tokens = features.values
     if len(tokens) > sample:
         tokens = tokens[np.sort(np.random.default_rng(seed).choice(len(tokens), sample, replace=False))]
-    clouds = [_cloud(points, neighbours, seed) for points in (features.pooled(), tokens)]
+    clouds = [_cloud(points, neighbours, seed) for points in (pooled(features), tokens)]
     counts = [cloud.dimension.points for cloud in clouds if cloud.dimension]
     return Manifold(clouds[0], clouds[1], bias_curve(max(counts, default=0), neighbours=neighbours, seed=seed))
 

@@ -17,9 +17,10 @@ import numpy as np
 from ..encoders import TextEncoder
 from ..errors import LitetextError
 from ..prompts import article_free, permute_words
+from ..ragged import Ragged
 from .robustness import soft_overlap
 from .scenes import Scene
-from .subject import RealTokens
+from .subject import pooled
 
 SYNONYMS: tuple[tuple[str, ...], ...] = (
     ("sofa", "couch"), ("bike", "bicycle"), ("tv", "television"), ("phone", "telephone"), ("photo", "picture"),
@@ -108,7 +109,7 @@ def edits_of(
 
 
 def order_sensitivity(
-    features: Callable[[Sequence[str]], RealTokens],
+    features: Callable[[Sequence[str]], Ragged],
     edits: Edits,
     *,
     encoder: TextEncoder | None = None,
@@ -125,13 +126,13 @@ def order_sensitivity(
     """
     if len(edits.original) < 2:
         raise LitetextError("order sensitivity needs at least two phrases that can be changed; give more prompts")
-    original = features(edits.original).pooled().astype(np.float64)
+    original = pooled(features(edits.original)).astype(np.float64)
     unit = _mean_distance(original)
     kinds = [field.name for field in fields(Edits)][1:]
     overlaps = {kind: _mask_overlap(encoder, scenes, kind) for kind in kinds}
     changes = {}
     for kind in kinds:
-        moved = np.linalg.norm(features(getattr(edits, kind)).pooled() - original, axis=1) / unit
+        moved = np.linalg.norm(pooled(features(getattr(edits, kind))) - original, axis=1) / unit
         draws = np.random.default_rng(seed).integers(len(moved), size=(500, len(moved)))
         low, high = np.percentile(moved[draws].mean(axis=1), [2.5, 97.5]).tolist()
         changes[kind] = Change(float(moved.mean()), low, high, overlaps[kind])

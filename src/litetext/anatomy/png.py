@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from ..errors import missing_extra
 from ..files import atomic_path
+from ..progress import Progress, no_progress
 from .figures import PALETTE, BarChart, Figure, LineChart, color_of, legend
 
 
-def save_pngs(figures: Sequence[Figure], folder: Path, on_progress: Callable[[int], None] | None = None) -> list[Path]:
+def save_pngs(figures: Sequence[Figure], folder: Path, progress: Progress = no_progress) -> list[Path]:
     """Write every figure as ``folder/<key>.png`` (light, 150 dots an inch) and return the paths."""
     paths = []
     for count, figure in enumerate(figures, start=1):
         paths.append(_save_png(figure, folder / f"{figure.key}.png"))
-        if on_progress is not None:
-            on_progress(count)
+        progress(count, len(figures))
     return paths
 
 

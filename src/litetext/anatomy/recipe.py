@@ -14,7 +14,7 @@ from .context import smallest_window, window_of
 from .tokens import TokenTable
 
 if TYPE_CHECKING:
-    from .audit import EncoderStudy
+    from .study import EncoderStudy
 
 TRUNCATION_BOUND = 0.01
 PROMPT_COVERAGE = 0.999
@@ -58,8 +58,8 @@ def recommend(
         studies: what was found out about encoders; the first is taken as the teacher.
         truncation_bound: the share of prompts that may be cut.
     """
-    context = smallest_window(table.lengths, truncation_bound)
-    cut = window_of(table.lengths, context)
+    context = smallest_window(table.ids.lengths, truncation_bound)
+    cut = window_of(table.ids.lengths, context)
     rows, kept = vocabulary_rows(table, PROMPT_COVERAGE)
     shape, shape_reason = _shape(studies)
     student = replace(
@@ -89,7 +89,7 @@ def vocabulary_rows(table: TokenTable, coverage: float) -> tuple[int, int]:
 
     The others, CLIP's byte symbols, SOT and EOT, are kept in any case.
     """
-    counts = np.bincount(table.ids, minlength=table.vocab_size)
+    counts = np.bincount(table.ids.values, minlength=table.vocab_size)
     always = np.zeros(table.vocab_size, bool)
     always[list(table.special_ids)] = True
     if table.vocab_size == _CLIP_SIZE:
@@ -97,7 +97,7 @@ def vocabulary_rows(table: TokenTable, coverage: float) -> tuple[int, int]:
     order = np.argsort(np.where(always, -np.inf, -counts), kind="stable")
     rank = np.empty(table.vocab_size, np.int64)
     rank[order] = np.arange(table.vocab_size)
-    needed = np.maximum.reduceat(rank[table.ids], table.starts) + 1
+    needed = np.maximum.reduceat(rank[table.ids.values], table.ids.offsets[:-1]) + 1
     rows = max(int(np.quantile(needed, coverage, method="inverted_cdf")), int(always.sum()))
     return rows, rows - int(always.sum())
 

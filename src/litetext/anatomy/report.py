@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from importlib import resources
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 
 from .. import __version__
 from ..files import write_json, write_text
+from ..progress import Progress, no_progress
 from .audit import Audit
 from .figures import Figure, legend
 from .png import save_pngs
@@ -28,12 +28,12 @@ class ReportFiles:
     pictures: list[Path]
 
 
-def write_report(audit: Audit, folder: Path, on_progress: Callable[[int], None] | None = None) -> ReportFiles:
+def write_report(audit: Audit, folder: Path, progress: Progress = no_progress) -> ReportFiles:
     """Write ``report.html``, ``report.json``, ``recipe.toml`` ``figures/*.png`` into ``folder`` (made if absent)."""
     parts = sections(audit)
     files = ReportFiles(
         folder / "report.html", folder / "report.json", folder / "recipe.toml",
-        save_pngs(figures_of(parts), folder / "figures", on_progress),
+        save_pngs(figures_of(parts), folder / "figures", progress),
     )  # fmt: skip
     write_text(files.html, page(audit, parts))
     write_json(files.json, to_json(audit))

@@ -9,7 +9,7 @@ import numpy as np
 
 from ..encoders import Convention
 from . import paper
-from .audit import Audit, EncoderStudy
+from .audit import Audit
 from .context import Window, window_of
 from .convention import ConventionGap
 from .figures import BarChart, Figure, Heatmap, Line, LineChart, number
@@ -17,6 +17,7 @@ from .manifold import Dimension, FeatureCloud, Manifold, Reading
 from .order import OrderSensitivity
 from .robustness import STAGES, Robustness
 from .spectrum import Spectrum
+from .study import EncoderStudy
 
 _NOT_PRINTED = "—"
 

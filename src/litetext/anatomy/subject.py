@@ -8,7 +8,7 @@ reads) and for any text model in a local transformers folder, with its own token
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -19,6 +19,8 @@ import numpy as np
 from ..encoders import TextEncoder, TextFeatures
 from ..errors import LitetextError, missing_extra
 from ..json_files import read_json
+from ..progress import Progress, no_progress
+from ..ragged import Ragged, offsets_of
 from .tokens import PromptTokenizer
 
 if TYPE_CHECKING:
@@ -27,23 +29,10 @@ if TYPE_CHECKING:
 _BATCH = 256  # prompts encoded at once: bounds the padded features that live at one time
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class RealTokens:
-    """Features of N prompts, real tokens only, end to end.
-
-    Attributes:
-        tokens: float32 [T, D].
-        lengths: int64 [N], real tokens of each prompt (SOT and EOT included), each at least 1.
-    """
-
-    tokens: np.ndarray
-    lengths: np.ndarray
-
-    def pooled(self) -> np.ndarray:
-        """float32 [N, D]: the mean over each prompt's tokens."""
-        starts = np.cumsum(self.lengths) - self.lengths
-        means: np.ndarray = np.add.reduceat(self.tokens, starts, axis=0) / self.lengths[:, None].astype(np.float32)
-        return means
+def pooled(features: Ragged) -> np.ndarray:
+    """Return float32 [N, D]: the mean over the real tokens [T, D] of each of N prompts, which have one or more."""
+    means: np.ndarray = np.add.reduceat(features.values, features.offsets[:-1], axis=0)
+    return means / features.lengths[:, None].astype(np.float32)
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,8 +55,8 @@ class Subject:
     positions: np.ndarray | None
     module: TextTransformer | None = None
 
-    def features(self, prompts: Sequence[str], on_progress: Callable[[int], None] | None = None) -> RealTokens:
-        """Return the features of the real tokens of ``prompts``.
+    def features(self, prompts: Sequence[str], progress: Progress = no_progress) -> Ragged:
+        """Return the features of the real tokens of ``prompts``: float32 [T, D].
 
         Real tokens end with EOT, or with the context where a prompt was cut; that is counted in the ids, for the
         published students' mask also flags a real token whose id happens to be the padding's.
@@ -80,9 +69,8 @@ class Subject:
             counts = np.array([min(len(ids), context) for ids in self.tokenizer.encode_batch(batch)])
             tokens.append(features.tokens[np.arange(context) < counts[:, None]])
             lengths.append(counts)
-            if on_progress is not None:
-                on_progress(start + len(batch))
-        return RealTokens(np.concatenate(tokens), np.concatenate(lengths))
+            progress(start + len(batch), len(prompts))
+        return Ragged(np.concatenate(tokens), offsets_of(np.concatenate(lengths)))
 
 
 def load_subject(name_or_path: str | os.PathLike[str]) -> Subject:

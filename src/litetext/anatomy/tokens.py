@@ -5,13 +5,15 @@ A list of lists costs over a hundred bytes a token; flat ids cost four, so four 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import chain
 from typing import Protocol
 
 import numpy as np
 
+from ..progress import Progress, no_progress
+from ..ragged import Ragged, offsets_of
 from ..tokenizer import Tokenizer
 
 _CHUNK = 16_384  # prompts a batch: bounds the lists that live at one time
@@ -44,38 +46,27 @@ class TokenTable:
     """The tokens of N prompts, end to end.
 
     Attributes:
-        ids: int32 [T]. All ids, SOT and EOT included.
-        lengths: int64 [N]. Tokens of each prompt, SOT and EOT included.
+        ids: int32 [T] ids of N prompts, SOT and EOT included.
         vocab_size: rows of the vocabulary.
         special_ids: the ids of SOT and EOT.
     """
 
-    ids: np.ndarray
-    lengths: np.ndarray
+    ids: Ragged
     vocab_size: int
     special_ids: tuple[int, int]
 
-    @property
-    def starts(self) -> np.ndarray:
-        """int64 [N]: where each prompt's ids begin in ``ids``."""
-        return np.cumsum(self.lengths) - self.lengths
 
-
-def tokenize(
-    phrases: Sequence[str], tokenizer: PromptTokenizer, on_progress: Callable[[int], None] | None = None
-) -> TokenTable:
-    """Return the token table of ``phrases``; ``on_progress`` is told how many are done."""
+def tokenize(phrases: Sequence[str], tokenizer: PromptTokenizer, progress: Progress = no_progress) -> TokenTable:
+    """Return the token table of ``phrases``; ``progress`` counts them."""
     encode_batch = _WordByWord(tokenizer) if isinstance(tokenizer, Tokenizer) else tokenizer.encode_batch
     ids, lengths = [], []
     for start in range(0, len(phrases), _CHUNK):
         batch = encode_batch(phrases[start : start + _CHUNK])
         lengths.append(np.fromiter(map(len, batch), np.int64, len(batch)))
         ids.append(np.fromiter(chain.from_iterable(batch), np.int32, int(lengths[-1].sum())))
-        if on_progress is not None:
-            on_progress(start + len(batch))
-    return TokenTable(
-        np.concatenate(ids), np.concatenate(lengths), tokenizer.vocab_size, (tokenizer.sot_id, tokenizer.eot_id)
-    )
+        progress(start + len(batch), len(phrases))
+    table = Ragged(np.concatenate(ids), offsets_of(np.concatenate(lengths)))
+    return TokenTable(table, tokenizer.vocab_size, (tokenizer.sot_id, tokenizer.eot_id))
 
 
 class _WordByWord:

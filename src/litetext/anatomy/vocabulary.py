@@ -64,9 +64,9 @@ class Vocabulary:
 
 def vocabulary(table: TokenTable) -> Vocabulary:
     """Return the vocabulary figures of a token table (texts and words of ``top`` empty: see `with_words`)."""
-    if table.ids.size == 0:
+    if table.ids.values.size == 0:
         raise LitetextError("the vocabulary needs at least one token")
-    counts = np.bincount(table.ids, minlength=table.vocab_size)
+    counts = np.bincount(table.ids.values, minlength=table.vocab_size)
     order = np.argsort(-counts, kind="stable")  # most frequent first; equal counts by id
     used = int(np.count_nonzero(counts))
     total = int(counts.sum())
@@ -89,7 +89,9 @@ def vocabulary(table: TokenTable) -> Vocabulary:
 def _rows_for_prompts(table: TokenTable, order: np.ndarray) -> dict[float, int]:
     rank = np.empty(table.vocab_size, np.int64)
     rank[order] = np.arange(table.vocab_size)
-    needed = np.maximum.reduceat(rank[table.ids], table.starts) + 1  # rows until the prompt's rarest token is in
+    needed = (
+        np.maximum.reduceat(rank[table.ids.values], table.ids.offsets[:-1]) + 1
+    )  # rows until the prompt's rarest token is in
     return {share: int(np.quantile(needed, share, method="inverted_cdf")) for share in SHARES}
 
 

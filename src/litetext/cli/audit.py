@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
 
 from ..errors import LitetextError
-from .output import console, notes, print_json, progress_bar
+from ..progress import Progress, described
+from .output import console, notes, print_json, shown_progress
 
 if TYPE_CHECKING:
     from ..anatomy.sections import Section
@@ -64,12 +64,12 @@ def audit(
             segmenter = "mini"
     if segmenter and not encoder:
         raise LitetextError(f"--segmenter {segmenter} needs an encoder whose features it takes; give it with --encoder")
-    with _progress() as tell:
-        corpus = _corpus(prompts, [name for name in merge.split(",") if name], column, limit, seed, tell)
+    with shown_progress("auditing") as progress:
+        corpus = _corpus(prompts, [name for name in merge.split(",") if name], column, limit, seed, progress)
         from ..anatomy.audit import audit as run_audit
         from ..anatomy.order import SYNONYMS
         from ..anatomy.report import to_json, write_report
-        from ..anatomy.sections import figures_of, sections
+        from ..anatomy.sections import sections
 
         subjects = []
         if encoder:
@@ -90,11 +90,10 @@ def audit(
             truncation_bound=truncation,
             gallery=gallery,
             synonyms=_mini_synonyms() if segmenter == "mini" else SYNONYMS,
-            on_progress=tell,
+            progress=progress,
         )
         parts = sections(result)
-        pictures = len(figures_of(parts))
-        files = write_report(result, out, lambda done: tell("drawing", done, pictures))
+        files = write_report(result, out, described(progress, "drawing"))
     if as_json:
         print_json(to_json(result))
     else:
@@ -115,13 +114,13 @@ def _corpus(
     column: str | None,
     limit: int | None,
     seed: int,
-    tell: Callable[[str, int, int], None],
+    progress: Progress,
 ) -> PromptCorpus:
     from ..prompts import corpus_of, read_corpus
 
     if prompts:
         return read_corpus(
-            prompts, merge=merge, column=column, limit=limit, on_progress=lambda read, _: tell("phrases read", read, 0)
+            prompts, merge=merge, column=column, limit=limit, progress=described(progress, "phrases read")
         )
     from ..mini.ship import known_phrases
 
@@ -134,20 +133,6 @@ def _mini_synonyms() -> Sequence[tuple[str, ...]]:
 
     groups = [tuple(word for word in concept.words if " " not in word) for concept in CONCEPTS]
     return [group for group in groups if len(group) > 1]
-
-
-@contextmanager
-def _progress() -> Iterator[Callable[[str, int, int], None]]:
-    """Yield a function (what, done, total) that keeps one bar for each thing being done (total 0: not known)."""
-    with progress_bar() as bar:
-        tasks: dict[str, int] = {}
-
-        def tell(what: str, done: int, total: int) -> None:
-            if what not in tasks:
-                tasks[what] = bar.add_task(what, total=total or None)
-            bar.update(tasks[what], completed=done)  # type: ignore[arg-type]
-
-        yield tell
 
 
 def _show(parts: list[Section]) -> None:

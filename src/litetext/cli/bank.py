@@ -7,7 +7,7 @@ from pathlib import Path
 
 import typer
 
-from .output import notes, print_json, progress_bar
+from .output import notes, print_json, shown_progress
 
 
 def register(app: typer.Typer) -> None:
@@ -35,11 +35,8 @@ def build(
     from ..encoders import build_bank, load_encoder
 
     encoder = load_encoder(text)
-    with progress_bar() as bar:
-        task = bar.add_task("embedding", total=len(phrases))
-        written = build_bank(
-            phrases, encoder, out, encoder_name=text, report=lambda done: bar.update(task, completed=done)
-        )
+    with shown_progress("embedding") as progress:
+        written = build_bank(phrases, encoder, out, encoder_name=text, progress=progress)
     if as_json:
         print_json({"out": str(out), "encoder": text} | asdict(written))
     else:

@@ -11,7 +11,7 @@ import typer
 
 from ..distill.config import LossWeights, TrainConfig
 from ..errors import LitetextError, choice_error, missing_extra
-from .output import bar_progress, console, print_json, progress_bar, warn
+from .output import console, print_json, shown_progress, warn
 from .training_screen import TrainingScreen
 
 if TYPE_CHECKING:
@@ -141,8 +141,7 @@ def distill(
         from .distill_through import downstream_of
 
         looking = downstream_of(through, through_way, teaching.width, seed, processes.device)
-    with progress_bar() as bar:
-        task = bar.add_task("teacher's features", total=None)
+    with shown_progress("teacher's features") as progress:
         prepared = prepare(
             phrases,
             checkpoint.tokenizer,
@@ -152,7 +151,7 @@ def distill(
             held_out=held_out,
             mode=permute,  # type: ignore[arg-type]
             processes=processes,
-            progress=bar_progress(bar, task),
+            progress=progress,
         )
     if prepared.unlike and processes.first:
         warn(f"{prepared.unlike:,} prompts left out: the student's smaller vocabulary spells them in other tokens")

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +13,7 @@ import typer
 from rich.table import Table
 
 from ..errors import LitetextError, choice_error
-from .output import console, notes, print_json, progress_bar, warn
+from .output import console, notes, print_json, shown_progress, warn
 
 if TYPE_CHECKING:
     from ..evaluate.formats import IouType, Predictions
@@ -77,7 +77,7 @@ def evaluate(
 
     from ..evaluate.tables import read_benchmark
 
-    with _progress("reading ground truth", None):
+    with shown_progress("reading ground truth"):
         subsets = read_benchmark(gt, kind)
     sources = _sources(pred)
     if predictor is not None:
@@ -194,8 +194,8 @@ def _predicted(predictor: _Predictor, subsets: Sequence[Subset]) -> Path:
         file = target if len(subsets) == 1 else folder / f"{subset.name}.json"
         truth = subset.truths[0]
         count = len({pair.file_name for pair in truth.pairs.values()})
-        with _progress(f"predicting {subset.name or predictor.name}", count) as step:
-            predict(loaded, truth, images, file, settings=predictor.settings, progress=step)
+        with shown_progress(f"predicting {subset.name or predictor.name}", count) as progress:
+            predict(loaded, truth, images, file, settings=predictor.settings, progress=progress)
     return target if len(subsets) == 1 else folder
 
 
@@ -204,19 +204,19 @@ def _read_all(
 ) -> dict[str, dict[str, Predictions]]:
     from ..evaluate.tables import read_system
 
-    with _progress("reading predictions", len(sources)) as step:
+    with shown_progress("reading predictions", len(sources)) as progress:
         found = {}
-        for name, path in sources.items():
+        for done, (name, path) in enumerate(sources.items(), start=1):
             found[name] = read_system(path, subsets, kind)
-            step(1)
+            progress(done, len(sources))
     return found
 
 
 def _score(name: str, predictions: Mapping[str, Predictions], subsets: Sequence[Subset], processes: int) -> Scoreboard:
     from ..evaluate.tables import score_system
 
-    with _progress(f"scoring {name}", sum(len(subset.truths[0].pairs) for subset in subsets)) as step:
-        board = score_system(name, predictions, subsets, processes=processes, progress=step)
+    with shown_progress(f"scoring {name}", sum(len(subset.truths[0].pairs) for subset in subsets)) as progress:
+        board = score_system(name, predictions, subsets, processes=processes, progress=progress)
     for subset, metrics in board.subsets.items():
         for warning in metrics.warnings:
             warn(f"{subset}: {warning}" if subset else warning)
@@ -274,8 +274,8 @@ def _calibrations(system: str, predictions: Mapping[str, Predictions], subsets: 
 
     found = {}
     for subset in subsets:
-        with _progress(f"calibrating {subset.name or system}", len(GRID)) as step:
-            found[subset.name] = calibrate(subset.truths, predictions[subset.name], progress=step).to_dict()
+        with shown_progress(f"calibrating {subset.name or system}", len(GRID)) as progress:
+            found[subset.name] = calibrate(subset.truths, predictions[subset.name], progress=progress).to_dict()
     return found if len(subsets) > 1 else found[subsets[0].name]
 
 
@@ -351,8 +351,8 @@ def _score_video(
         raise LitetextError("--video scores one system against one ground truth: give --gt once, and --pred or --model")
     truth = read_video_truth(gt[0])
     source = _predicted_videos(predictor, truth) if predictor else next(iter(sources.values()))
-    with _progress("scoring videos", None) as step:
-        metrics = evaluate_videos(truth, source, iou_type=kind, progress=step)
+    with shown_progress("scoring videos") as progress:
+        metrics = evaluate_videos(truth, source, iou_type=kind, progress=progress)
     for warning in metrics.warnings:
         warn(warning)
     return metrics
@@ -363,9 +363,9 @@ def _predicted_videos(predictor: _Predictor, truth: VideoTruth) -> Path:
     from ..evaluate.tracking import predict_videos, video_fingerprint
 
     frames, target = predictor.folder(), predictor.target([video_fingerprint(truth)])
-    with _progress(f"tracking with {predictor.name}", len(truth.videos)) as step:
+    with shown_progress(f"tracking with {predictor.name}", len(truth.videos)) as progress:
         system = LazySystem(predictor.load)
-        return predict_videos(system, truth, frames, target, settings=predictor.settings, progress=step)
+        return predict_videos(system, truth, frames, target, settings=predictor.settings, progress=progress)
 
 
 def _show_video(metrics: VideoMetrics, as_json: bool) -> None:
@@ -441,10 +441,3 @@ def _show_calibration(system: str, calibration: Mapping[str, Any]) -> None:
 
 def _number(value: float | None, digits: int = 1) -> str:
     return "–" if value is None else f"{value:.{digits}f}"
-
-
-@contextmanager
-def _progress(what: str, total: int | None) -> Iterator[Callable[[int], None]]:
-    with progress_bar() as bar:
-        task = bar.add_task(what, total=total)
-        yield lambda count: bar.advance(task, count)

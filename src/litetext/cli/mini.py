@@ -9,7 +9,7 @@ import typer
 from rich.table import Table
 
 from ..errors import LitetextError, choice_error
-from .output import console, notes, print_json, progress_bar
+from .output import console, notes, print_json, shown_progress
 from .training_screen import TrainingScreen
 
 if TYPE_CHECKING:
@@ -53,9 +53,8 @@ def world(
     if gold:
         _export_gold(drawn_from, seed, pairs, out, as_json)
         return
-    with progress_bar() as bar:
-        task = bar.add_task("drawing", total=pairs)
-        drawn = draw_pairs(drawn_from, seed, pairs, lambda new: bar.advance(task, new), wanted)
+    with shown_progress("drawing") as progress:
+        drawn = draw_pairs(drawn_from, seed, pairs, progress, wanted)
         settings = {
             "seed": seed,
             "style": style,
@@ -138,9 +137,8 @@ def evaluate(
     drawn = draw_pairs(World(known, _styles(style), size), seed, pairs, wanted=_wanted(combinations))
     with notes.status("loading the model"):
         segmenter = Segmenter.from_pretrained(model if model == "mini" else folder, text)
-    with progress_bar() as bar:
-        task = bar.add_task("segmenting", total=2 * len(drawn.scenes))
-        result = evaluate_segmenter(segmenter, drawn, seed, lambda scenes: bar.advance(task, scenes))
+    with shown_progress("segmenting") as progress:
+        result = evaluate_segmenter(segmenter, drawn, seed, progress)
     if save_predictions is not None:
         write_json(save_predictions, result.predictions, indent=None)
     document: dict[str, Any] = {
@@ -168,12 +166,11 @@ def evaluate(
 
 
 def _export_gold(world: World, seed: int, pairs: int, out: Path, as_json: bool) -> None:
-    from ..mini.gold import SUBSETS, export_gold
+    from ..mini.gold import export_gold
 
-    with progress_bar() as bar:
-        task = bar.add_task("drawing", total=pairs * len(SUBSETS))
-        names = [concept.name for concept in world.concepts]
-        figures = export_gold(names, world.styles, world.size, seed, pairs, out, lambda new: bar.advance(task, new))
+    names = [concept.name for concept in world.concepts]
+    with shown_progress("drawing") as progress:
+        figures = export_gold(names, world.styles, world.size, seed, pairs, out, progress)
     if as_json:
         print_json({"seed": seed, "size": world.size, "subsets": figures})
         return

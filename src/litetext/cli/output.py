@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from ..progress import Progress as ProgressCallback
 
@@ -42,13 +44,24 @@ def progress_bar() -> Progress:
     )
 
 
-def bar_progress(bar: Progress, task: TaskID) -> ProgressCallback:
-    """Return a callback that moves one task of a progress bar."""
+@contextmanager
+def shown_progress(description: str, total: int | None = None) -> Iterator[ProgressCallback]:
+    """Yield a callback that keeps a bar on standard error: one for each description that it is told.
 
-    def show(completed: int, total: int | None = None, description: str | None = None) -> None:
-        bar.update(task, completed=completed, total=total, description=description)
+    Args:
+        description: of what is told without one.
+        total: units in all, until the callback is told.
+    """
+    with progress_bar() as bar:
+        tasks = {description: bar.add_task(description, total=total)}
 
-    return show
+        def show(completed: int, total: int | None = None, part: str | None = None) -> None:
+            name = part or description
+            if name not in tasks:
+                tasks[name] = bar.add_task(name)
+            bar.update(tasks[name], completed=completed, total=total)
+
+        yield show
 
 
 def duration(seconds: float) -> str:

@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from .metrics import EvalMetrics, measure
     from .permute import PermutationMode, chunks_of
     from .preparation import Prepared, examples_of, prepare, prompt_ids
-    from .ragged import Ragged
     from .student import (
         fitted,
         fresh_student,
@@ -35,7 +34,6 @@ _NAMES = {
     "metrics": ("EvalMetrics", "measure"),
     "permute": ("PermutationMode", "chunks_of"),
     "preparation": ("Prepared", "examples_of", "prepare", "prompt_ids"),
-    "ragged": ("Ragged",),
     "student": (
         "fitted",
         "fresh_student",
@@ -58,7 +56,6 @@ __all__ = [
     "LossWeights",
     "PermutationMode",
     "Prepared",
-    "Ragged",
     "ReadBy",
     "StoredTargets",
     "TargetStore",

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..errors import LitetextError
-from .ragged import Ragged
+from ..ragged import Ragged
 
 if TYPE_CHECKING:
     from .targets import Targets

@@ -10,9 +10,9 @@ import torch.nn.functional as F
 from torch import nn
 
 from ..encoders.modules import Rows
+from ..ragged import padded
 from .examples import Examples
 from .losses import token_losses
-from .ragged import padded
 
 _EVALUATION_TOKENS = 16_384  # run at once without gradients
 

@@ -13,7 +13,7 @@ from typing import Literal, Protocol, get_args
 import numpy as np
 
 from ..errors import choice_error
-from .ragged import Ragged
+from ..ragged import Ragged
 
 PermutationMode = Literal["words", "attribute-noun"]
 """``words``: any order of all words; ``attribute-noun``: the noun before what describes it ("car red")."""

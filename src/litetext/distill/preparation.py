@@ -11,11 +11,11 @@ import numpy as np
 from ..errors import LitetextError
 from ..progress import Progress, no_progress
 from ..prompts import split_by_stem
+from ..ragged import Ragged
 from ..tokenizer import Tokenizer, clean
 from ..training.processes import Processes
 from .examples import Examples
 from .permute import PermutationMode, chunks_of
-from .ragged import Ragged
 from .student import teacher_rows
 from .targets import Targets, TargetStore
 

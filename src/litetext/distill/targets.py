@@ -32,7 +32,7 @@ from safetensors.numpy import save_file
 from ..errors import LitetextError
 from ..files import atomic_path
 from ..progress import Progress, no_progress
-from .ragged import Ragged, offsets_of
+from ..ragged import Ragged, offsets_of
 
 if TYPE_CHECKING:
     from torch import nn

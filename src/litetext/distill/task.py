@@ -19,13 +19,13 @@ from torch import Tensor, nn
 
 from ..encoders.modules import Rows, take_once
 from ..errors import LitetextError
+from ..ragged import Ragged, offsets_of, padded
 from ..training.processes import Processes
 from .config import TrainConfig
 from .examples import Examples
 from .losses import Downstream, relational, token_losses
 from .metrics import measure
 from .permute import movable, permuted_order
-from .ragged import Ragged, offsets_of, padded
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -15,7 +15,7 @@ import math
 import os
 import struct
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
@@ -25,6 +25,8 @@ import numpy as np
 
 from ..errors import LitetextError
 from ..files import atomic_path
+from ..progress import Progress, no_progress
+from ..ragged import Ragged, offsets_of
 from ..tokenizer import clean
 from .features import TextEncoder, TextFeatures
 
@@ -52,7 +54,7 @@ def build_bank(
     destination: str | os.PathLike[str],
     *,
     encoder_name: str,
-    report: Callable[[int], None] = lambda _: None,
+    progress: Progress = no_progress,
 ) -> BankSummary:
     """Embed ``phrases`` and write them as a bank, atomically.
 
@@ -61,7 +63,7 @@ def build_bank(
         encoder: any text encoder.
         destination: the ``.safetensors`` file.
         encoder_name: what the encoder is called, for people and messages.
-        report: called with the number of concepts done, now and then.
+        progress: counts concepts.
     """
     if Path(destination).suffix != ".safetensors":
         raise LitetextError(f"{destination}: a bank is a safetensors file; give a name ending in .safetensors")
@@ -78,18 +80,18 @@ def build_bank(
         tokens.append(_as_float16(features.tokens[real], concepts[start]))
         masks.append(features.mask[real])
         lengths.append(ends)
-        report(min(start + _BATCH, len(concepts)))
+        progress(min(start + _BATCH, len(concepts)), len(concepts))
     written = [concept.encode() for concept in concepts]
     keys = np.array([_key(text) for text in written], dtype=np.uint64)
     order = np.argsort(keys, kind="stable")
     arrays = {
         "tokens": np.concatenate(tokens),
         "mask": np.concatenate(masks),
-        "starts": _starts(np.concatenate(lengths)),
+        "starts": offsets_of(np.concatenate(lengths)),
         "keys": keys[order],
         "rows": order.astype(np.int64),
         "text": np.frombuffer(b"".join(written), dtype=np.uint8),
-        "text_starts": _starts(np.array([len(text) for text in written])),
+        "text_starts": offsets_of(np.array([len(text) for text in written])),
     }
     metadata = {"format": FORMAT, "version": "1", "encoder": encoder_name, "context_length": str(context)}
     from safetensors.numpy import save_file
@@ -125,9 +127,9 @@ class ConceptBank:
         metadata, arrays = _mapped(self._path)
         self.encoder_name = metadata["encoder"]
         self.context_length = int(metadata["context_length"])
-        self._tokens, self._mask, self._starts = arrays["tokens"], arrays["mask"], arrays["starts"]
+        self._tokens, self._mask = (Ragged(arrays[name], arrays["starts"]) for name in ("tokens", "mask"))
         self._keys, self._rows = arrays["keys"], arrays["rows"]
-        self._text, self._text_starts = arrays["text"], arrays["text_starts"]
+        self._text = Ragged(arrays["text"], arrays["text_starts"])
         self._fallback = fallback
         self._remember = remember
         self._remembered: OrderedDict[str, tuple[np.ndarray, np.ndarray]] = OrderedDict()
@@ -152,7 +154,7 @@ class ConceptBank:
             LitetextError: phrases the bank does not know, and there is no fallback.
         """
         texts = [clean(prompt) for prompt in prompts]
-        tokens = np.zeros((len(texts), self.context_length, self._tokens.shape[1]), dtype=np.float32)
+        tokens = np.zeros((len(texts), self.context_length, self._tokens.values.shape[1]), dtype=np.float32)
         mask = np.ones(tokens.shape[:2], dtype=bool)
         unknown: dict[str, list[int]] = {}
         for place, text in enumerate(texts):
@@ -160,9 +162,9 @@ class ConceptBank:
             if row is None:
                 unknown.setdefault(text, []).append(place)
                 continue
-            start, end = self._starts[row], self._starts[row + 1]
-            tokens[place, : end - start] = self._tokens[start:end]
-            mask[place, : end - start] = self._mask[start:end]
+            real = self._tokens[row]
+            tokens[place, : len(real)] = real
+            mask[place, : len(real)] = self._mask[row]
         if unknown:
             for text, (own_tokens, own_mask) in self._answers(list(unknown)).items():
                 tokens[unknown[text]], mask[unknown[text]] = own_tokens, own_mask
@@ -218,7 +220,7 @@ class ConceptBank:
         return None
 
     def _concept(self, row: int) -> str:
-        return self._text[self._text_starts[row] : self._text_starts[row + 1]].tobytes().decode("utf-8", "replace")
+        return self._text[row].tobytes().decode("utf-8", "replace")
 
 
 def is_bank(path: Path) -> bool:
@@ -302,7 +304,3 @@ def _key(text: bytes) -> np.uint64:
     import hashlib  # OpenSSL comes along, 4 MB of it, which an encoder that is no bank can do without
 
     return np.uint64(int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), "little"))
-
-
-def _starts(lengths: np.ndarray) -> np.ndarray:
-    return np.concatenate([np.zeros(1, dtype=np.int64), np.cumsum(lengths, dtype=np.int64)])

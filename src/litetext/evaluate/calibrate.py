@@ -12,12 +12,13 @@ says what thresholds chosen on half of the images give on the other half.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ..progress import Progress, no_progress
 from .compare import headline
 from .formats import GroundTruth, Predictions, Region
 from .image import PairScores, evaluated_pairs, matched_rows, pair_ious, score_pairs
@@ -67,9 +68,9 @@ class Calibration:
 
 
 def calibrate(
-    truths: Sequence[GroundTruth], predictions: Predictions, *, progress: Callable[[int], None] = lambda _: None
+    truths: Sequence[GroundTruth], predictions: Predictions, *, progress: Progress = no_progress
 ) -> Calibration:
-    """Search both thresholds on a grid and measure reliability; ``progress`` gets 1 for each of 19 query thresholds.
+    """Search both thresholds on a grid and measure reliability; ``progress`` counts the 19 query thresholds.
 
     The predictions should reach far below 0.5 (``litetext evaluate --model`` keeps them from 0.1 on): what a file
     does not hold cannot be kept by a lower threshold.
@@ -79,9 +80,9 @@ def calibrate(
     presence = np.array([_presence(regions) for regions in found])
     by_query = _with_query_scores(predictions)
     at_query = []
-    for threshold in GRID.tolist():
+    for done, threshold in enumerate(GRID.tolist(), start=1):
         at_query.append(score_pairs(truths, by_query, score_threshold=threshold))
-        progress(1)
+        progress(done, len(GRID))
     surface = _surface(at_query, presence, np.ones(len(pairs), dtype=bool))
     row, column = _argmax(surface)
     return Calibration(

@@ -27,6 +27,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ..errors import LitetextError
+from ..progress import Progress, no_progress
 from .formats import (
     GroundTruth,
     IouType,
@@ -181,13 +182,13 @@ def evaluate_images(
     iou_type: IouType = "segm",
     score_threshold: float = SCORE_THRESHOLD,
     processes: int = 1,
-    progress: Callable[[int], None] | None = None,
+    progress: Progress = no_progress,
 ) -> ImageMetrics:
     """Score predictions (a COCO results file or list) against one annotator's ground truth, or the best of several.
 
     The order of annotators decides ties between them, as in the official evaluator. ``processes`` above 1 starts
-    fresh Python processes for large sets (guard a script with ``if __name__ == "__main__"``). ``progress`` is called
-    with the number of pairs just done. Raises `LitetextError` for malformed input, naming file, entry and key.
+    fresh Python processes for large sets (guard a script with ``if __name__ == "__main__"``). ``progress`` counts
+    pairs. Raises `LitetextError` for malformed input, naming file, entry and key.
     """
     several = [ground_truths] if isinstance(ground_truths, (str, Path, GroundTruth)) else list(ground_truths)
     truths = [truth if isinstance(truth, GroundTruth) else read_ground_truth(truth, iou_type) for truth in several]
@@ -196,9 +197,7 @@ def evaluate_images(
     elif not isinstance(predictions, Predictions):
         predictions = predictions_from(predictions, iou_type)
     warnings = check_predictions(predictions, truths)
-    scores = score_pairs(
-        truths, predictions, score_threshold=score_threshold, processes=processes, progress=progress or (lambda _: None)
-    )
+    scores = score_pairs(truths, predictions, score_threshold=score_threshold, processes=processes, progress=progress)
     return ImageMetrics(scores, iou_type, tuple(warnings + warnings_of(truths, scores)))
 
 
@@ -208,7 +207,7 @@ def score_pairs(
     *,
     score_threshold: float = SCORE_THRESHOLD,
     processes: int = 1,
-    progress: Callable[[int], None] = lambda _: None,
+    progress: Progress = no_progress,
 ) -> PairScores:
     """Match predictions with ground truth in every pair that all annotators marked exhaustive, in file order.
 
@@ -222,7 +221,7 @@ def score_pairs(
     for columns in _mapped(_columns, tasks, processes if len(pairs) > _FEW_PAIRS else 1):
         shards.append(PairScores(tuple(pairs[done : done + len(columns[0])]), *columns))
         done += len(columns[0])
-        progress(len(columns[0]))
+        progress(done, len(pairs))
     return PairScores.merge(shards)
 
 

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from ..errors import LitetextError
 from ..files import atomic_path, write_json
+from ..progress import Progress, no_progress
 from .formats import GroundTruth, Pair
 
 if TYPE_CHECKING:
@@ -53,13 +54,13 @@ def predict(
     destination: Path,
     *,
     settings: Mapping[str, Any],
-    progress: Callable[[int], None] = lambda _: None,
+    progress: Progress = no_progress,
 ) -> Path:
     """Write a system's predictions for every pair of a ground truth file (COCO results with ``presence``).
 
     ``settings`` (model, text, …, JSON values) and the pairs identify the run: a journal of another run is refused
-    with a `LitetextError`. An output that this very run finished before is left as it is. ``progress`` gets the
-    number of images done. Boxes are divided by the image size for SA-Co files, in pixels for COCO and LVIS.
+    with a `LitetextError`. An output that this very run finished before is left as it is. ``progress`` counts
+    images. Boxes are divided by the image size for SA-Co files, in pixels for COCO and LVIS.
     """
     by_image = _pairs_by_image(truth, images)
 
@@ -78,21 +79,22 @@ def write_resumable(
     header: Mapping[str, Any],
     units: Sequence[str],
     results: Callable[[str], Iterable[Mapping[str, Any]]],
-    progress: Callable[[int], None],
+    progress: Progress,
 ) -> Path:
     """Write the results of all ``units`` (images, videos) as one JSON list, unit by unit through a journal.
 
-    ``header`` says what the run is: a journal or an output of another run is refused. ``progress`` gets the number of
-    units done, those of an earlier run at once.
+    ``header`` says what the run is: a journal or an output of another run is refused. ``progress`` counts units,
+    those of an earlier run at once.
     """
     journal = destination.with_name(destination.name + ".partial")
     finished = destination.with_name(destination.name + ".run.json")
     if destination.exists():
         _check_same_run(destination, _read_line(finished), header)
-        progress(len(units))
+        progress(len(units), len(units))
         return destination
     done = _done_units(journal, header)
-    progress(len(done))
+    count = len(done)
+    progress(count, len(units))
     destination.parent.mkdir(parents=True, exist_ok=True)
     with journal.open("a", encoding="utf-8") as file:
         if not journal.stat().st_size:
@@ -100,7 +102,8 @@ def write_resumable(
         for unit in units:
             if unit not in done:
                 _append(file, {"unit": unit, "results": list(results(unit))})
-                progress(1)
+                count += 1
+                progress(count, len(units))
     with atomic_path(destination) as path, path.open("w", encoding="utf-8") as output:
         _write_results(journal, output)
     write_json(finished, header, indent=None)

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from ..errors import LitetextError
+from ..progress import Progress, no_progress, shifted
 from .formats import GroundTruth, IouType, Predictions, check_predictions, read_ground_truth, read_predictions
 from .image import ImageMetrics, PairScores, score_pairs, warnings_of
 
@@ -101,14 +102,16 @@ def score_system(
     subsets: Sequence[Subset],
     *,
     processes: int = 1,
-    progress: Callable[[int], None] = lambda _: None,
+    progress: Progress = no_progress,
 ) -> Scoreboard:
     """Score a system on every subset."""
     metrics = {}
+    done, total = 0, sum(len(subset.truths[0].pairs) for subset in subsets)
     for subset in subsets:
         own = predictions[subset.name]
         warnings = check_predictions(own, subset.truths)
-        scores = score_pairs(subset.truths, own, processes=processes, progress=progress)
+        scores = score_pairs(subset.truths, own, processes=processes, progress=shifted(progress, done, total))
+        done += len(subset.truths[0].pairs)
         metrics[subset.name] = ImageMetrics(scores, own.iou_type, (*warnings, *warnings_of(subset.truths, scores)))
     return Scoreboard(system, metrics)
 

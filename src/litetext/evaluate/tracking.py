@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from ..errors import LitetextError
+from ..progress import Progress, no_progress
 from .predict import System, write_resumable
 from .rle import Size, area, bounding_box, encoded, mask_ious
 from .video_formats import Video, VideoTruth
@@ -45,12 +46,12 @@ def predict_videos(
     destination: Path,
     *,
     settings: Mapping[str, Any],
-    progress: Callable[[int], None] = lambda _: None,
+    progress: Progress = no_progress,
 ) -> Path:
     """Write a segmenter's tracks for every (video, phrase) pair of a VEval file; resumable video by video.
 
     ``frames``: the folder that the videos' ``file_names`` are in. ``settings`` identify the run, as in
-    `litetext.evaluate.predict.predict`. ``progress`` gets the number of videos done.
+    `litetext.evaluate.predict.predict`. ``progress`` counts videos.
     """
     asked = _phrases(truth)
     for video in asked:

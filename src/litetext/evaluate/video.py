@@ -12,13 +12,14 @@ code; a predicted pair that the ground truth does not list is a false positive, 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ..progress import Progress, no_progress, shifted
 from .average_precision import RankedMatches, average_precision, ranked_matches
 from .formats import IouType, Pair
 from .hota import Frame, HotaCounts, hota_counts
@@ -157,13 +158,13 @@ def evaluate_videos(
     predictions: str | Path | VideoPredictions,
     *,
     iou_type: IouType = "segm",
-    progress: Callable[[int], None] = lambda _: None,
+    progress: Progress = no_progress,
 ) -> VideoMetrics:
     """Score predicted tracks against a VEval annotation file; headline numbers are of masks or of boxes (``iou_type``).
 
     Where the official code fails (nothing predicted, or nothing above the threshold) the defined values are returned,
-    and ``warnings`` say so. ``progress`` is called with the number of videos just done. Raises `LitetextError` for
-    malformed input, naming file, entry and key.
+    and ``warnings`` say so. ``progress`` counts (video, phrase) pairs, those of masks first, then those of
+    boxes. Raises `LitetextError` for malformed input, naming file, entry and key.
     """
     truth = truth if isinstance(truth, VideoTruth) else read_video_truth(truth)
     if not isinstance(predictions, VideoPredictions):
@@ -171,8 +172,8 @@ def evaluate_videos(
     objects, found = _by_pair(truth.tracks), _by_pair(predictions.tracks)
     pairs = list(dict.fromkeys([*sorted({*objects, *found}, key=_official_order), *(truth.listed or ())]))
     types: dict[IouType, TypeScores] = {
-        "segm": _type_scores(truth, pairs, objects, found, "segm", progress),
-        "bbox": _type_scores(truth, pairs, objects, found, "bbox", progress),
+        "segm": _type_scores(truth, pairs, objects, found, "segm", shifted(progress, 0, 2 * len(pairs))),
+        "bbox": _type_scores(truth, pairs, objects, found, "bbox", shifted(progress, len(pairs), 2 * len(pairs))),
     }
     return VideoMetrics(
         types,
@@ -273,12 +274,12 @@ def _type_scores(
     objects: _Tracks,
     found: _Tracks,
     iou_type: IouType,
-    progress: Callable[[int], None],
+    progress: Progress,
 ) -> TypeScores:
     rows: list[tuple[int, int, NDArray[np.int64]]] = []
     counts: dict[VideoPairId, HotaCounts] = {}
     ranked: dict[VideoPairId, RankedMatches] = {}
-    for pair in pairs:
+    for done, pair in enumerate(pairs, start=1):
         real, drawn = objects.get(pair, ()), found.get(pair, ())
         size = truth.videos[pair[0]].size
         ious = masklet_ious(drawn, real, size) if iou_type == "segm" else tracklet_ious(drawn, real)
@@ -290,7 +291,7 @@ def _type_scores(
         above = [track for track in drawn if track.score > SCORE_THRESHOLD]
         if real or above:
             counts[pair] = hota_counts(_frames(real, above, size, iou_type), len(real), len(above))
-        progress(1)
+        progress(done, len(pairs))
     return TypeScores(
         _pair_scores(truth, pairs, rows),
         HotaCounts.total(list(counts.values())).scores(),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +10,7 @@ import numpy as np
 from ..evaluate.formats import ground_truth_from
 from ..evaluate.image import ImageMetrics, evaluate_images
 from ..evaluate.predict import LOWEST_SCORE
+from ..progress import Progress, no_progress, shifted
 from ..segment import Segmenter
 from .export import DrawnPairs, phrases_by_scene, saco_document
 
@@ -41,14 +41,16 @@ class Evaluation:
 
 
 def evaluate_segmenter(
-    segmenter: Segmenter, drawn: DrawnPairs, seed: int, progress: Callable[[int], None] = lambda _: None
+    segmenter: Segmenter, drawn: DrawnPairs, seed: int, progress: Progress = no_progress
 ) -> Evaluation:
-    """Score a segmenter on drawn pairs; ``seed`` permutes the control's phrases. ``progress`` gets scenes done."""
+    """Score a segmenter on drawn pairs; ``seed`` permutes the control's phrases. ``progress`` counts scenes twice."""
     truth = ground_truth_from(saco_document(drawn), name="drawn pairs")
     texts = [pair.text for _, pair in drawn.pairs]
     order = np.random.default_rng(seed).permutation(len(texts))
-    found = predictions(segmenter, drawn, texts, progress)
-    shuffled = predictions(segmenter, drawn, [texts[index] for index in order], progress)
+    scenes = len(drawn.scenes)
+    found = predictions(segmenter, drawn, texts, shifted(progress, 0, 2 * scenes))
+    permuted = [texts[index] for index in order]
+    shuffled = predictions(segmenter, drawn, permuted, shifted(progress, scenes, 2 * scenes))
     return Evaluation(evaluate_images(truth, found), evaluate_images(truth, shuffled), found)
 
 
@@ -56,15 +58,16 @@ def predictions(
     segmenter: Segmenter,
     drawn: DrawnPairs,
     texts: list[str],
-    progress: Callable[[int], None] = lambda _: None,
+    progress: Progress = no_progress,
     threshold: float = LOWEST_SCORE,
 ) -> list[dict[str, Any]]:
     """Ask ``texts``, one a pair, of the pairs' scenes: SA-Co results, pair ids as in `saco_document`."""
     results: list[dict[str, Any]] = []
     first = 1
-    for scene, phrases in zip(drawn.scenes, phrases_by_scene(drawn, texts), strict=True):
+    asked = zip(drawn.scenes, phrases_by_scene(drawn, texts), strict=True)
+    for done, (scene, phrases) in enumerate(asked, start=1):
         found = segmenter.segment(scene.image, phrases, threshold=threshold)
         results.extend(found.to_saco(list(range(first, first + len(phrases)))))
         first += len(phrases)
-        progress(1)
+        progress(done, len(drawn.scenes))
     return results

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from ..files import atomic_folder, write_json
+from ..progress import Progress, no_progress
 from ..segment.instances import encode_masks
 from .language import PHRASE_KINDS
 from .world import NEGATIVE_KINDS, Pair, Scene, World, box_of, generator
@@ -47,7 +48,7 @@ def draw_pairs(
     world: World,
     seed: int,
     count: int,
-    progress: Callable[[int], None] = lambda _: None,
+    progress: Progress = no_progress,
     wanted: Callable[[Pair], bool] | None = None,
 ) -> DrawnPairs:
     """Draw ``count`` pairs, at most four a scene; the same seed always gives the same ones.
@@ -56,7 +57,7 @@ def draw_pairs(
         world: to draw from.
         seed: of the scenes.
         count: of pairs.
-        progress: gets the number of new pairs.
+        progress: counts pairs.
         wanted: keeps only some of the pairs, and of those never more negatives than positives.
     """
     scenes: list[Scene] = []
@@ -73,7 +74,7 @@ def draw_pairs(
             scenes.append(scene)
             asked.append(pairs)
             total += len(pairs)
-            progress(len(pairs))
+            progress(total, count)
     return DrawnPairs(tuple(scenes), tuple(asked))
 
 

@@ -18,6 +18,7 @@ from PIL import Image
 from scipy import ndimage
 
 from ..files import atomic_folder, write_json
+from ..progress import Progress, no_progress, shifted
 from .export import DrawnPairs, Masks, draw_pairs, exact_masks, saco_document, statistics
 from .language import Rng
 from .world import CROWDS, Pair, World, generator
@@ -78,7 +79,7 @@ def export_gold(
     seed: int,
     pairs: int,
     folder: Path,
-    progress: Callable[[int], None] = lambda _: None,
+    progress: Progress = no_progress,
 ) -> dict[str, Any]:
     """Write seven subsets: ``annotations/gold_{subset}_merged_{a,b,c}_release_test.json``, ``images/``, ``stats.json``.
 
@@ -87,7 +88,7 @@ def export_gold(
         seed: of the scenes; every subset has scenes of its own.
         pairs: how many in every subset.
         folder: replaced as a whole.
-        progress: gets the number of pairs newly drawn.
+        progress: counts the pairs of all subsets.
 
     Returns:
         The statistics of every subset by name.
@@ -97,9 +98,9 @@ def export_gold(
         (staged / "images").mkdir()
         (staged / "annotations").mkdir()
         for number, subset in enumerate(SUBSETS, start=1):
-            drawn = _draw(
-                subset, World(concepts, styles, size, crowds=subset.crowds), 100 * seed + number, pairs, progress
-            )
+            world = World(concepts, styles, size, crowds=subset.crowds)
+            part = shifted(progress, (number - 1) * pairs, len(SUBSETS) * pairs)
+            drawn = _draw(subset, world, 100 * seed + number, pairs, part)
             for row, scene in enumerate(drawn.scenes):
                 Image.fromarray(scene.image).save(staged / "images" / f"{subset.name}-{row:06d}.png")
             for hand, annotator in enumerate(ANNOTATORS):
@@ -112,7 +113,7 @@ def export_gold(
     return figures
 
 
-def _draw(subset: Subset, world: World, seed: int, pairs: int, progress: Callable[[int], None]) -> DrawnPairs:
+def _draw(subset: Subset, world: World, seed: int, pairs: int, progress: Progress) -> DrawnPairs:
     known = [concept.name for concept in world.concepts]
     return draw_pairs(world, seed, pairs, progress, lambda pair: subset.wanted(pair, known))
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from ..errors import LitetextError
+from ..progress import Progress, no_progress
 from .phrases import MERGES, merge_key, normalise
 from .readers import READERS, read_phrases
 from .sources import SOURCES, stream_source
@@ -72,7 +73,7 @@ class PromptCorpus:
 
 def corpus_of(phrases: Iterable[str], name: str = "prompts", *, merge: Sequence[str] = ()) -> PromptCorpus:
     """Return the corpus of phrases at hand (see `read_corpus`)."""
-    return _collect([(name, phrases)], merge, None, None)
+    return _collect([(name, phrases)], merge, None, no_progress)
 
 
 def read_corpus(
@@ -81,7 +82,7 @@ def read_corpus(
     merge: Sequence[str] = (),
     column: str | None = None,
     limit: int | None = None,
-    on_progress: Callable[[int, int], None] | None = None,
+    progress: Progress = no_progress,
 ) -> PromptCorpus:
     """Read the distinct phrases of files, folders and named sources.
 
@@ -94,14 +95,14 @@ def read_corpus(
         merge: which near-duplicates to remove too: "case", "article" (the first form seen stays).
         column: the column or field of the phrase, where it is not one of the usual names.
         limit: stop as soon as this many distinct phrases were found.
-        on_progress: called now and then with (phrases read, distinct phrases).
+        progress: counts the phrases read, now and then.
 
     Raises:
         LitetextError: for unreadable inputs, unknown names, and inputs without a single phrase.
     """
     if limit is not None and limit < 1:
         raise LitetextError(f"limit is {limit}; ask for at least one phrase")
-    return _collect(list(_streams(inputs, column)), merge, limit, on_progress)
+    return _collect(list(_streams(inputs, column)), merge, limit, progress)
 
 
 def _streams(inputs: Sequence[str | os.PathLike[str]], column: str | None) -> Iterator[tuple[str, Iterable[str]]]:
@@ -128,7 +129,7 @@ def _collect(
     streams: Sequence[tuple[str, Iterable[str]]],
     merge: Sequence[str],
     limit: int | None,
-    on_progress: Callable[[int, int], None] | None,
+    progress: Progress,
 ) -> PromptCorpus:
     key_of = merge_key(merge)
     phrases: list[str] = []
@@ -142,8 +143,8 @@ def _collect(
             if not phrase:
                 continue
             read += 1
-            if on_progress is not None and read % 4096 == 0:
-                on_progress(read, len(phrases))
+            if read % 4096 == 0:
+                progress(read)
             key = key_of(phrase) if merge else phrase
             row = row_of.get(key)
             if row is None:

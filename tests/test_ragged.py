@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from litetext.distill.ragged import Ragged, padded
 from litetext.errors import LitetextError
+from litetext.ragged import Ragged, padded
 
 ROWS = st.lists(st.lists(st.integers(0, 99), min_size=1, max_size=6), min_size=1, max_size=8)
 

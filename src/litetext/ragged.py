@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..errors import LitetextError
+from .errors import LitetextError
 
 
 @dataclass(frozen=True, slots=True, eq=False)
