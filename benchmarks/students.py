@@ -32,7 +32,6 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from litetext.cli.distill_through import downstream_of
 from litetext.data import resolve
 from litetext.distill import (
     Downstream,
@@ -59,6 +58,7 @@ from litetext.mini.evaluation import predictions
 from litetext.mini.export import DrawnPairs, draw_pairs, saco_document
 from litetext.mini.ship import facts_of, known_phrases
 from litetext.mini.world import World
+from litetext.probe.downstream import downstream_of
 from litetext.segment import Segmenter
 
 HERE = Path(__file__).parent
@@ -269,7 +269,7 @@ class Laboratory:
     @cached_property
     def readers(self) -> Downstream:
         """What the detector's attentions read of the text."""
-        return downstream_of(str(self.folder), "reads", self.segmenter.dim, 0, torch.device("cpu"))
+        return downstream_of(str(self.folder), "reads", self.segmenter.dim, torch.device("cpu"))
 
     def run(self, run: Run) -> tuple[nn.Module, dict[str, Any]]:
         """Train one student and measure it."""

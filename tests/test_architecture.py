@@ -29,6 +29,7 @@ FLOORS = {
     "distill": 2,
     "segment": 2,
     "evaluate": 3,
+    "probe": 3,
     "mini": 4,
     "bench": 4,
     "cli": 5,

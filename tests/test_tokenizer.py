@@ -135,13 +135,27 @@ def test_a_frequent_token_survives_a_tight_budget() -> None:
     assert len(pruned.encode_batch(["umbrella"])[0]) > 3
 
 
+def test_a_pruned_vocabulary_can_be_pruned_further() -> None:
+    once, twice = FULL.prune_vocabulary(CORPUS), FULL.prune_vocabulary(CORPUS).prune_vocabulary(CORPUS[:1])
+    assert twice.kept == FULL.prune_vocabulary(CORPUS[:1]).kept
+    assert [once.decode_token(int(row)) for row in twice.rows_in(once)] == [
+        twice.decode_token(row) for row in range(twice.vocab_size)
+    ]
+
+
+def test_rows_beyond_the_corpus_are_the_ones_that_clip_merged_first() -> None:
+    pruned = FULL.prune_vocabulary(["zebra"], rows=BYTE_SYMBOLS + 4)
+    assert pruned.kept is not None and pruned.kept[: BYTE_SYMBOLS + 1] == tuple(range(BYTE_SYMBOLS + 1))
+    assert len(pruned.encode_batch(["zebra"])[0]) == 3
+
+
 def test_bad_vocabularies_are_refused() -> None:
     with pytest.raises(LitetextError, match="lacks id 7"):
         Tokenizer([i for i in range(CLIP_VOCABULARY_SIZE) if i != 7])
     with pytest.raises(LitetextError, match="rows 100"):
         FULL.prune_vocabulary(100)
-    with pytest.raises(LitetextError, match="already pruned"):
-        PRUNED.prune_vocabulary(CORPUS)
+    with pytest.raises(LitetextError, match="do not match"):
+        FULL.rows_in(PRUNED)
     with pytest.raises(LitetextError, match="context_length 1"):
         FULL(["dog"], 1)
 

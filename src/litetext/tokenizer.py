@@ -116,30 +116,51 @@ class Tokenizer:
         stem, end = (token[:-4], "</w>") if token.endswith("</w>") else (token, "")
         return bytes(_byte_of_symbol()[symbol] for symbol in stem).decode("utf-8", errors="replace") + end
 
+    @property
+    def clip_ids(self) -> np.ndarray:
+        """int64 [vocab_size]: CLIP's id of every row, rising."""
+        return np.arange(CLIP_VOCABULARY_SIZE) if self.kept is None else np.array(self.kept, dtype=np.int64)
+
     def prune_vocabulary(self, corpus: Iterable[str] | int | None = None, rows: int | None = None) -> Tokenizer:
-        """Return a tokenizer that keeps only some rows, all 512 byte symbols, SOT and EOT.
+        """Return a tokenizer that keeps only some of the rows; all 512 byte symbols, SOT and EOT stay.
 
         Args:
-            corpus: prompts; every token they use is kept, or the most frequent ones if ``rows`` is given. A number
-                alone means ``rows`` without a corpus: the tokens CLIP merged first, its own most frequent ones.
+            corpus: prompts; every token they use is kept, or as many as ``rows`` says: first those that the prompts
+                use most, then those that CLIP merged first. A number alone means ``rows`` without a corpus.
             rows: the number of rows wanted, the 512 byte symbols, SOT and EOT included.
+
+        Raises:
+            LitetextError: neither is given, or ``rows`` is less than what always stays or more than there is.
         """
-        if self.kept is not None:
-            raise LitetextError("this vocabulary is already pruned; prune CLIP's full one")
         if isinstance(corpus, int):
             corpus, rows = None, corpus
         if corpus is None and rows is None:
             raise LitetextError("give the prompts to keep the tokens of, or a number of rows")
-        if rows is not None and not BYTE_SYMBOLS + 2 <= rows <= CLIP_VOCABULARY_SIZE:
-            raise LitetextError(f"rows {rows} is outside {BYTE_SYMBOLS + 2}..{CLIP_VOCABULARY_SIZE}")
-        always = {*range(BYTE_SYMBOLS), self.sot_id, self.eot_id}
-        if corpus is None:
-            candidates: Iterable[int] = range(BYTE_SYMBOLS, CLIP_VOCABULARY_SIZE - 2)
-        else:
-            counts = Counter(i for ids in self.encode_batch(list(corpus)) for i in ids)
-            candidates = sorted((i for i in counts if i not in always), key=lambda i: (-counts[i], i))
-        wanted = list(candidates)[: None if rows is None else rows - len(always)]
-        return Tokenizer(sorted({*always, *wanted}))
+        if rows is not None and not BYTE_SYMBOLS + 2 <= rows <= self.vocab_size:
+            raise LitetextError(f"rows {rows} is outside {BYTE_SYMBOLS + 2}..{self.vocab_size}")
+        clip_ids = self.clip_ids
+        always = {*range(BYTE_SYMBOLS), *_SPECIAL_IDS.values()}
+        counts = Counter(int(clip_ids[i]) for ids in self.encode_batch(list(corpus or ())) for i in ids)
+        if rows is None:
+            return Tokenizer({*always, *counts})
+        wanted = sorted(set(clip_ids.tolist()) - always, key=lambda i: (-counts[i], i))
+        return Tokenizer({*always, *wanted[: rows - len(always)]})
+
+    def rows_in(self, larger: Tokenizer) -> np.ndarray:
+        """Return int64 [vocab_size]: for every row the row of the same token in a larger vocabulary.
+
+        Raises:
+            LitetextError: a token that the other vocabulary lacks.
+        """
+        row_of = np.full(CLIP_VOCABULARY_SIZE, -1, dtype=np.int64)
+        row_of[larger.clip_ids] = np.arange(larger.vocab_size)
+        rows: np.ndarray = row_of[self.clip_ids]
+        if (lacking := int((rows < 0).sum())) > 0:
+            raise LitetextError(
+                f"the vocabularies do not match: {lacking:,} of {self.vocab_size:,} tokens are not among the "
+                f"{larger.vocab_size:,} of the larger one; give the smaller one a part of the larger one's vocabulary"
+            )
+        return rows
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write CLIP's full tokenizer as a ``tokenizer.json`` that the ``tokenizers`` library reads by itself.

@@ -70,7 +70,7 @@ def test_export_says_what_trimming_does(litetext: Run, checkpoint: Path, prompts
         (["--to", "tflite"], "choose one of: onnx"),
         (["--precision", "int4"], "choose one of: fp16, fp32, int8"),
         (["--opset", "7"], "give 20 to 23"),
-        (["--vocabulary", "600"], "already pruned"),
+        (["--vocabulary", "600000"], "rows 600000 is outside 514.."),
         (["--tolerance", "0"], "not written: in fp32"),
         (["--prompts", "nowhere.txt"], "nowhere.txt: no such file"),
     ],

@@ -50,21 +50,31 @@ def test_effect_counts_the_touched_and_measures_them() -> None:
     whole = checkpoint_of("s1")
     tokenizer = FULL.prune_vocabulary(KEPT)
     pruned = prune_checkpoint(whole, tokenizer)
-    assert touched_prompts(tokenizer, OTHERS) == ["an armadillo", "zucchini 日本"]
-    effect = measure_effect(encoder_of(whole), encoder_of(pruned), tokenizer, [*KEPT, *OTHERS])
+    assert touched_prompts(FULL, tokenizer, OTHERS) == ["an armadillo", "zucchini 日本"]
+    effect = measure_effect(encoder_of(whole), encoder_of(pruned), (FULL, tokenizer), [*KEPT, *OTHERS])
     assert (effect.rows, effect.prompts, effect.touched) == (tokenizer.vocab_size, 7, 2)
     assert effect.min_cosine <= effect.mean_cosine < 0.9999
     means = [
         features.tokens[~features.mask].double().mean(0).numpy()
         for features in (encoder_of(one).encode(["an armadillo"]) for one in (whole, pruned))
     ]
-    alone = measure_effect(encoder_of(whole), encoder_of(pruned), tokenizer, ["an armadillo"])
+    alone = measure_effect(encoder_of(whole), encoder_of(pruned), (FULL, tokenizer), ["an armadillo"])
     assert alone.mean_cosine == pytest.approx(
         float(means[0] @ means[1] / np.linalg.norm(means[0]) / np.linalg.norm(means[1]))
     )
     assert alone.worst_prompt == "an armadillo"
-    none = measure_effect(encoder_of(whole), encoder_of(pruned), tokenizer, KEPT)
+    none = measure_effect(encoder_of(whole), encoder_of(pruned), (FULL, tokenizer), KEPT)
     assert (none.touched, none.min_cosine, none.worst_prompt) == (0, 1.0, None)
+
+
+def test_a_pruned_checkpoint_can_be_pruned_further() -> None:
+    whole = checkpoint_of("s1")
+    once = prune_checkpoint(whole, FULL.prune_vocabulary([*KEPT, *OTHERS]))
+    twice = prune_checkpoint(once, once.tokenizer.prune_vocabulary(KEPT))
+    before, after = encoder_of(whole).encode(KEPT), encoder_of(twice).encode(KEPT)
+    assert torch.equal(before.tokens, after.tokens) and torch.equal(before.mask, after.mask)
+    vocabularies = (once.tokenizer, twice.tokenizer)
+    assert measure_effect(encoder_of(once), encoder_of(twice), vocabularies, OTHERS).touched == 2
 
 
 @pytest.mark.parametrize(("rows", "millions"), [(17_300, 25.84), (8_000, 21.08)])
@@ -76,9 +86,9 @@ def test_live_parameters_of_pruned_s0(rows: int, millions: float) -> None:
 def test_refusals() -> None:
     whole = checkpoint_of("s1")
     tokenizer = FULL.prune_vocabulary(600)
-    with pytest.raises(LitetextError, match="a pruned vocabulary already"):
-        prune_checkpoint(prune_checkpoint(whole, tokenizer), tokenizer)
+    with pytest.raises(LitetextError, match="the vocabularies do not match"):
+        prune_checkpoint(prune_checkpoint(whole, tokenizer), FULL.prune_vocabulary(700))
     with pytest.raises(LitetextError, match="lacks id 30000"):
         prune_checkpoint(replace(whole, config=whole.config.with_convention(pad_id=30_000)), tokenizer)
-    with pytest.raises(LitetextError, match="only CLIP's can be pruned"):
+    with pytest.raises(LitetextError, match="only CLIP's and parts of it can be pruned"):
         prune_checkpoint(checkpoint_of("s1", vocab_size=600), tokenizer)

@@ -73,7 +73,14 @@ def test_a_killed_run_goes_on_where_it_stopped(world):
     with (folder / "out.json.partial").open("a") as journal:
         journal.write('{"image": "3.png", "resul')  # the kill fell into a line
     again, steps = Painter(truth), []
-    path = predict(again, truth, folder / "images", folder / "out.json", settings=SETTINGS, progress=lambda done, *_: steps.append(done))
+    path = predict(
+        again,
+        truth,
+        folder / "images",
+        folder / "out.json",
+        settings=SETTINGS,
+        progress=lambda done, *_: steps.append(done),
+    )
     assert killed.seen + again.seen == ["0.png", "1.png", "2.png", "3.png", "4.png"]
     assert steps[-1] == 5
     assert path.read_text() == whole.read_text()

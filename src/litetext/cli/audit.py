@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import typer
 
@@ -78,9 +78,12 @@ def audit(
             subjects = [load_subject(name) for name in [encoder, *compare]]
         gallery = None
         if segmenter:
-            from .audit_gallery import gallery_of
+            from ..mini.scenes import asked_scenes
+            from ..probe.gallery import PHRASES_AN_IMAGE, gallery_of
 
-            gallery = gallery_of(segmenter, image, corpus.phrases, subjects[0].tokenizer, seed)
+            images: Sequence[tuple[Any, Sequence[str] | None]] = [(one, None) for one in image]
+            images = images or asked_scenes(seed, PHRASES_AN_IMAGE)
+            gallery = gallery_of(segmenter, images, corpus.phrases, subjects[0].tokenizer, seed)
         result = run_audit(
             corpus,
             subjects,

@@ -138,9 +138,11 @@ def distill(
     )
     looking = None
     if downstream:
-        from .distill_through import downstream_of
+        from ..mini.scenes import scene_images
+        from ..probe.downstream import downstream_of
 
-        looking = downstream_of(through, through_way, teaching.width, seed, processes.device)
+        images = scene_images(seed) if through_way == "answers" else ()
+        looking = downstream_of(through, through_way, teaching.width, processes.device, images)
     with shown_progress("teacher's features") as progress:
         prepared = prepare(
             phrases,
@@ -212,14 +214,13 @@ def _student(
         student_config,
         student_vocabulary,
         take_embedding,
-        teacher_rows,
     )
     from ..tokenizer import CLIP_VOCABULARY_SIZE
 
     shape = student_config(name) if name is not None else None
     if init is not None:
         module, vocabulary = load_student(init, output_dim=teacher.width, context_length=context, seed=seed)
-        teacher_rows(vocabulary, teacher_vocabulary)  # refuses what the teacher cannot spell
+        vocabulary.rows_in(teacher_vocabulary)  # refuses what the teacher cannot spell
         for part in ("width", "heads", "ffn", "layers", "repmixer"):
             if shape is not None and getattr(shape, part) != getattr(module.config, part):
                 raise LitetextError(
@@ -240,7 +241,7 @@ def _student(
     module = fresh_student(config, seed)
     if embedding == "pca":
         table = teacher_state["token_embedding.weight"]
-        take_embedding(module, table[teacher_rows(vocabulary, teacher_vocabulary)])
+        take_embedding(module, table[vocabulary.rows_in(teacher_vocabulary)])
     return module, vocabulary
 
 

@@ -23,8 +23,8 @@ def pruned(checkpoint: Checkpoint, vocabulary: str, prompts: Sequence[str]) -> t
     from ..encoders.vocabulary import measure_effect, prune_checkpoint
 
     smaller = prune_checkpoint(checkpoint, _tokenizer(vocabulary, checkpoint.tokenizer))
-    encoders = [TorchTextEncoder(one.module(), one.tokenizer) for one in (checkpoint, smaller)]
-    effect = measure_effect(encoders[0], encoders[1], smaller.tokenizer, prompts)
+    before, after = (TorchTextEncoder(one.module(), one.tokenizer) for one in (checkpoint, smaller))
+    effect = measure_effect(before, after, (checkpoint.tokenizer, smaller.tokenizer), prompts)
     line = f"{effect.rows:,} rows kept; {effect.touched} of {effect.prompts} prompts are spelled in other tokens"
     if effect.touched:
         line += (

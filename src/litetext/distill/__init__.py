@@ -22,7 +22,6 @@ if TYPE_CHECKING:
         student_config,
         student_vocabulary,
         take_embedding,
-        teacher_rows,
     )
     from .targets import EncoderTeacher, StoredTargets, Targets, TargetStore, Teacher
     from .trainer import TrainResult, train
@@ -41,7 +40,6 @@ _NAMES = {
         "student_config",
         "student_vocabulary",
         "take_embedding",
-        "teacher_rows",
     ),
     "targets": ("EncoderTeacher", "StoredTargets", "TargetStore", "Targets", "Teacher"),
     "trainer": ("TrainResult", "train"),
@@ -74,7 +72,6 @@ __all__ = [
     "student_config",
     "student_vocabulary",
     "take_embedding",
-    "teacher_rows",
     "train",
 ]
 

@@ -16,7 +16,6 @@ from ..tokenizer import Tokenizer, clean
 from ..training.processes import Processes
 from .examples import Examples
 from .permute import PermutationMode, chunks_of
-from .student import teacher_rows
 from .targets import Targets, TargetStore
 
 IN_MEMORY = 4 << 30
@@ -106,7 +105,7 @@ def prepare(
     """
     if not prompts:
         raise LitetextError("there are no prompts to learn from; give a file with one phrase a line")
-    rows = teacher_rows(student_tokenizer, teacher_tokenizer)
+    rows = student_tokenizer.rows_in(teacher_tokenizer)
     alike = _spelled_alike(prompts, teacher_tokenizer, student_tokenizer, rows, context_length)
     usable = [prompt for prompt, same in zip(prompts, alike, strict=True) if same]
     split = split_by_stem(usable, held_out, seed=split_seed)

@@ -10,12 +10,10 @@ from __future__ import annotations
 
 import os
 import sys
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -25,7 +23,7 @@ from ..encoders.layouts import STUDENT, TEACHER, Layout
 from ..encoders.modules import TextTransformer, build
 from ..encoders.tensorfile import TensorFile, open_tensors
 from ..errors import LitetextError, choice_error
-from ..tokenizer import BYTE_SYMBOLS, CLIP_VOCABULARY_SIZE, Tokenizer
+from ..tokenizer import BYTE_SYMBOLS, Tokenizer
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -103,9 +101,7 @@ def take_embedding(student: TextTransformer, table: Tensor) -> None:
 
 
 def student_vocabulary(teacher: Tokenizer, prompts: Sequence[str], rows: int) -> Tokenizer:
-    """Return the teacher's vocabulary cut to ``rows``: byte symbols, SOT, EOT and what the prompts use most.
-
-    At least the byte symbols, SOT and EOT are kept, so that every string still encodes.
+    """Return the teacher's vocabulary cut to ``rows``, or to what every string needs if that is more.
 
     Raises:
         LitetextError: more rows than the teacher has.
@@ -117,30 +113,7 @@ def student_vocabulary(teacher: Tokenizer, prompts: Sequence[str], rows: int) ->
         )
     if rows == teacher.vocab_size:
         return teacher
-    clip_ids = np.arange(CLIP_VOCABULARY_SIZE) if teacher.kept is None else np.array(teacher.kept)
-    always = {*range(BYTE_SYMBOLS), CLIP_VOCABULARY_SIZE - 2, CLIP_VOCABULARY_SIZE - 1}
-    counts = Counter(int(clip_ids[i]) for ids in teacher.encode_batch(list(prompts)) for i in ids)
-    wanted = sorted(set(clip_ids.tolist()) - always, key=lambda i: (-counts[i], i))
-    return Tokenizer([*always, *wanted[: max(0, rows - len(always))]])
-
-
-def teacher_rows(student: Tokenizer, teacher: Tokenizer) -> np.ndarray:
-    """Return int64 [V]: for every row of the student's vocabulary the teacher's row of the same token.
-
-    Raises:
-        LitetextError: a token of the student's that the teacher lacks.
-    """
-    clip_of_student = range(CLIP_VOCABULARY_SIZE) if student.kept is None else student.kept
-    if teacher.kept is None:
-        return np.array(clip_of_student)
-    row = {clip_id: row for row, clip_id in enumerate(teacher.kept)}
-    lacking = [clip_id for clip_id in clip_of_student if clip_id not in row]
-    if lacking:
-        raise LitetextError(
-            f"the vocabularies do not match: {len(lacking):,} of the student's {student.vocab_size:,} tokens are not "
-            f"among the teacher's {teacher.vocab_size:,}; give the student the teacher's vocabulary"
-        )
-    return np.array([row[clip_id] for clip_id in clip_of_student])
+    return teacher.prune_vocabulary(prompts, max(rows, BYTE_SYMBOLS + 2))
 
 
 def load_student(
@@ -259,5 +232,4 @@ __all__ = [
     "student_config",
     "student_vocabulary",
     "take_embedding",
-    "teacher_rows",
 ]

@@ -44,55 +44,65 @@ class VocabularyEffect:
 
 
 def prune_checkpoint(checkpoint: Checkpoint, tokenizer: Tokenizer) -> Checkpoint:
-    """Return the encoder with only the embedding rows that ``tokenizer`` kept, dtypes and all else unchanged.
+    """Return the encoder with only the embedding rows of ``tokenizer``, dtypes and all else unchanged.
+
+    Args:
+        checkpoint: of CLIP's vocabulary or a part of it.
+        tokenizer: a part of the checkpoint's, see `Tokenizer.prune_vocabulary`.
 
     Raises:
-        LitetextError: the checkpoint is pruned already, its embedding is not CLIP's, or its pad id has no row left.
+        LitetextError: the embedding is not of the checkpoint's vocabulary, ``tokenizer`` is no part of it, or the pad
+            id has no row left.
     """
     config = checkpoint.config
-    if checkpoint.tokenizer.kept is not None:
-        raise LitetextError(f"{checkpoint.source} has a pruned vocabulary already; prune the checkpoint it came from")
     if config.vocab_size != checkpoint.tokenizer.vocab_size:
         raise LitetextError(
-            f"{checkpoint.source} has {config.vocab_size} embedding rows, CLIP's vocabulary "
-            f"{checkpoint.tokenizer.vocab_size}; only CLIP's can be pruned"
+            f"{checkpoint.source} has {config.vocab_size} embedding rows, its vocabulary "
+            f"{checkpoint.tokenizer.vocab_size}; only CLIP's and parts of it can be pruned"
         )
-    if tokenizer.kept is None:
+    if tokenizer.kept == checkpoint.tokenizer.kept:
         return checkpoint
-    rows = {clip_id: row for row, clip_id in enumerate(tokenizer.kept)}
-    pad_id = config.convention.pad_id
-    if pad_id not in rows:
-        raise LitetextError(f"the vocabulary lacks id {pad_id}, which {checkpoint.source} pads with; keep its row")
-    table = checkpoint.state["token_embedding.weight"][list(tokenizer.kept)].contiguous()
+    rows = tokenizer.rows_in(checkpoint.tokenizer)
+    pad_id = np.flatnonzero(rows == config.convention.pad_id)
+    if len(pad_id) == 0:
+        raise LitetextError(
+            f"the vocabulary lacks id {config.convention.pad_id}, which {checkpoint.source} pads with; keep its row"
+        )
+    table = checkpoint.state["token_embedding.weight"][rows].contiguous()
     return replace(
         checkpoint,
-        config=replace(config, vocab_size=len(rows)).with_convention(pad_id=rows[pad_id]),
+        config=replace(config, vocab_size=len(rows)).with_convention(pad_id=int(pad_id[0])),
         state={**checkpoint.state, "token_embedding.weight": table},
         tokenizer=tokenizer,
     )
 
 
-def touched_prompts(tokenizer: Tokenizer, prompts: Sequence[str]) -> list[str]:
-    """Return the prompts that use a token which the pruned ``tokenizer`` no longer has."""
-    if tokenizer.kept is None:
-        return []
-    kept = set(tokenizer.kept)
-    spelled = zip(prompts, Tokenizer().encode_batch(prompts), strict=True)
-    return [prompt for prompt, ids in spelled if not kept.issuperset(ids)]
+def touched_prompts(before: Tokenizer, after: Tokenizer, prompts: Sequence[str]) -> list[str]:
+    """Return the prompts that use a token of ``before`` which the pruned ``after`` no longer has."""
+    kept, clip_ids = set(after.clip_ids.tolist()), before.clip_ids
+    spelled = zip(prompts, before.encode_batch(prompts), strict=True)
+    return [prompt for prompt, ids in spelled if not kept.issuperset(clip_ids[ids].tolist())]
 
 
 def measure_effect(
-    before: TextEncoder, after: TextEncoder, tokenizer: Tokenizer, prompts: Sequence[str]
+    before: TextEncoder, after: TextEncoder, vocabularies: tuple[Tokenizer, Tokenizer], prompts: Sequence[str]
 ) -> VocabularyEffect:
-    """Encode the prompts that the pruned ``tokenizer`` touches with both encoders, and compare."""
-    touched = touched_prompts(tokenizer, prompts)
+    """Encode the prompts that pruning touches with both encoders, and compare.
+
+    Args:
+        before: with the whole vocabulary.
+        after: with the pruned one.
+        vocabularies: the two.
+        prompts: to compare on.
+    """
+    touched = touched_prompts(*vocabularies, prompts)
     cosines = [
         _cosines(before.encode(batch), after.encode(batch))
         for batch in (touched[start : start + _BATCH] for start in range(0, len(touched), _BATCH))
     ]
     cosine = np.concatenate([*cosines, np.zeros(0)])
     return VocabularyEffect(
-        rows=tokenizer.vocab_size,
+        rows=vocabularies[1].vocab_size,
         prompts=len(prompts),
         touched=len(touched),
         mean_cosine=float(cosine.mean()) if touched else 1.0,

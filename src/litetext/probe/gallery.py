@@ -1,10 +1,10 @@
-"""The pictures of an audit: scenes of mini's world, or the user's own, seen once by a segmenter."""
+"""The images of an audit, each encoded once by a segmenter, and the phrases to ask of them."""
 
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from ..anatomy.scenes import Gallery, Scene, with_wrong_nouns
 from ..anatomy.tokens import PromptTokenizer
@@ -14,20 +14,32 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from ..encoders import TextFeatures
+    from ..segment.images import ImageLike
     from ..segment.torch_backend import TorchBackend
 
-_PHRASES_A_PICTURE = 4
-_DRAWN_SCENES = 8
+PHRASES_AN_IMAGE = 4
 _POOL = 2_000  # phrases among which another noun is looked for
 
 
 def gallery_of(
-    segmenter: str, images: Sequence[str], phrases: Sequence[str], tokenizer: PromptTokenizer, seed: int
+    segmenter: str,
+    images: Sequence[tuple[ImageLike, Sequence[str] | None]],
+    phrases: Sequence[str],
+    tokenizer: PromptTokenizer,
+    seed: int,
 ) -> Gallery:
-    """Return pictures with phrases, seen by the segmenter.
+    """Return images with phrases, encoded by the segmenter.
 
-    Without ``images``, scenes of mini's world are drawn and asked what they show; pictures of the user's are asked
-    phrases of the corpus, drawn at random: they need not be in the picture.
+    Args:
+        segmenter: mini, a folder or a hub name.
+        images: each with the phrases to ask of it; None for phrases of the corpus, drawn at random, which need not be
+            in the image.
+        phrases: the corpus.
+        tokenizer: whose tokens must be as many in a phrase and in its wrong counterpart.
+        seed: of what is drawn.
+
+    Raises:
+        LitetextError: no image can be asked anything.
     """
     from ..segment.sources import locate
     from ..segment.torch_backend import TorchBackend
@@ -35,40 +47,21 @@ def gallery_of(
     model = TorchBackend.load(locate(segmenter).detector, device="cpu")
     draw = random.Random(seed)
     pool = draw.sample(list(phrases), min(_POOL, len(phrases)))
-    asked = _pictures(images, pool, draw) if images else _world_scenes(seed)
     scenes = []
-    for image, wanted in asked:
+    for image, asked in images:
+        wanted = draw.sample(pool, min(PHRASES_AN_IMAGE, len(pool))) if asked is None else asked
         kept, wrong = with_wrong_nouns(wanted, pool, tokenizer, seed)
         if kept:
             scenes.append(Scene(kept, wrong, _SoftMasks(model, image)))
     if not scenes:
-        raise LitetextError("no picture can be asked a phrase and another of the same length; give more prompts")
+        raise LitetextError("no image can be asked a phrase and another of the same length; give more prompts")
     return Gallery(segmenter, model.detector, model.dim, scenes)
 
 
-def _pictures(images: Sequence[str], pool: list[str], draw: random.Random) -> Iterator[tuple[Any, list[str]]]:
-    for image in images:
-        yield image, draw.sample(pool, min(_PHRASES_A_PICTURE, len(pool)))
-
-
-def _world_scenes(seed: int) -> Iterator[tuple[Any, list[str]]]:
-    """Scenes of mini's world with phrases that are true of them."""
-    from ..mini.world import World, generator
-
-    world = World()
-    for index in range(_DRAWN_SCENES):
-        rng = generator(seed, index)
-        scene = world.scene(rng)
-        pairs = world.pairs(scene, rng, 4 * _PHRASES_A_PICTURE)
-        present = list(dict.fromkeys(pair.text for pair in pairs if pair.targets))
-        if present:
-            yield scene.image, present[:_PHRASES_A_PICTURE]
-
-
 class _SoftMasks:
-    """One picture, seen once, and every pixel's probability of belonging to each prompt."""
+    """One image, encoded once, and every pixel's probability of belonging to each prompt."""
 
-    def __init__(self, model: TorchBackend, image: Any) -> None:
+    def __init__(self, model: TorchBackend, image: ImageLike) -> None:
         from ..segment import read_image
 
         self._model = model

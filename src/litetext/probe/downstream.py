@@ -1,9 +1,9 @@
-"""What a detector makes of text features, as losses: its keys and values, or its answers over scenes."""
+"""What a detector makes of text features, as losses: its keys and values, or its answers over images."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ..errors import LitetextError, choice_error
 
@@ -12,25 +12,30 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from ..distill import Downstream
+    from ..segment.images import ImageLike
     from ..segment.torch_backend import TorchBackend
 
 _READERS = (".cross_attn", ".text_cross_attn", ".prompt_cross_attn")
 """How the names of SAM3's attentions over text end, in the detector's encoder, its decoder and the mask decoder."""
 
-_SCENES = 16
-_PROMPTS = 16  # of a batch that the detector is asked over one scene
+_PROMPTS = 16  # of a batch that the detector is asked over one image
 
 
-def downstream_of(segmenter: str, way: str, width: int, seed: int, device: torch.device) -> Downstream:
+def downstream_of(
+    segmenter: str, way: str, dim: int, device: torch.device, images: Sequence[ImageLike] = ()
+) -> Downstream:
     """Return a downstream loss through a segmenter's detector.
 
     Args:
         segmenter: mini, a folder or a hub name.
         way: ``reads``: the keys and values of its attentions over text, see `litetext.distill.ReadBy`; ``answers``:
-            its presence and query scores over scenes of mini's world, whose vision features are computed once.
-        width: D of the features it is to read.
-        seed: of the scenes.
+            its presence and query scores over ``images``, whose vision features are computed once.
+        dim: D of the features it is to read.
         device: where the student trains.
+        images: for ``answers``.
+
+    Raises:
+        LitetextError: an unknown way, or a segmenter that reads features of another D.
     """
     if way not in ("reads", "answers"):
         raise choice_error("--through-way", way, ("reads", "answers"))
@@ -39,10 +44,10 @@ def downstream_of(segmenter: str, way: str, width: int, seed: int, device: torch
 
     backend = TorchBackend.load(locate(segmenter).detector, device)
     backend.detector.requires_grad_(False)
-    if backend.dim != width:
-        raise LitetextError(f"{segmenter} reads {backend.dim} numbers a token, the teacher gives {width}")
+    if backend.dim != dim:
+        raise LitetextError(f"{segmenter} reads {backend.dim} numbers a token, the teacher gives {dim}")
     if way == "answers":
-        return _Answers(backend, _scenes(seed))
+        return _Answers(backend, images)
     from ..distill import ReadBy
 
     return ReadBy(_reading_weights(backend.detector)).to(device)
@@ -58,29 +63,21 @@ def _reading_weights(detector: torch.nn.Module) -> list[Tensor]:
     ]
 
 
-def _scenes(seed: int) -> list[Any]:
-    from ..mini.ship import shipped_concepts
-    from ..mini.world import World, generator
-
-    world = World(shipped_concepts())
-    return [world.scene(generator(seed, index)).image for index in range(_SCENES)]
-
-
 class _Answers:
     """How differently the detector answers student and teacher: mean squared difference of presence and query logits.
 
-    Some prompts of every batch are asked over one of the scenes; which, follows from the batch alone, so a run that is
+    Some prompts of every batch are asked over one of the images; which, follows from the batch alone, so a run that is
     resumed asks what it would have asked.
     """
 
-    def __init__(self, backend: TorchBackend, scenes: Sequence[Any]) -> None:
+    def __init__(self, backend: TorchBackend, images: Sequence[ImageLike]) -> None:
         import torch
 
         from ..segment import read_image
 
         self._backend = backend
         with torch.no_grad():
-            self._images = backend.encode_images([read_image(scene) for scene in scenes])
+            self._images = backend.encode_images([read_image(image) for image in images])
 
     def __call__(self, student: Tensor, teacher: Tensor, mask: Tensor) -> Tensor:
         import torch
