@@ -15,6 +15,7 @@ SOURCE = Path(__file__).parents[1] / "src" / "litetext"
 FLOORS = {
     "errors": 0,
     "files": 0,
+    "outputs": 0,
     "json_files": 0,
     "hub": 0,
     "memory": 0,
@@ -34,7 +35,7 @@ FLOORS = {
     "bench": 4,
     "cli": 5,
 }
-GROUND = {"errors", "files", "json_files", "hub", "memory", "progress", "ragged", "data"}
+GROUND = {"errors", "files", "outputs", "json_files", "hub", "memory", "progress", "ragged", "data"}
 """What every room on the ground floor may share."""
 
 

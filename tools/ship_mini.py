@@ -12,13 +12,15 @@ import json
 import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
 from litetext.data import ROOT
 from litetext.encoders.checkpoints import read_checkpoint, save_encoder
-from litetext.files import atomic_folder, read_json, write_json, write_text
+from litetext.files import read_json, write_json, write_text
 from litetext.mini.ship import FACTS, model_card
+from litetext.outputs import RECORD
 
 ROWS = (
     ("training styles", "training", "all", 7),
@@ -38,12 +40,15 @@ def main() -> None:
     given = arguments.parse_args()
     target = ROOT / "mini"
     source = target if given.trained == "shipped" else Path(given.trained)
-    with atomic_folder(target) as staged:
-        shutil.copytree(source, staged, dirs_exist_ok=True)
+    with tempfile.TemporaryDirectory() as folder:
+        staged = Path(folder) / "mini"
+        shutil.copytree(source, staged, ignore=shutil.ignore_patterns(RECORD))
         facts: dict[str, Any] = dict(read_json(staged / FACTS))
         if given.student is not None:
             student = read_checkpoint(given.student)
+            shutil.rmtree(staged / "text" / "student", ignore_errors=True)
             save_encoder(student.module().half(), student.tokenizer, staged / "text" / "student")
+            (staged / "text" / "student" / RECORD).unlink()
             facts["parameters"] = {**facts["parameters"], "student": student.config.parameters()}
         if given.training:
             facts["training"] = given.training
@@ -51,6 +56,8 @@ def main() -> None:
         facts["figures"] = [_figures(staged, text, *row) for text in texts for row in ROWS]
         write_json(staged / FACTS, facts)
         write_text(staged / "README.md", model_card(facts))
+        shutil.rmtree(target)  # git has what was there
+        shutil.move(staged, target)
 
 
 def _figures(folder: Path, text: str, what: str, style: str, combinations: str, seed: int) -> dict[str, Any]:

@@ -1,80 +1,73 @@
 """Files: what litetext writes is there whole or not at all, and what it reads is a regular file.
 
 Everything that litetext writes goes through this module, and so does every file that a user names, before it is opened.
+A file or folder is made under a temporary name beside its destination and renamed. What a killed process left under
+such a name is removed by the next process that writes there; a lock tells the dead from the living. What may be
+replaced at all is the subject of `outputs`.
 """
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
+import re
+import shutil
 import stat
 from collections.abc import Iterator
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from .errors import LitetextError, short
 
+_LEFTOVER = re.compile(r"\..*\.litetext-[a-z0-9_]{8}(\.[^.]*)?")
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+
+StrPath = str | os.PathLike[str]
+
 
 @contextlib.contextmanager
-def atomic_path(destination: str | os.PathLike[str]) -> Iterator[Path]:
+def atomic_path(destination: StrPath) -> Iterator[Path]:
     """Yield a temporary file path beside ``destination``; rename it there if the block ends well.
 
     The parent folder is made. On any exception the temporary file is removed and ``destination`` stays as
     it was. The temporary name keeps the suffix, which some writers choose their format by.
     """
-    import tempfile  # here, since who only reads should not pay for it: a megabyte on a small device
-
     destination = Path(destination)
-    destination.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{destination.stem}-", suffix=destination.suffix, dir=destination.parent)
-    os.close(handle)
-    temporary = Path(name)
-    try:
+    with temporary_beside(destination) as temporary:
         yield temporary
-        with temporary.open("rb") as written:
-            os.fsync(written.fileno())
-        temporary.chmod(0o666 & ~_umask())
+        settle(temporary)
         temporary.replace(destination)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
-@contextlib.contextmanager
-def atomic_folder(destination: str | os.PathLike[str]) -> Iterator[Path]:
-    """Yield a temporary folder beside ``destination``; put it in ``destination``'s place if the block ends well.
-
-    An existing folder at ``destination`` is replaced as a whole, so no file of an older version stays behind.
-    """
-    import shutil
-    import tempfile
-
-    destination = Path(destination)
-    destination.parent.mkdir(parents=True, exist_ok=True)
-    if destination.exists() and not destination.is_dir():
-        raise LitetextError(f"{destination} is a file; give the path of a folder to write")
-    temporary = Path(tempfile.mkdtemp(prefix=f".{destination.name}-", dir=destination.parent))
-    try:
-        yield temporary
-        temporary.chmod(0o777 & ~_umask())
-        if destination.exists():
-            old = Path(tempfile.mkdtemp(prefix=f".{destination.name}-old-", dir=destination.parent))
-            destination.replace(old / destination.name)
-            temporary.replace(destination)
-            shutil.rmtree(old)
-        else:
-            temporary.replace(destination)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+def settle(temporary: Path) -> None:
+    """Bring a temporary file to the disk, with the permissions of a new file, which some writers deny others."""
+    with temporary.open("rb") as written:
+        os.fsync(written.fileno())
+    temporary.chmod(new_mode())
 
 
-def write_text(destination: str | os.PathLike[str], text: str) -> None:
+def new_mode(*, folder: bool = False) -> int:
+    """Return the permissions that a new file or folder has."""
+    umask = os.umask(0)
+    os.umask(umask)
+    return (0o777 if folder else 0o666) & ~umask
+
+
+def write_text(destination: StrPath, text: str) -> None:
     """Write ``text`` as UTF-8, atomically."""
     with atomic_path(destination) as path:
         path.write_text(text, encoding="utf-8")
 
 
-def checked_file(path: str | os.PathLike[str], wanted: str = "a file") -> Path:
+def write_json(destination: StrPath, value: Any, *, indent: int | None = 1) -> None:
+    """Write ``value`` as JSON (UTF-8, atomically); NaN is refused, since JSON has no word for it."""
+    write_text(destination, json.dumps(value, ensure_ascii=False, allow_nan=False, indent=indent) + "\n")
+
+
+def checked_file(path: StrPath, wanted: str = "a file") -> Path:
     """Return ``path`` if it is a regular file: a pipe or a device, which may never end, is refused unopened.
 
     Args:
@@ -98,7 +91,7 @@ def checked_file(path: str | os.PathLike[str], wanted: str = "a file") -> Path:
     return Path(path)
 
 
-def open_file(path: str | os.PathLike[str], wanted: str = "a file") -> BinaryIO:
+def open_file(path: StrPath, wanted: str = "a file") -> BinaryIO:
     """Open a regular file to read bytes; see `checked_file` for what is refused, and for ``wanted``."""
     try:
         return checked_file(path, wanted).open("rb")
@@ -108,7 +101,7 @@ def open_file(path: str | os.PathLike[str], wanted: str = "a file") -> BinaryIO:
         raise LitetextError(f"{path} cannot be opened ({error.strerror or error}); give {wanted}") from None
 
 
-def read_text(path: str | os.PathLike[str], wanted: str = "a text file", limit: int = 1 << 26) -> str:
+def read_text(path: StrPath, wanted: str = "a text file", limit: int = 1 << 26) -> str:
     """Return the UTF-8 text of a regular file of at most ``limit`` bytes, without the mark that may begin it.
 
     Raises:
@@ -131,12 +124,92 @@ def stamp(path: Path) -> list[tuple[str, int, int]]:
     return [(name.as_posix(), entry.st_size, entry.st_mtime_ns) for name, entry in stats]
 
 
-def write_json(destination: str | os.PathLike[str], value: Any, *, indent: int | None = 1) -> None:
-    """Write ``value`` as JSON (UTF-8, atomically); NaN is refused, since JSON has no word for it."""
-    write_text(destination, json.dumps(value, ensure_ascii=False, allow_nan=False, indent=indent) + "\n")
+@contextlib.contextmanager
+def temporary_beside(destination: Path, *, folder: bool = False) -> Iterator[Path]:
+    """Yield a new file or folder beside ``destination``, locked while it is in use, and removed if it is still there.
+
+    Raises:
+        LitetextError: it cannot be made or written; the message names ``destination``.
+    """
+    import tempfile
+
+    parent, prefix = destination.parent, f".{destination.stem[:60]}.litetext-"
+    try:
+        parent.mkdir(parents=True, exist_ok=True)
+        sweep(parent.resolve())
+        if folder:
+            temporary = Path(tempfile.mkdtemp(prefix=prefix, dir=parent))
+        else:
+            handle, name = tempfile.mkstemp(prefix=prefix, suffix=destination.suffix, dir=parent)
+            os.close(handle)
+            temporary = Path(name)
+    except OSError as error:
+        raise _unwritten(destination, error) from None
+    try:
+        with held(temporary):
+            yield temporary
+    except OSError as error:
+        if error.errno in _FULL or str(error.filename or "").startswith(str(temporary)):
+            raise _unwritten(destination, error) from None
+        raise
+    finally:
+        _remove(temporary)
 
 
-def _umask() -> int:
-    current = os.umask(0)
-    os.umask(current)
-    return current
+def _unwritten(destination: Path, error: OSError) -> LitetextError:
+    remedy = "free some space and start again" if error.errno in _FULL else "choose another path"
+    return LitetextError(f"{destination} cannot be written: {(error.strerror or str(error)).lower()}; {remedy}")
+
+
+@contextlib.contextmanager
+def held(path: Path) -> Iterator[None]:
+    """Hold the lock that says that a temporary file or folder is in use; where there are no locks, do nothing."""
+    try:
+        import fcntl
+
+        handle = os.open(path, os.O_RDONLY)
+    except (ImportError, OSError):
+        yield
+        return
+    try:
+        with contextlib.suppress(OSError):
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    finally:
+        os.close(handle)
+
+
+@lru_cache(maxsize=256)
+def sweep(parent: Path) -> None:
+    """Remove what killed processes left in a folder, and put back an output that one had moved away."""
+    for left in list(parent.iterdir()):
+        if _LEFTOVER.fullmatch(left.name) and _is_abandoned(left):
+            for moved in left.glob("moved/*"):
+                if not os.path.lexists(parent / moved.name):
+                    moved.replace(parent / moved.name)
+            _remove(left)
+
+
+def _is_abandoned(path: Path) -> bool:
+    """Whether no process holds the lock of a temporary file or folder."""
+    try:
+        import fcntl
+
+        handle = os.open(path, os.O_RDONLY)
+    except (ImportError, OSError):
+        return False
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    else:
+        return True
+    finally:
+        os.close(handle)
+
+
+def _remove(temporary: Path) -> None:
+    if temporary.is_dir() and not temporary.is_symlink():
+        shutil.rmtree(temporary, ignore_errors=True)
+    else:
+        temporary.unlink(missing_ok=True)

@@ -150,7 +150,7 @@ def test_usage_errors_are_one_line(refused: Run, litetext: Run) -> None:
 def test_convert_prunes_the_vocabulary_and_says_what_it_does(
     litetext: Run, refused: Run, checkpoint: Path, prompts: Path, tmp_path: Path
 ) -> None:
-    arguments = ("convert", checkpoint, tmp_path / "p", "--to", "litetext", "--json", "--vocabulary")
+    arguments = ("convert", checkpoint, tmp_path / "p", "--to", "litetext", "--json", "--overwrite", "--vocabulary")
     report = litetext(*arguments, prompts).json["vocabulary"]
     assert report["prompts"] == 163 and 0 < report["touched"] < 163 and report["min_cosine"] < 1
     assert load_encoder(tmp_path / "p").config.vocab_size == report["rows"]

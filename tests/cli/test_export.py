@@ -50,4 +50,4 @@ def test_other_refusals(refused: Run, tmp_path: Path) -> None:
     assert "give --whole too" in refused("export", "mini", tmp_path / "e", "--text", "mini")
     assert "unknown model 'sam4'" in refused("export", "sam4", tmp_path / "e", "--whole")
     (tmp_path / "file").write_text("in the way")
-    assert "check the path" in refused("export", "mini", tmp_path / "file" / "e", "--whole")
+    assert "file is not a folder" in refused("export", "mini", tmp_path / "file" / "e", "--whole")

@@ -22,6 +22,7 @@ from litetext.encoders import (
 )
 from litetext.encoders.layouts import FULL_CHECKPOINT_PREFIX, STUDENT, variant_of
 from litetext.errors import LitetextError, LitetextWarning
+from litetext.outputs import RECORD
 from litetext.tokenizer import Tokenizer
 
 from .conftest import STRUCTURES, random_encoder, small_config
@@ -47,6 +48,7 @@ def test_save_load_encode_is_bit_identical(structure: str, tmp_path: Path) -> No
     after = loaded.encode(PROMPTS)
     assert torch.equal(before.tokens, after.tokens) and torch.equal(before.mask, after.mask)
     assert {f.name for f in (tmp_path / "encoder").iterdir()} == {
+        RECORD,
         "README.md",
         "config.json",
         "model.safetensors",

@@ -141,7 +141,7 @@ def test_refused_exports_leave_what_was_there(exported: Path) -> None:
         ({"weight_bits": 4}, "weight_bits must be 7 or 8"),
     ):
         with pytest.raises(LitetextError, match=message):
-            export_onnx(checkpoint, exported, PROMPTS, **changes)  # type: ignore[arg-type]
+            export_onnx(checkpoint, exported, PROMPTS, overwrite=True, **changes)  # type: ignore[arg-type]
     assert (exported / "config.json").read_bytes() == before
     assert [path.name for path in exported.parent.iterdir()] == ["s0"]
 

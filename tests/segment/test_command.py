@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from litetext import cli
+from litetext.outputs import RECORD
 from litetext.segment import sources
 
 from .conftest import PROMPTS, Reference, save_reference
@@ -52,7 +53,12 @@ def test_overlays_coco_and_a_table(
     out = tmp_path / "out"
     code, stdout, stderr = _run(capsys, *photos, *_asked(), "--model", model.folder, "--out", out, "--threshold", "0.2")
     assert code == 0, stderr
-    assert sorted(path.name for path in out.iterdir()) == ["instances.json", "street_masks.png", "street_masks_2.png"]
+    assert sorted(path.name for path in out.iterdir()) == [
+        RECORD,
+        "instances.json",
+        "street_masks.png",
+        "street_masks_2.png",
+    ]
     document = json.loads((out / "instances.json").read_text())
     assert [image["file_name"] for image in document["images"]] == [str(path) for path in photos]
     assert [category["name"] for category in document["categories"]] == list(PROMPTS[:4])

@@ -20,6 +20,7 @@ from PIL import Image
 
 from litetext import Instances, LitetextError, Segmenter
 from litetext.encoders import read_checkpoint
+from litetext.outputs import RECORD
 from litetext.segment import export as exporting
 from litetext.segment import onnx_backend
 from litetext.segment.export import Agreement, WholeExport, export_segmenter
@@ -75,7 +76,7 @@ def _assert_same(found: Instances, wanted: Instances) -> None:
 
 def test_what_is_written(exported: Exported) -> None:
     names = {f"{graph}.onnx{data}" for graph in ("vision", "decoder", "pixels", "examples") for data in ("", ".data")}
-    assert {path.name for path in exported.folder.iterdir()} == names | {"README.md", "config.json", "text"}
+    assert {path.name for path in exported.folder.iterdir()} == names | {RECORD, "README.md", "config.json", "text"}
     assert exported.written.agreement.worst < 1e-3 and exported.written.agreement.prompts == 4
     assert set(exported.written.bytes) == {"vision", "decoder", "pixels", "examples", "text"}
     for graph in exported.folder.glob("*.onnx"):

@@ -10,6 +10,7 @@ from typing import Any
 
 from .. import __version__
 from ..files import write_json, write_text
+from ..outputs import OutputFolder
 from ..progress import Progress, no_progress
 from .audit import Audit
 from .figures import Figure, legend
@@ -29,16 +30,23 @@ class ReportFiles:
 
 
 def write_report(audit: Audit, folder: Path, progress: Progress = no_progress) -> ReportFiles:
-    """Write ``report.html``, ``report.json``, ``recipe.toml`` ``figures/*.png`` into ``folder`` (made if absent)."""
+    """Write ``report.html``, ``report.json``, ``recipe.toml`` and ``figures/*.png`` into ``folder``: all, or nothing.
+
+    Raises:
+        LitetextError: one of them is there and not as an earlier audit left it.
+    """
     parts = sections(audit)
-    files = ReportFiles(
-        folder / "report.html", folder / "report.json", folder / "recipe.toml",
-        save_pngs(figures_of(parts), folder / "figures", progress),
-    )  # fmt: skip
-    write_text(files.html, page(audit, parts))
-    write_json(files.json, to_json(audit))
-    write_text(files.recipe, audit.recipe.to_toml())
-    return files
+    with OutputFolder(folder, "audit").staged() as staged:
+        pictures = save_pngs(figures_of(parts), staged / "figures", progress)
+        write_text(staged / "report.html", page(audit, parts))
+        write_json(staged / "report.json", to_json(audit))
+        write_text(staged / "recipe.toml", audit.recipe.to_toml())
+    return ReportFiles(
+        folder / "report.html",
+        folder / "report.json",
+        folder / "recipe.toml",
+        [folder / "figures" / picture.name for picture in pictures],
+    )
 
 
 def to_json(audit: Audit) -> dict[str, Any]:

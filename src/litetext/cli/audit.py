@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from ..errors import LitetextError
+from ..outputs import OutputFolder
 from ..progress import Progress, described
 from .output import console, notes, print_json, shown_progress
 
@@ -64,6 +65,7 @@ def audit(
             segmenter = "mini"
     if segmenter and not encoder:
         raise LitetextError(f"--segmenter {segmenter} needs an encoder whose features it takes; give it with --encoder")
+    OutputFolder(out, "audit").check(["report.html", "report.json", "recipe.toml"])
     with shown_progress("auditing") as progress:
         corpus = _corpus(prompts, [name for name in merge.split(",") if name], column, limit, seed, progress)
         from ..anatomy.audit import audit as run_audit

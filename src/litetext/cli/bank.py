@@ -7,6 +7,8 @@ from pathlib import Path
 
 import typer
 
+from ..outputs import check_file
+from .destination import OVERWRITE, paths_of
 from .output import notes, print_json, shown_progress
 
 
@@ -26,9 +28,11 @@ def build(
     concepts: Path = typer.Argument(..., help="A .txt (one a line), a .json list, or an object with a 'prompts' list."),
     text: str = typer.Option(..., help="The encoder: a checkpoint, an exported directory, a hub name."),
     out: Path = typer.Option(..., help="The bank to write, such as bank.safetensors."),
+    overwrite: bool = OVERWRITE,
     as_json: bool = typer.Option(False, "--json", help="Print one JSON document about what was written."),
 ) -> None:
     """Embed concepts once; `segment --text bank.safetensors` then needs no text encoder."""
+    check_file(out, "concept bank", overwrite=overwrite, inputs=paths_of(concepts, text))
     from ..prompts import read_prompts
 
     phrases = read_prompts(concepts)

@@ -8,12 +8,18 @@ import typer
 
 from ..data import SHIPPED_PHRASES
 from ..errors import choice_error
+from ..outputs import Kind, check_file, check_folder
+from .destination import OVERWRITE, paths_of
 from .encoder_options import CONTEXT, HEADS, POSITIONS, position_reading
 from .output import notes, print_json
 from .vocabulary_option import HELP as VOCABULARY_HELP
 from .vocabulary_option import pruned
 
-LAYOUTS = ("litetext", "transformers", "authors")
+LAYOUTS: dict[str, Kind] = {
+    "litetext": "encoder",
+    "transformers": "transformers model",
+    "authors": "authors' encoder",
+}
 
 
 def register(app: typer.Typer) -> None:
@@ -33,11 +39,14 @@ def convert(
     prompts: Path = typer.Option(
         SHIPPED_PHRASES, help="Prompts to measure on what transformers' convention or a smaller vocabulary does."
     ),
+    overwrite: bool = OVERWRITE,
     as_json: bool = typer.Option(False, "--json", help="Print one JSON document about what was written."),
 ) -> None:
     """Write an encoder in litetext's, the authors' (a teacher: Meta's) or transformers' layout."""
     if to not in LAYOUTS:
-        raise choice_error("layout", to, LAYOUTS)
+        raise choice_error("layout", to, list(LAYOUTS))
+    check = check_file if to == "authors" else check_folder
+    check(destination, LAYOUTS[to], overwrite=overwrite, inputs=paths_of(source, model, vocabulary, prompts))
     from ..prompts import read_prompts
 
     texts = read_prompts(prompts)
@@ -49,7 +58,7 @@ def convert(
         checkpoint, report["vocabulary"] = pruned(checkpoint, vocabulary, texts)
     report["parameters"] = checkpoint.config.parameters()
     if to == "litetext":
-        write_checkpoint(checkpoint, destination)
+        write_checkpoint(checkpoint, destination, overwrite=overwrite)
     elif to == "authors":
         write_authors(checkpoint, destination)
     else:
@@ -59,7 +68,7 @@ def convert(
 
         base = model or source
         detector = resolve(base) if base == "mini" else local_path(base)
-        parity = write_transformers(checkpoint, detector, destination, texts)
+        parity = write_transformers(checkpoint, detector, destination, texts, overwrite=overwrite)
         report["parity"] = {
             "mean_cosine": parity.mean_cosine,
             "min_cosine": parity.min_cosine,

@@ -11,6 +11,7 @@ import typer
 
 from ..distill.config import LossWeights, TrainConfig
 from ..errors import LitetextError, choice_error, missing_extra
+from ..outputs import check_folder
 from .output import console, print_json, shown_progress, warn
 from .training_screen import TrainingScreen
 
@@ -92,6 +93,7 @@ def distill(
         raise LitetextError("a student needs a shape (--student s0, s1, l, xs, xxs or a recipe.toml) or --init")
     if not prompts and teacher != "teacher":
         raise LitetextError(f"--teacher {teacher} needs prompts; give files of phrases with --prompts")
+    check_folder(out / "student", "encoder", overwrite=True)
     try:
         import tensorboard  # noqa: F401
     except ImportError:
@@ -179,7 +181,7 @@ def distill(
         "started from": init,
     }
     card = distillation_notes(teacher, checkpoint.config, module.config, data, config, result, _command())
-    save_encoder(module.cpu(), vocabulary, out / "student", notes=card)
+    save_encoder(module.cpu(), vocabulary, out / "student", notes=card, overwrite=True)
     _tell(out, teacher, checkpoint.config, module.config, result, len(prepared.train), prepared.unlike, as_json)
 
 

@@ -9,6 +9,8 @@ import typer
 
 from ..errors import LitetextError
 from ..files import atomic_path
+from ..outputs import check_file, mark
+from .destination import OVERWRITE, paths_of
 from .encoder_options import CONTEXT, HEADS, POSITIONS, position_reading
 from .output import notes, print_json
 
@@ -29,11 +31,13 @@ def embed(
     positions: str = POSITIONS,
     ids: str = typer.Option(None, metavar="F.safetensors:KEY", help="Token ids [B, L] to feed instead of prompts."),
     heads: int = HEADS,
+    overwrite: bool = OVERWRITE,
     as_json: bool = typer.Option(False, "--json", help="Print one JSON document about what was written."),
 ) -> None:
     """Write the features of prompts, in their order, to a safetensors file."""
     if (prompts is None) == (ids is None):
         raise LitetextError("give either a file of PROMPTS or --ids F.safetensors:KEY")
+    check_file(out, "feature file", overwrite=overwrite, inputs=paths_of(checkpoint, prompts, ids))
     from ..prompts import read_prompts
 
     texts = read_prompts(prompts) if prompts is not None else []
@@ -57,7 +61,8 @@ def embed(
     with atomic_path(out) as temporary:
         # contiguous, since save_file writes the bytes of other arrays in the order they lie in memory
         arrays = {"tokens": features.tokens, "mask": features.mask}
-        save_file({name: np.ascontiguousarray(array) for name, array in arrays.items()}, str(temporary))
+        arrays = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
+        save_file(arrays, str(temporary), metadata={"origin": mark("feature file")})
     shape = list(features.tokens.shape)
     if as_json:
         print_json({"out": str(out), "tokens": shape, "mask": list(features.mask.shape)})

@@ -13,6 +13,8 @@ import typer
 from rich.table import Table
 
 from ..errors import LitetextError, choice_error
+from ..outputs import check_file
+from .destination import OVERWRITE, paths_of
 from .output import console, notes, print_json, shown_progress, warn
 
 if TYPE_CHECKING:
@@ -57,12 +59,15 @@ def evaluate(
     html: Path = typer.Option(None, help="Write a report with the worst cases drawn (on the photos, with --images)."),
     resamples: int = typer.Option(1000, min=10, help="Draws of the bootstrap."),
     processes: int = typer.Option(2, min=1, help="Processes for large sets."),
+    overwrite: bool = OVERWRITE,
     as_json: bool = typer.Option(False, "--json", help="Print one JSON document."),
 ) -> None:
     """Score predictions with cgF1, IL_MCC and pmF1 (images) or cgF1, pHOTA and TETA (videos)."""
     if iou_type not in ("segm", "bbox"):
         raise choice_error("IoU type", iou_type, ["segm", "bbox"])
     kind: IouType = "bbox" if iou_type == "bbox" else "segm"
+    if html is not None:
+        check_file(html, "evaluation report", overwrite=overwrite, inputs=paths_of(*gt, *_sources(pred).values()))
     if check is not None:
         _show_check(_check(check, gt, kind, video), as_json)
         return

@@ -11,6 +11,8 @@ import typer
 
 from ..data import SHIPPED_PHRASES
 from ..errors import LitetextError, choice_error
+from ..outputs import Kind, check_folder
+from .destination import OVERWRITE, paths_of
 from .encoder_options import CONTEXT, HEADS, POSITIONS, position_reading
 from .output import notes, print_json
 from .vocabulary_option import HELP as VOCABULARY_HELP
@@ -30,7 +32,7 @@ def export(
     checkpoint: str = typer.Argument(
         ..., help="An encoder, or with --whole a model: a name, file, folder or hub name."
     ),
-    destination: Path = typer.Argument(..., metavar="DST", help="The folder to write; one that exists is replaced."),
+    destination: Path = typer.Argument(..., metavar="DST", help="The folder to write."),
     whole: bool = typer.Option(False, "--whole", help="Export a whole model: vision, text and decoder."),
     text: str = typer.Option(None, help="With --whole: another text encoder for it; by default the model's own."),
     to: str = typer.Option("onnx", help="onnx."),
@@ -52,6 +54,7 @@ def export(
     heads: int = HEADS,
     context: int = CONTEXT,
     positions: str = POSITIONS,
+    overwrite: bool = OVERWRITE,
     as_json: bool = typer.Option(False, "--json", help="Print one JSON document about what was written."),
 ) -> None:
     """Write an encoder or a whole model that runs without torch (ONNX Runtime), once it agrees with torch."""
@@ -59,6 +62,9 @@ def export(
         raise choice_error("export format", to, ("onnx",))
     if text is not None and not whole:
         raise LitetextError("--text names the encoder of a whole model; give --whole too")
+    inputs = paths_of(checkpoint, text, vocabulary, prompts)
+    kind: Kind = "exported model" if whole else "exported encoder"
+    check_folder(destination, kind, overwrite=overwrite, inputs=inputs)
     from ..prompts import read_prompts
 
     texts = read_prompts(prompts)
@@ -84,6 +90,7 @@ def export(
         "opset": opset,
         "trim": trim,
         "tolerance": tolerance,
+        "overwrite": overwrite,
     }
     with notes.status(f"exporting {checkpoint} and comparing with torch"):
         if source is None:

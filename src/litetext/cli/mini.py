@@ -9,6 +9,8 @@ import typer
 from rich.table import Table
 
 from ..errors import LitetextError, choice_error
+from ..outputs import check_folder
+from .destination import OVERWRITE
 from .output import console, notes, print_json, shown_progress
 from .training_screen import TrainingScreen
 
@@ -33,7 +35,7 @@ def register(app: typer.Typer) -> None:
 
 
 def world(
-    out: Path = typer.Option(..., help="Folder for gold_mini.json, images/ and stats.json (replaced as a whole)."),
+    out: Path = typer.Option(..., help="Folder for gold_mini.json, images/ and stats.json."),
     seed: int = typer.Option(0, min=0, help="Seed of the scenes."),
     pairs: int = typer.Option(500, min=1, help="(scene, phrase) pairs, four a scene."),
     style: str = typer.Option("training", help="training, new-look (held out of training), or a drawing style."),
@@ -41,9 +43,11 @@ def world(
     size: int = typer.Option(128, min=32, max=1024, help="Side of the scenes in pixels."),
     combinations: str = typer.Option("all", help=f"all; {_NEW_ONLY}."),
     gold: bool = typer.Option(False, "--gold", help="Seven subsets of so many pairs each, by three annotators."),
+    overwrite: bool = OVERWRITE,
     as_json: bool = typer.Option(False, "--json", help="Print the statistics as JSON."),
 ) -> None:
     """Draw scenes with exact masks and phrases about them, as SA-Co Gold."""
+    check_folder(out, "drawn world", overwrite=overwrite)
     from ..mini.export import draw_pairs, export
 
     drawn_from = _world(concepts, style, size)
@@ -51,7 +55,7 @@ def world(
     if gold and wanted is not None:
         raise LitetextError("--combinations new and --gold exclude each other; leave one out")
     if gold:
-        _export_gold(drawn_from, seed, pairs, out, as_json)
+        _export_gold(drawn_from, seed, pairs, out, overwrite, as_json)
         return
     with shown_progress("drawing") as progress:
         drawn = draw_pairs(drawn_from, seed, pairs, progress, wanted)
@@ -62,7 +66,7 @@ def world(
             "combinations": combinations,
             "world_concepts": len(drawn_from.concepts),
         }
-        figures = export(drawn, out, settings)
+        figures = export(drawn, out, settings, overwrite=overwrite)
     if as_json:
         print_json(figures)
         return
@@ -85,6 +89,7 @@ def train(
     for option, given, choices in (("--resume", resume, ("auto", "never")), ("--init", init, ("shipped", "none"))):
         if given not in choices:
             raise choice_error(option, given, choices)
+    check_folder(out / "mini", "mini model", overwrite=True)
     from ..data import resolve
     from ..mini.config import known_concepts, recipes
     from ..mini.ship import load_weights, write_mini
@@ -105,7 +110,7 @@ def train(
         "steps": sum(config.total_steps for config in plan),
         "seed": seed,
     }
-    write_mini(trained.model, trained.tokenizer, out / "mini", facts)
+    write_mini(trained.model, trained.tokenizer, out / "mini", facts, overwrite=True)
     console.print(f"written: {out / 'mini'}; try: litetext mini evaluate --model {out / 'mini'}", soft_wrap=True)
 
 
@@ -165,12 +170,12 @@ def evaluate(
     console.print(table)
 
 
-def _export_gold(world: World, seed: int, pairs: int, out: Path, as_json: bool) -> None:
+def _export_gold(world: World, seed: int, pairs: int, out: Path, overwrite: bool, as_json: bool) -> None:
     from ..mini.gold import export_gold
 
     names = [concept.name for concept in world.concepts]
     with shown_progress("drawing") as progress:
-        figures = export_gold(names, world.styles, world.size, seed, pairs, out, progress)
+        figures = export_gold(names, world.styles, world.size, seed, pairs, out, progress, overwrite=overwrite)
     if as_json:
         print_json({"seed": seed, "size": world.size, "subsets": figures})
         return

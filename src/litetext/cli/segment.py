@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,6 +13,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from ..errors import LitetextError
+from ..files import write_json
+from ..outputs import OutputFolder
 from ..segment.sources import PUBLISHED
 from .output import console, notes, print_json, progress_bar
 
@@ -20,6 +23,7 @@ if TYPE_CHECKING:
 
 _DEFAULT_MODEL = "mini"
 _DEFAULT_OUT = Path("segments")
+_COCO = "instances.json"
 
 
 def register(app: typer.Typer) -> None:
@@ -52,14 +56,20 @@ def segment(
             raise LitetextError(f"the prompt {prompt!r} is empty; give -p a noun phrase such as 'white dog'")
     if not as_json and out is None:
         out = _DEFAULT_OUT
-    run = _Run(_load(model, text), asked, threshold, out)
-    run.over(images)
+    overlays = _overlay_names(images)
+    folder = None
+    if out is not None:
+        folder = OutputFolder(out, "segmentation")
+        folder.check([_COCO, *overlays])
+    run = _Run(_load(model, text), asked, threshold, folder)
+    run.over(images, overlays)
     if as_json:
         print_json(run.rows)
     else:
-        console.print(_table(run.rows))
-        console.print(f"written: {out}/ (overlays, instances.json)", highlight=False, soft_wrap=True)
-    if model == _DEFAULT_MODEL:
+        if run.rows:
+            console.print(_table(run.rows))
+            console.print(f"written: {out}/ (overlays, {_COCO})", highlight=False, soft_wrap=True)
+    if model == _DEFAULT_MODEL and run.rows:
         (notes if as_json else console).print(
             f"Model: {_DEFAULT_MODEL}, which ships with litetext and knows only its small drawn world. "
             f"For photographs: --model {PUBLISHED}",
@@ -80,7 +90,7 @@ def _load(model: str, text: str | None) -> Segmenter:
 class _Run:
     """One pass over the images: what was found in each, and how many could not be read."""
 
-    def __init__(self, segmenter: Segmenter, prompts: list[str], threshold: float, out: Path | None) -> None:
+    def __init__(self, segmenter: Segmenter, prompts: list[str], threshold: float, out: OutputFolder | None) -> None:
         self._segmenter = segmenter.freeze(prompts)
         self._prompts = prompts
         self._threshold = threshold
@@ -88,20 +98,23 @@ class _Run:
         self.rows: list[dict[str, Any]] = []
         self.failed = 0
 
-    def over(self, images: list[Path]) -> None:
+    def over(self, images: list[Path], overlays: list[str]) -> None:
         """Segment ``images`` and write what is to be written. Masks are held of one image at a time."""
         if self._out is None:
-            for _ in self._results(images):
+            for _ in self._results(images, overlays):
                 pass
             return
-        from ..files import write_json
         from ..segment import coco_document
 
-        write_json(self._out / "instances.json", coco_document(self._results(images)), indent=None)
+        document = coco_document(self._results(images, overlays))
+        if document["images"]:
+            with self._out.staged() as staged:
+                write_json(staged / _COCO, document, indent=None)
 
-    def _results(self, images: list[Path]) -> Iterator[tuple[str, Instances]]:
+    def _results(self, images: list[Path], overlays: list[str]) -> Iterator[tuple[str, Instances]]:
         with progress_bar() as bar:
-            for path in bar.track(images, description="segmenting"):
+            pairs = list(zip(images, overlays, strict=True))
+            for path, overlay in bar.track(pairs, description="segmenting"):
                 try:
                     found = self._segmenter.segment(path, self._prompts, threshold=self._threshold)
                 except LitetextError as error:
@@ -110,15 +123,20 @@ class _Run:
                     continue
                 self.rows.extend(_row(path, prompt, found[prompt]) for prompt in self._prompts)
                 if self._out is not None:
-                    found.save_png(self._overlay_path(path))
+                    with self._out.staged() as staged:
+                        found.save_png(staged / overlay)
                 yield str(path), found
 
-    def _overlay_path(self, image: Path) -> Path:
-        """``NAME_masks.png``; images of the same name from different folders are numbered."""
-        assert self._out is not None
-        taken = [row["image"] for row in self.rows[:: len(self._prompts)]]
-        same = sum(Path(name).stem == image.stem for name in taken)
-        return self._out / (f"{image.stem}_masks.png" if same <= 1 else f"{image.stem}_masks_{same}.png")
+
+def _overlay_names(images: list[Path]) -> list[str]:
+    """``NAME_masks.png`` for every image; images of the same name from different folders are numbered."""
+    names, seen = [], Counter[str]()
+    for image in images:
+        seen[image.stem.casefold()] += 1  # some file systems do not tell A from a
+        count = seen[image.stem.casefold()]
+        number = f"_{count}" if count > 1 else ""
+        names.append(f"{image.stem}_masks{number}.png")
+    return names
 
 
 def _row(image: Path, prompt: str, found: Instances) -> dict[str, Any]:

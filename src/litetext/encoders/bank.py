@@ -25,6 +25,7 @@ import numpy as np
 
 from ..errors import LitetextError
 from ..files import atomic_path
+from ..outputs import mark
 from ..progress import Progress, no_progress
 from ..ragged import Ragged, offsets_of
 from ..tokenizer import clean
@@ -94,6 +95,7 @@ def build_bank(
         "text_starts": offsets_of(np.array([len(text) for text in written])),
     }
     metadata = {"format": FORMAT, "version": "1", "encoder": encoder_name, "context_length": str(context)}
+    metadata["origin"] = mark("concept bank")
     from safetensors.numpy import save_file
 
     with atomic_path(destination) as temporary:

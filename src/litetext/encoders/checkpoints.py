@@ -21,9 +21,10 @@ from torch import Tensor
 
 from ..data import resolve
 from ..errors import LitetextError, LitetextWarning
-from ..files import atomic_folder, atomic_path, write_json, write_text
+from ..files import atomic_path, write_json, write_text
 from ..hub import local_path
 from ..json_files import read_json
+from ..outputs import atomic_folder, mark
 from ..tokenizer import Tokenizer
 from .card import model_card
 from .config import PRESETS, EncoderConfig, Positions
@@ -130,20 +131,34 @@ def find_checkpoint(name_or_path: str | os.PathLike[str]) -> Path:
 
 
 def save_encoder(
-    module: TextTransformer, tokenizer: Tokenizer, folder: str | os.PathLike[str], *, notes: str = ""
+    module: TextTransformer,
+    tokenizer: Tokenizer,
+    folder: str | os.PathLike[str],
+    *,
+    notes: str = "",
+    overwrite: bool = False,
 ) -> None:
-    """Write an unfolded module as a litetext checkpoint, atomically; ``notes`` (Markdown) go into its model card."""
+    """Write an unfolded module as a litetext checkpoint, see `write_checkpoint`."""
     checkpoint = Checkpoint(module.config, module.state_dict(), tokenizer, "litetext", str(folder))
-    write_checkpoint(checkpoint, folder, notes=notes)
+    write_checkpoint(checkpoint, folder, notes=notes, overwrite=overwrite)
 
 
-def write_checkpoint(checkpoint: Checkpoint, folder: str | os.PathLike[str], *, notes: str = "") -> None:
-    """Write a litetext checkpoint folder, atomically, dtypes kept."""
+def write_checkpoint(
+    checkpoint: Checkpoint, folder: str | os.PathLike[str], *, notes: str = "", overwrite: bool = False
+) -> None:
+    """Write a litetext checkpoint folder, atomically, dtypes kept.
+
+    Args:
+        checkpoint: with every tensor, unfolded.
+        folder: new, or an earlier checkpoint where ``overwrite`` says so.
+        notes: Markdown for its model card.
+        overwrite: replace an earlier checkpoint that litetext wrote.
+    """
     names = [name for name, _ in our_shapes(checkpoint.config)]
     if sorted(names) != sorted(checkpoint.state):
         odd = sorted(set(names) ^ set(checkpoint.state))[0]
         raise LitetextError(f"a checkpoint holds every tensor, unfolded; {odd!r} is missing or unexpected")
-    with atomic_folder(folder) as temporary:
+    with atomic_folder(folder, "encoder", overwrite=overwrite) as temporary:
         tensors = {name: checkpoint.state[name].detach().cpu().contiguous() for name in names}
         save_file(tensors, str(temporary / "model.safetensors"), metadata={"format": FORMAT})
         vocabulary = list(checkpoint.tokenizer.kept) if checkpoint.tokenizer.kept is not None else None
@@ -171,10 +186,12 @@ def write_authors(checkpoint: Checkpoint, destination: str | os.PathLike[str]) -
             f"{destination}: the authors' layout is one file; give a name ending in .pt or .safetensors"
         )
     with atomic_path(destination) as temporary:
+        origin = mark("authors' encoder")
         if suffix == ".pt":
-            torch.save({"model": {FULL_CHECKPOINT_PREFIX + key: value for key, value in tensors.items()}}, temporary)
+            model = {FULL_CHECKPOINT_PREFIX + key: value for key, value in tensors.items()}
+            torch.save({"origin": origin, "model": model}, temporary)
         else:
-            save_file(tensors, str(temporary))
+            save_file(tensors, str(temporary), metadata={"origin": origin})
 
 
 def _our_config(path: Path) -> dict[str, Any] | None:

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import get_args
 
 from ..errors import LitetextError, choice_error, missing_extra
-from ..files import atomic_folder, write_json, write_text
+from ..files import write_json, write_text
+from ..outputs import atomic_folder
 from .card import model_card
 from .checkpoints import Checkpoint
 from .difference import Difference, measure_difference
@@ -63,12 +64,13 @@ def export_onnx(
     opset: int = OPSETS[0],
     trim: bool = False,
     tolerance: float | None = None,
+    overwrite: bool = False,
 ) -> Export:
     """Write ``checkpoint`` as a directory for `OnnxTextEncoder`, atomically.
 
     Args:
         checkpoint: the encoder.
-        folder: the directory; one that exists is replaced.
+        folder: the directory; new, or an earlier export where ``overwrite`` says so.
         prompts: what the result is compared with torch on, before it is put in place.
         precision: ``fp32``, ``fp16`` or ``int8``, see `litetext.encoders.graph`.
         weight_bits: for int8, 8 or 7; by default what this CPU needs (`int8_weight_bits`).
@@ -76,6 +78,7 @@ def export_onnx(
         trim: run real tokens alone even where the encoder was made to read its padding; where it cannot see padding
             that happens anyway.
         tolerance: the largest relative error of a token; `TOLERANCES` by default.
+        overwrite: replace an earlier export.
 
     Raises:
         LitetextError: an unknown precision or opset, or a result that differs more than ``tolerance`` allows.
@@ -107,7 +110,7 @@ def export_onnx(
         opset=opset,
         padding=config.convention.mask_padding == "attention" and not reference.trim,
     )
-    with atomic_folder(folder) as temporary:
+    with atomic_folder(folder, "exported encoder", overwrite=overwrite) as temporary:
         size = _write_model(model, temporary)
         kept = checkpoint.tokenizer.kept
         values = {

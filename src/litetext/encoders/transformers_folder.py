@@ -20,8 +20,9 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from ..errors import LitetextError
-from ..files import atomic_folder, write_text
+from ..files import write_text
 from ..json_files import read_json
+from ..outputs import atomic_folder
 from ..tokenizer import EOT, SOT, vocabulary_and_merges
 from .card import model_card
 from .checkpoints import Checkpoint
@@ -43,7 +44,12 @@ class Detector:
 
 
 def write_transformers(
-    checkpoint: Checkpoint, detector: str | os.PathLike[str], folder: str | os.PathLike[str], prompts: Sequence[str]
+    checkpoint: Checkpoint,
+    detector: str | os.PathLike[str],
+    folder: str | os.PathLike[str],
+    prompts: Sequence[str],
+    *,
+    overwrite: bool = False,
 ) -> Parity:
     """Write encoder and detector as one transformers model folder with its processor.
 
@@ -51,8 +57,9 @@ def write_transformers(
         checkpoint: the encoder.
         detector: a folder of `Sam3Model`, `Sam3LiteTextModel` or `Sam3VideoModel`, or of a litetext segmenter;
             everything but its text encoder is taken from it.
-        folder: where to write.
+        folder: where to write: a new folder, or with ``overwrite`` an earlier one of this function's.
         prompts: on those of these that fit the encoder's context, the effect of transformers' convention is measured.
+        overwrite: replace an earlier transformers model.
 
     Returns:
         The encoder under its own convention against the same encoder as transformers will run it.
@@ -82,7 +89,7 @@ def write_transformers(
     )
     layout = TRANSFORMERS_TEACHER if config.causal else TRANSFORMERS_STUDENT
     state = parts.tensors | layout.write(exported.state, exported.config)
-    with atomic_folder(folder) as temporary:
+    with atomic_folder(folder, "transformers model", overwrite=overwrite) as temporary:
         _model_config(exported, parts, state).save_pretrained(temporary)
         save_file(state, str(temporary / "model.safetensors"), metadata={"format": "pt"})
         _processor(parts).save_pretrained(temporary)

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..files import write_text
+from ..outputs import mark
 from .formats import Pair, Predictions, Region
 from .image import IOU_THRESHOLDS, SCORE_THRESHOLD, PairScores
 from .rle import decoded
@@ -67,6 +68,7 @@ def write_report(
 def _page(title: str, sections: Sequence[str]) -> str:
     return f"""<!DOCTYPE html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="generator" content="{html.escape(mark("evaluation report"))}">
 <title>{html.escape(title)}</title><style>{_STYLE}</style></head>
 <body><main><h1>{html.escape(title)}</h1>
 {"".join(sections)}

@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from ..files import atomic_folder, write_json
+from ..files import write_json
+from ..outputs import atomic_folder
 from ..progress import Progress, no_progress
 from ..segment.instances import encode_masks
 from .language import PHRASE_KINDS
@@ -163,10 +164,10 @@ def statistics(drawn: DrawnPairs) -> dict[str, Any]:
     }
 
 
-def export(drawn: DrawnPairs, folder: Path, settings: dict[str, Any]) -> dict[str, Any]:
+def export(drawn: DrawnPairs, folder: Path, settings: dict[str, Any], *, overwrite: bool = False) -> dict[str, Any]:
     """Write ``gold_mini.json``, ``images/*.png`` and ``stats.json`` (with ``settings``); return the statistics."""
     figures = {**settings, **statistics(drawn)}
-    with atomic_folder(folder) as staged:
+    with atomic_folder(folder, "drawn world", overwrite=overwrite) as staged:
         (staged / "images").mkdir()
         for row, scene in enumerate(drawn.scenes):
             Image.fromarray(scene.image).save(staged / "images" / scene_name(row))

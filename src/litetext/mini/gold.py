@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy import ndimage
 
-from ..files import atomic_folder, write_json
+from ..files import write_json
+from ..outputs import atomic_folder
 from ..progress import Progress, no_progress, shifted
 from .export import DrawnPairs, Masks, draw_pairs, exact_masks, saco_document, statistics
 from .language import Rng
@@ -80,6 +81,8 @@ def export_gold(
     pairs: int,
     folder: Path,
     progress: Progress = no_progress,
+    *,
+    overwrite: bool = False,
 ) -> dict[str, Any]:
     """Write seven subsets: ``annotations/gold_{subset}_merged_{a,b,c}_release_test.json``, ``images/``, ``stats.json``.
 
@@ -87,14 +90,15 @@ def export_gold(
         concepts, styles, size: of the `World`.
         seed: of the scenes; every subset has scenes of its own.
         pairs: how many in every subset.
-        folder: replaced as a whole.
+        folder: new, or an earlier world where ``overwrite`` says so.
         progress: counts the pairs of all subsets.
+        overwrite: replace an earlier world.
 
     Returns:
         The statistics of every subset by name.
     """
     figures: dict[str, Any] = {}
-    with atomic_folder(folder) as staged:
+    with atomic_folder(folder, "drawn world", overwrite=overwrite) as staged:
         (staged / "images").mkdir()
         (staged / "annotations").mkdir()
         for number, subset in enumerate(SUBSETS, start=1):

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import json
-import os
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from PIL import Image
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from ..data import ROOT, resolve
+from ..data import resolve
 from ..encoders.checkpoints import save_encoder
 from ..errors import LitetextError
-from ..files import atomic_folder, write_json, write_text
+from ..files import write_json, write_text
 from ..json_files import read_json
+from ..outputs import atomic_folder
 from ..tokenizer import Tokenizer
 from .concepts import CONCEPTS
 from .language import Query, phrases
@@ -28,12 +26,14 @@ MASK_FACTOR = 0.125
 """Masks are resized as probabilities; small logits make that the same as resizing logits, which training did."""
 
 
-def write_mini(model: Mini, tokenizer: Tokenizer, folder: Path, facts: dict[str, Any]) -> None:
+def write_mini(
+    model: Mini, tokenizer: Tokenizer, folder: Path, facts: dict[str, Any], *, overwrite: bool = False
+) -> None:
     """Write ``segmenter/``, ``text/teacher/``, ``mini.json`` (``facts``, input size, parameters) and a card.
 
     ``segmenter/`` is a transformers SAM3 folder without text: fp16 safetensors under ``Sam3Model``'s own key names.
     """
-    with atomic_folder(folder) as staged:
+    with atomic_folder(folder, "mini model", overwrite=overwrite) as staged:
         segmenter = staged / "segmenter"
         segmenter.mkdir()
         config = {**model.detector.config.to_dict(), "architectures": ["Sam3Model"], "dtype": "float16"}
@@ -175,14 +175,3 @@ def _preprocessor(size: int) -> dict[str, Any]:
         "rescale_factor": 1 / 255,
         "size": {"height": size, "width": size},
     }
-
-
-def write_samples(
-    entries: Sequence[tuple[str, Any, Sequence[str]]], folder: str | os.PathLike[str] = ROOT / "samples"
-) -> None:
-    """Write sample scenes: for each a name, an RGB array and the phrases to ask of it."""
-    with atomic_folder(folder) as staged:
-        for name, image, _ in entries:
-            Image.fromarray(image).save(staged / f"{name}.png", optimize=True)
-        listed = [{"image": f"{name}.png", "phrases": list(phrases)} for name, _, phrases in entries]
-        write_json(staged / "phrases.json", listed)

@@ -29,7 +29,8 @@ from ..encoders.graph import OPSETS, Precision
 from ..encoders.torch_encoder import TorchTextEncoder
 from ..encoders.trimming import trims_exactly
 from ..errors import LitetextError, choice_error, missing_extra
-from ..files import atomic_folder, write_json, write_text
+from ..files import write_json, write_text
+from ..outputs import atomic_folder
 from . import decode
 from .card import whole_model_card
 from .images import read_image
@@ -102,17 +103,19 @@ def export_segmenter(
     opset: int = OPSETS[0],
     trim: bool = False,
     tolerance: float | None = None,
+    overwrite: bool = False,
 ) -> WholeExport:
     """Write a detector and a text encoder as a directory for `Segmenter.from_pretrained`, atomically.
 
     Args:
         detector: what `load_detector` takes.
         text: the text encoder.
-        folder: the directory; one that exists is replaced.
+        folder: the directory; new, or an earlier export where ``overwrite`` says so.
         prompts: what the result is compared with torch on, over the scenes that ship, before it is put in place.
         precision, weight_bits, trim: of the text encoder, see `litetext.encoders.export_onnx`; the graphs are float32.
         opset: the ONNX operator set.
         tolerance: how far any number of `Agreement` may be off; `TOLERANCES` by default.
+        overwrite: replace an earlier export.
 
     Raises:
         LitetextError: an unknown precision or opset, a text encoder of another width than the detector reads, or a
@@ -129,7 +132,7 @@ def export_segmenter(
             f"the text encoder gives {text.config.output_dim} numbers a token, but {detector} reads {backend.dim}; "
             "use an encoder made for this model"
         )
-    with atomic_folder(folder) as temporary:
+    with atomic_folder(folder, "exported model", overwrite=overwrite) as temporary:
         written = export_onnx(
             text, temporary / "text", prompts, precision=precision, weight_bits=weight_bits, opset=opset, trim=trim
         )
