@@ -259,7 +259,7 @@ def pooled_cosine(student: Tensor, teacher: Tensor, mask: Tensor) -> Tensor:
 
 
 @dataclass(frozen=True)
-class Lesson:
+class Setup:
     """Everything a student of one shape is trained and held to."""
 
     student: nn.Module
@@ -268,7 +268,7 @@ class Lesson:
     test: Examples
 
 
-def lesson(shape: Shape, teacher: MiniLM, data: Data, work: Path) -> Lesson:
+def setup_of(shape: Shape, teacher: MiniLM, data: Data, work: Path) -> Setup:
     """Return a student at its start, with training and held-out phrases in its own rows."""
     store = TargetStore(work / "targets", teacher)
     row, owners = piece_rows(data.train, teacher.words, shape.rows, teacher.cls_id, teacher.sep_id)
@@ -280,7 +280,7 @@ def lesson(shape: Shape, teacher: MiniLM, data: Data, work: Path) -> Lesson:
         table = teacher.words[owners]
     student = new_student(shape, table, len(owners), teacher.width)
     solve_projector(student, examples[0])
-    return Lesson(student, row, *examples)
+    return Setup(student, row, *examples)
 
 
 def train_student(name: str, teacher: MiniLM, data: Data, work: Path) -> None:
@@ -290,7 +290,7 @@ def train_student(name: str, teacher: MiniLM, data: Data, work: Path) -> None:
     if (out / "trained.json").exists():
         return
     cost = read_json(out / "cost.json")["cpu_seconds"] if (out / "cost.json").exists() else 0.0
-    learn = lesson(shape, teacher, data, work)
+    learn = setup_of(shape, teacher, data, work)
     config = TrainConfig(
         epochs=epochs,
         batch_size=BATCH,
@@ -399,7 +399,7 @@ def prompts_a_cpu_second(runs: dict[str, Callable[[], object]], prompts: int, ro
     return {name: round(prompts / seconds) for name, seconds in best.items()}
 
 
-def controls(start: Lesson, truth: np.ndarray) -> dict[str, dict[str, Any]]:
+def controls(start: Setup, truth: np.ndarray) -> dict[str, dict[str, Any]]:
     """Return the figures of what cannot read context, and of the student before it was trained."""
     means = piece_means(start.train).numpy()
     ids = start.test.ids
@@ -420,7 +420,7 @@ def evaluate(teacher: MiniLM, data: Data, work: Path) -> dict[str, Any]:
     speed: dict[str, Callable[[], object]] = {"teacher": lambda: teacher.features(some)}
     truth = TargetStore(work / "targets", teacher).read(data.test).load().values.astype(np.float32)
     counts = np.bincount(data.train.values, minlength=len(teacher.words))
-    rows = controls(lesson(MAIN, teacher, data, work), truth)
+    rows = controls(setup_of(MAIN, teacher, data, work), truth)
     for name, (shape, _) in STUDENTS.items():
         folder = work / name
         if not (folder / "trained.json").exists():

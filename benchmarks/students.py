@@ -181,7 +181,7 @@ class ControlEncoder:
         return TextFeatures(*self.module(torch.from_numpy(ids)))
 
 
-class Laboratory:
+class Experiments:
     """What all runs share: the teacher, the phrases, the scenes, and what is already known."""
 
     def __init__(self) -> None:
@@ -503,11 +503,11 @@ def _draw_frontier(results: dict[str, Any]) -> None:
 if __name__ == "__main__":
     match sys.argv[1:]:
         case ["train", *names]:
-            Laboratory().train_all(names)
+            Experiments().train_all(names)
         case ["score", *names]:
-            Laboratory().score_all(names)
+            Experiments().score_all(names)
         case ["pack", folder]:
-            Laboratory().pack(Path(folder))
+            Experiments().pack(Path(folder))
         case ["report"]:
             report()
         case _:

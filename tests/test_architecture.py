@@ -1,4 +1,4 @@
-"""The house of docs/architecture.md: rooms import only from lower floors, and the front door is light."""
+"""The floors of docs/architecture.md: a package imports only from lower ones, and the entry points stay light."""
 
 from __future__ import annotations
 
@@ -36,22 +36,22 @@ FLOORS = {
     "cli": 5,
 }
 GROUND = {"errors", "files", "outputs", "json_files", "hub", "memory", "progress", "ragged", "data"}
-"""What every room on the ground floor may share."""
+"""What every package on the lowest floor may share."""
 
 
-def _room(path: Path) -> str:
+def _package(path: Path) -> str:
     return path.relative_to(SOURCE).parts[0].removesuffix(".py")
 
 
 def _imports(path: Path) -> Iterator[tuple[str, int]]:
-    """Every room of litetext that a file imports, at the top or inside functions, and the line."""
-    package = ["litetext", *path.relative_to(SOURCE).with_suffix("").parts][:-1]
+    """Every package of litetext that a file imports, at the top or inside functions, and the line."""
+    parents = ["litetext", *path.relative_to(SOURCE).with_suffix("").parts][:-1]
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         names: list[list[str]] = []
         if isinstance(node, ast.Import):
             names = [alias.name.split(".") for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
-            base = package[: len(package) - node.level + 1] if node.level else []
+            base = parents[: len(parents) - node.level + 1] if node.level else []
             module = [*base, *(node.module.split(".") if node.module else [])]
             names = [[*module, alias.name] for alias in node.names]
         for name in names:
@@ -60,18 +60,18 @@ def _imports(path: Path) -> Iterator[tuple[str, int]]:
 
 
 def _files() -> list[Path]:
-    return [path for path in sorted(SOURCE.rglob("*.py")) if _room(path) not in ("__init__", "__main__")]
+    return [path for path in sorted(SOURCE.rglob("*.py")) if _package(path) not in ("__init__", "__main__")]
 
 
 @pytest.mark.parametrize("path", _files(), ids=lambda path: str(path.relative_to(SOURCE)))
-def test_rooms_import_only_from_lower_floors(path: Path) -> None:
-    room = _room(path)
-    assert room in FLOORS, f"{room} has no floor; give it one here and in docs/architecture.md"
+def test_packages_import_only_from_lower_floors(path: Path) -> None:
+    package = _package(path)
+    assert package in FLOORS, f"{package} has no floor; give it one here and in docs/architecture.md"
     for imported, line in _imports(path):
-        if imported == room or imported in GROUND:
+        if imported == package or imported in GROUND:
             continue
-        assert FLOORS[imported] < FLOORS[room], (
-            f"{path.name}:{line}: {room} imports {imported} of the same or a higher floor"
+        assert FLOORS[imported] < FLOORS[package], (
+            f"{path.name}:{line}: {package} imports {imported} of the same or a higher floor"
         )
 
 
@@ -79,7 +79,7 @@ HEAVY = ("torch", "transformers", "scipy", "matplotlib", "pycocotools", "supervi
 
 
 @pytest.mark.parametrize("module", ["litetext", "litetext.encoders", "litetext.tokenizer", "litetext.cli"])
-def test_front_doors_are_light(module: str) -> None:
+def test_entry_points_are_light(module: str) -> None:
     code = f"import sys, {module}; print(*[m for m in {HEAVY} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == ""

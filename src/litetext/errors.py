@@ -1,4 +1,4 @@
-"""The one error that a user caused and can mend, and the one warning.
+"""The one error that a user caused and can fix, and the one warning.
 
 Raise it with a sentence that names the file, key or value and says what would do. The command line
 prints that sentence alone and exits with 2; library users may catch it as an ordinary ``ValueError``.

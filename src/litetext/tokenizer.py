@@ -47,7 +47,7 @@ _REMEMBERED = 1 << 15  # words whose ids are kept at hand
 
 
 def clean(text: str) -> str:
-    """Return ``text`` as SAM3's tokenizer reads it: mojibake mended, HTML unescaped twice, one space, lower case."""
+    """Return ``text`` as SAM3's tokenizer reads it: mojibake repaired, HTML unescaped twice, one space, lower case."""
     if not (text.isascii() and text.isprintable() and "&" not in text):
         import html
 

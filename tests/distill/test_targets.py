@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 
-from litetext.distill import targets as room
+from litetext.distill import targets as targets_module
 from litetext.distill.preparation import prompt_ids
 from litetext.distill.targets import EncoderTeacher, TargetStore
 from litetext.encoders import build
@@ -105,7 +105,7 @@ def test_a_damaged_shard_is_named_and_its_removal_mends_it(tmp_path: Path, damag
     "failure", [OSError(errno.ENOSPC, "No space left on device"), RuntimeError("I/O error: No space left on device")]
 )
 def test_a_full_disk_loses_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failure: Exception) -> None:
-    write, written = room.save_file, []
+    write, written = targets_module.save_file, []
 
     def full_after_one(arrays: Any, path: str, **options: Any) -> None:
         if written:
@@ -114,7 +114,7 @@ def test_a_full_disk_loses_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         written.append(path)
         write(arrays, path, **options)
 
-    monkeypatch.setattr(room, "save_file", full_after_one)
+    monkeypatch.setattr(targets_module, "save_file", full_after_one)
     with pytest.raises(LitetextError, match="the disk is full; free .* MB .*: the 1 prompts stored so far are kept"):
         TargetStore(tmp_path, Counting()).fill(A, shard_tokens=3)
     monkeypatch.undo()

@@ -102,7 +102,7 @@ def tiny_sam3() -> Sam3Config:
         "backbone_config": backbone, "fpn_hidden_size": 32, "scale_factors": [4.0, 2.0, 1.0, 0.5],
         "backbone_feature_sizes": [[16, 16], [8, 8], [4, 4]],
     }  # fmt: skip
-    room = {"hidden_size": 32, "num_attention_heads": 2, "intermediate_size": 64}
+    shape = {"hidden_size": 32, "num_attention_heads": 2, "intermediate_size": 64}
     tower = {
         "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4,
         "max_position_embeddings": 32, "projection_dim": 24, "hidden_act": "gelu",
@@ -110,9 +110,9 @@ def tiny_sam3() -> Sam3Config:
     return Sam3Config(
         vision_config=vision,
         text_config=tower,
-        geometry_encoder_config=room | {"num_layers": 1},
-        detr_encoder_config=room | {"num_layers": 1},
-        detr_decoder_config=room | {"num_layers": 2, "num_queries": 6},
+        geometry_encoder_config=shape | {"num_layers": 1},
+        detr_encoder_config=shape | {"num_layers": 1},
+        detr_decoder_config=shape | {"num_layers": 2, "num_queries": 6},
         mask_decoder_config={"hidden_size": 32, "num_attention_heads": 2, "num_upsampling_stages": 3},
     )
 

@@ -1,4 +1,4 @@
-"""A whole SAM3 as Meta publishes it: config read off the tensors, every key placed, nothing loads mostly."""
+"""A whole SAM3 as Meta publishes it: config read off the tensors, every key placed, loading is strict."""
 
 from __future__ import annotations
 

@@ -51,9 +51,9 @@ class Gallery:
 def with_wrong_nouns(
     phrases: Sequence[str], pool: Sequence[str], tokenizer: PromptTokenizer, seed: int = 0
 ) -> tuple[list[str], list[str]]:
-    """Return those of ``phrases`` for which ``pool`` holds a stranger, and the strangers.
+    """Return those of ``phrases`` for which ``pool`` holds a wrong counterpart, and the counterparts.
 
-    A stranger has as many tokens (so that features can be compared slot by slot) and another last word; of several,
+    A counterpart has as many tokens (so that features can be compared slot by slot) and another last word; of several,
     one with no word in common is taken where there is one.
     """
     rng = random.Random(seed)
@@ -63,9 +63,9 @@ def with_wrong_nouns(
     kept, wrong = [], []
     for phrase, ids in zip(phrases, tokenizer.encode_batch(phrases), strict=True):
         words = stem(phrase).split()
-        strangers = [other for other in by_length[len(ids)] if stem(other).split()[-1] not in words]
-        if strangers:
-            best = [other for other in strangers if not set(stem(other).split()) & set(words)]
+        others = [other for other in by_length[len(ids)] if stem(other).split()[-1] not in words]
+        if others:
+            best = [other for other in others if not set(stem(other).split()) & set(words)]
             kept.append(phrase)
-            wrong.append(rng.choice(best or strangers))
+            wrong.append(rng.choice(best or others))
     return kept, wrong

@@ -32,7 +32,7 @@ class Sample:
 
 
 def resolve(name: str) -> Path:
-    """Return the path of a shipped folder or file, by its name relative to this room.
+    """Return the path of a shipped folder or file, by its name relative to this package.
 
     ``"mini"`` holds ``segmenter/`` and ``text/<encoder>/``; a longer name goes deeper (``"mini/text/teacher"``).
 

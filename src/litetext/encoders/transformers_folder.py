@@ -187,8 +187,8 @@ def _model_config(exported: Checkpoint, parts: Detector, state: dict[str, Tensor
     else:
         config_class, model_class = Sam3LiteTextConfig, Sam3LiteTextModel
         text |= {"use_repmixer_blocks": encoder.repmixer, "repmixer_kernel_size": encoder.repmixer_kernel}
-    rooms = ("geometry_encoder_config", "detr_encoder_config", "detr_decoder_config", "mask_decoder_config")
-    values = {room: _without_model_type(parts.config[room]) for room in rooms if room in parts.config}
+    sections = ("geometry_encoder_config", "detr_encoder_config", "detr_decoder_config", "mask_decoder_config")
+    values = {name: _without_model_type(parts.config[name]) for name in sections if name in parts.config}
     config = config_class(vision_config=copy.deepcopy(parts.config["vision_config"]), text_config=text, **values)
     config.architectures = [model_class.__name__]
     if not encoder.unused_projection:

@@ -112,7 +112,7 @@ def write_resumable(
 
 
 def _pairs_by_image(truth: GroundTruth, images: Path) -> dict[str, list[Pair]]:
-    """The pairs of each image file, in file order; a missing image is told before the first is predicted."""
+    """The pairs of each image file, in file order. Missing images are reported before any prediction."""
     by_image: dict[str, list[Pair]] = {}
     for pair in truth.pairs.values():
         if not pair.file_name:

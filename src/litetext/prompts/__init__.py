@@ -1,6 +1,6 @@
 """Corpora of noun phrases: read from files or the hub, normalise, de-duplicate, split, permute.
 
-The room below everything else: plain strings in, plain strings out; no tokens, no encoders.
+The lowest package: plain strings in, plain strings out; no tokens, no encoders.
 """
 
 from .corpus import Duplicates, PromptCorpus, corpus_of, read_corpus
