@@ -105,18 +105,18 @@ def robustness(
     return Robustness(len(scenes), prompts, {level: sums[level].result() for level in levels}, control.result())
 
 
-def _with_noise(features: TextFeatures, level: float, generator: Any) -> Tensor:
+def _with_noise(features: TextFeatures[Tensor], level: float, generator: Any) -> Tensor:
     """The tokens plus noise of ``level`` times each prompt's norm, on real tokens."""
     import torch
 
-    tokens: Tensor = features.tokens
+    tokens = features.tokens
     real = (~features.mask).unsqueeze(-1).to(tokens.dtype)
     noise = torch.randn(tokens.shape, generator=generator).to(tokens) * real
     size = (tokens * real).flatten(1).norm(dim=1) / noise.flatten(1).norm(dim=1).clamp(min=1e-12)
     return tokens + level * size[:, None, None] * noise
 
 
-def _values(detector: Any, scene: Scene, features: TextFeatures) -> dict[str, list[Tensor]]:
+def _values(detector: Any, scene: Scene, features: TextFeatures[Tensor]) -> dict[str, list[Tensor]]:
     """What stands at every stage (a tensor a layer) when the scene is asked with these features."""
     real = (~features.mask).unsqueeze(-1)
     with tapped(detector, features.mask) as stages:

@@ -45,7 +45,7 @@ def embed(
         from ..encoders import load_encoder
 
         encoder = load_encoder(checkpoint, heads=heads, context_length=context, positions=position_reading(positions))
-        features = encoder.encode(texts)
+        features = encoder.encode(texts).numpy()
     else:
         from ..encoders import load_torch_encoder
 
@@ -53,8 +53,7 @@ def embed(
         taking_ids = load_torch_encoder(
             checkpoint, heads=heads, context_length=context or given.shape[1], positions=position_reading(positions)
         )
-        features = taking_ids.encode_ids(given)
-    features = features.numpy()
+        features = taking_ids.encode_ids(given).numpy()
     import numpy as np
     from safetensors.numpy import save_file
 

@@ -22,6 +22,7 @@ from threading import Lock
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..errors import LitetextError
 from ..files import atomic_path
@@ -149,7 +150,7 @@ class ConceptBank:
         """Return every phrase of the bank, as the tokenizer cleans it, in the order given when it was built."""
         return [self._concept(row) for row in range(len(self))]
 
-    def encode(self, prompts: Sequence[str]) -> TextFeatures:
+    def encode(self, prompts: Sequence[str]) -> TextFeatures[NDArray[Any]]:
         """Return tokens float32 [B, L, D] (zero where padded) and mask bool [B, L] (True = padding).
 
         Raises:

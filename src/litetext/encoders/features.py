@@ -8,28 +8,39 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Generic, Protocol, runtime_checkable
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..errors import LitetextError
 
 if TYPE_CHECKING:
     import torch
+    from typing_extensions import TypeVar
+
+    Array = NDArray[Any] | torch.Tensor
+    ArrayT = TypeVar("ArrayT", bound=Array, default=Array, covariant=True)
+else:
+    from typing import TypeVar
+
+    ArrayT = TypeVar("ArrayT")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class TextFeatures:
+class TextFeatures(Generic[ArrayT]):
     """The features of B prompts, as the detector reads them.
 
+    ``TextFeatures[torch.Tensor]`` come from torch encoders (on the encoder's device), ``TextFeatures[NDArray]`` from
+    the torch-free ones; a plain ``TextFeatures`` may be either.
+
     Attributes:
-        tokens: [B, L, D] floating. One vector a token; D is 256 for SAM3. A torch tensor (on the encoder's
-            device) from torch encoders, a numpy array from the torch-free ones.
+        tokens: [B, L, D] floating. One vector a token; D is 256 for SAM3.
         mask: [B, L] bool, **True = padding**; the inverse of transformers' ``attention_mask``.
     """
 
-    tokens: Any
-    mask: Any
+    tokens: ArrayT
+    mask: ArrayT
 
     def __post_init__(self) -> None:
         if len(self.tokens.shape) != 3 or tuple(self.tokens.shape[:2]) != tuple(self.mask.shape):
@@ -41,17 +52,19 @@ class TextFeatures:
     def __len__(self) -> int:
         return int(self.tokens.shape[0])
 
-    def __getitem__(self, rows: slice | Sequence[int]) -> TextFeatures:
+    def __getitem__(self, rows: slice | Sequence[int]) -> TextFeatures[ArrayT]:
         """The features of some of the prompts (a slice or a list of indices)."""
         index = rows if isinstance(rows, slice) else list(rows)
-        return TextFeatures(self.tokens[index], self.mask[index])
+        return TextFeatures(self.tokens[index], self.mask[index])  # type: ignore[arg-type]
 
     @property
     def dim(self) -> int:
         """D, the numbers a token."""
         return int(self.tokens.shape[2])
 
-    def to_torch(self, device: str | torch.device | None = None, dtype: torch.dtype | None = None) -> TextFeatures:
+    def to_torch(
+        self, device: str | torch.device | None = None, dtype: torch.dtype | None = None
+    ) -> TextFeatures[torch.Tensor]:
         """Return the same features as torch tensors on ``device``, tokens as ``dtype`` (both kept if None)."""
         import torch
 
@@ -60,11 +73,12 @@ class TextFeatures:
             torch.as_tensor(self.mask).to(device=device, dtype=torch.bool),
         )
 
-    def numpy(self) -> TextFeatures:
+    def numpy(self) -> TextFeatures[NDArray[Any]]:
         """Return the same features as numpy arrays (tokens float32, mask bool)."""
         if isinstance(self.tokens, np.ndarray):
             return TextFeatures(self.tokens.astype(np.float32, copy=False), np.asarray(self.mask, dtype=bool))
-        return TextFeatures(self.tokens.detach().float().cpu().numpy(), self.mask.detach().cpu().numpy())
+        features = self.to_torch("cpu")
+        return TextFeatures(features.tokens.detach().float().numpy(), features.mask.numpy())
 
 
 @runtime_checkable

@@ -98,4 +98,4 @@ def _features(
     twin.__dict__.update(module.__dict__)
     twin.config = replace(module.config, convention=convention)
     ids = torch.from_numpy(tokenizer(list(prompts), convention.context_length, convention.pad_id))
-    return TorchTextEncoder(twin, tokenizer).encode_ids(ids).tokens.cpu(), ids
+    return TorchTextEncoder(twin, tokenizer).encode_ids(ids).to_torch("cpu").tokens, ids

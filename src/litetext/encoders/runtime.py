@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..errors import LitetextError
 from ..json_files import read_json
@@ -68,7 +69,7 @@ class OnnxTextEncoder:
         self._wants_padding = "padding" in inputs
         return_freed_memory()
 
-    def encode(self, prompts: Sequence[str]) -> TextFeatures:
+    def encode(self, prompts: Sequence[str]) -> TextFeatures[NDArray[Any]]:
         """Return tokens float32 [B, L, D] and mask bool [B, L]; L is the convention's context length.
 
         Where real tokens run alone, the features of padding are zero.

@@ -39,7 +39,7 @@ class TorchTextEncoder:
         self.tokenizer = tokenizer
         self.trim = trims_exactly(module.config) if trim is None else trim
 
-    def encode(self, prompts: Sequence[str]) -> TextFeatures:
+    def encode(self, prompts: Sequence[str]) -> TextFeatures[Tensor]:
         """Return tokens [B, L, D] and mask [B, L] on the encoder's device; L is the convention's context length.
 
         Where real tokens run alone, the features of padding are zero.
@@ -51,7 +51,7 @@ class TorchTextEncoder:
         return self.encode_ids(torch.from_numpy(ids))
 
     @torch.inference_mode()
-    def _encode_trimmed(self, ids: np.ndarray) -> TextFeatures:
+    def _encode_trimmed(self, ids: np.ndarray) -> TextFeatures[Tensor]:
         positions = self.module.positions(ids.shape[1])
         tokens = positions.new_zeros(*ids.shape, self.config.output_dim)
         mask = torch.from_numpy(padding_mask(ids, self.config)).to(positions.device)
@@ -63,7 +63,7 @@ class TorchTextEncoder:
         return TextFeatures(tokens, mask)
 
     @torch.inference_mode()
-    def encode_ids(self, ids: Tensor) -> TextFeatures:
+    def encode_ids(self, ids: Tensor) -> TextFeatures[Tensor]:
         """Return the features of ids int64 [B, L], for any L that the position table serves."""
         if ids.numel() and not 0 <= int(ids.min()) <= int(ids.max()) < self.config.vocab_size:
             raise LitetextError(

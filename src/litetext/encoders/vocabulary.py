@@ -118,6 +118,6 @@ def _cosines(before: TextFeatures, after: TextFeatures) -> np.ndarray:
 
 def _means(features: TextFeatures) -> np.ndarray:
     """The mean over each prompt's real tokens, float64 [B, D]."""
-    features = features.numpy()
-    real = ~features.mask[:, :, None]
-    return (features.tokens.astype(np.float64) * real).sum(1) / real.sum(1)
+    arrays = features.numpy()
+    real = ~arrays.mask[:, :, None]
+    return (arrays.tokens.astype(np.float64) * real).sum(1) / real.sum(1)

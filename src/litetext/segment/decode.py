@@ -88,7 +88,7 @@ def encode_images(detector: Detector, pixels: Tensor) -> FeaturePyramid:
 def detect(
     detector: Detector,
     pyramid: FeaturePyramid,
-    text: TextFeatures,
+    text: TextFeatures[Tensor],
     boxes: Tensor | None = None,
     labels: Tensor | None = None,
 ) -> DetectorOutput:

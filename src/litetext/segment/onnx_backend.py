@@ -101,7 +101,8 @@ class OnnxBackend:
         boxes: NDArray[np.float32] | None = None,
         labels: NDArray[np.int64] | None = None,
     ) -> Detections:
-        tokens, mask = text.tokens, text.mask
+        arrays = text.numpy()
+        tokens, mask = arrays.tokens, arrays.mask
         coarsest = state[self._levels[-1]]
         if boxes is not None and labels is not None:
             rows = [

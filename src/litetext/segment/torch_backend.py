@@ -56,9 +56,9 @@ class TorchBackend:
         config: Any = self.detector.config
         return int(config.detr_encoder_config.hidden_size)
 
-    def prepare_text(self, text: TextFeatures) -> TextFeatures:
-        text = text.to_torch(self.device, self.dtype)
-        return TextFeatures(text.tokens.detach(), text.mask)  # a graph would keep the encoder's weights alive
+    def prepare_text(self, text: TextFeatures) -> TextFeatures[Tensor]:
+        tensors = text.to_torch(self.device, self.dtype)
+        return TextFeatures(tensors.tokens.detach(), tensors.mask)  # a graph would keep the encoder's weights alive
 
     @torch.inference_mode()
     def encode_images(self, images: Sequence[NDArray[np.uint8]]) -> list[decode.FeaturePyramid]:
@@ -76,7 +76,7 @@ class TorchBackend:
             None if boxes is None else torch.from_numpy(boxes).to(self.device, self.dtype),
             None if labels is None else torch.from_numpy(labels).to(self.device),
         )
-        output = decode.detect(self.detector, state, text, *examples)
+        output = decode.detect(self.detector, state, text.to_torch(), *examples)
         presence = output.presence.float().sigmoid()
         return Detections(_numpy(output.scores), _numpy(presence), _numpy(output.boxes), output)
 
