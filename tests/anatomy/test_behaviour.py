@@ -12,9 +12,9 @@ import pytest
 
 from litetext import Tokenizer
 from litetext.anatomy.convention import convention_gap
+from litetext.anatomy.gallery import GalleryImage, with_wrong_nouns
 from litetext.anatomy.order import Edits, edits_of, order_sensitivity
 from litetext.anatomy.robustness import STAGES, robustness, soft_overlap
-from litetext.anatomy.scenes import Scene, with_wrong_nouns
 from litetext.anatomy.subject import Subject
 from litetext.encoders import TextFeatures
 from litetext.errors import LitetextError
@@ -64,14 +64,14 @@ class _Words:
         return TextFeatures(tokens, np.tile(np.arange(4) >= 4 - self.padding, (len(rows), 1)))
 
 
-def scene_of(attention: _Attention, phrases: list[str], wrong: list[str]) -> Scene:
+def scene_of(attention: _Attention, phrases: list[str], wrong: list[str]) -> GalleryImage:
     query = torch.randn(1, 5, WIDTH, generator=torch.Generator().manual_seed(1))
 
     def masks(text: TextFeatures) -> Any:
         out, _ = attention(query=query.expand(len(text), -1, -1), key=text.tokens, value=text.tokens)
         return out.sigmoid()
 
-    return Scene(phrases, wrong, masks)
+    return GalleryImage(phrases, wrong, masks)
 
 
 def study(attention: _Attention, levels: tuple[float, ...] = (0.0, 0.1, 0.5), padding: int = 0) -> Any:

@@ -16,12 +16,12 @@ from ..tokenizer import Tokenizer
 from .context import DEFAULT_WINDOWS, ContextWindow, context_window
 from .convention import convention_gap
 from .embedding import token_embedding
+from .gallery import Gallery
 from .manifold import DEFAULT_SAMPLE, manifold
 from .order import SYNONYMS, OrderSensitivity, edits_of, order_sensitivity
 from .positions import positions
 from .recipe import TRUNCATION_BOUND, Recipe, recommend
 from .robustness import robustness
-from .scenes import Gallery
 from .study import EncoderStudy
 from .subject import Subject
 from .tokens import TokenTable, tokenize

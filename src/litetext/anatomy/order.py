@@ -18,8 +18,8 @@ from ..encoders import TextEncoder
 from ..errors import LitetextError
 from ..prompts import article_free, permute_words
 from ..ragged import Ragged
+from .gallery import GalleryImage
 from .robustness import soft_overlap
-from .scenes import Scene
 from .subject import pooled
 
 SYNONYMS: tuple[tuple[str, ...], ...] = (
@@ -113,7 +113,7 @@ def order_sensitivity(
     edits: Edits,
     *,
     encoder: TextEncoder | None = None,
-    scenes: Sequence[tuple[Scene, Edits]] = (),
+    scenes: Sequence[tuple[GalleryImage, Edits]] = (),
     seed: int = 0,
 ) -> OrderSensitivity:
     """Return how far each kind of edit moves the features, and the masks where scenes are given.
@@ -145,7 +145,7 @@ def _mean_distance(points: np.ndarray) -> float:
     return float(np.linalg.norm(shuffled - np.roll(shuffled, 1, axis=0), axis=1).mean()) or 1.0
 
 
-def _mask_overlap(encoder: TextEncoder | None, scenes: Sequence[tuple[Scene, Edits]], kind: str) -> float | None:
+def _mask_overlap(encoder: TextEncoder | None, scenes: Sequence[tuple[GalleryImage, Edits]], kind: str) -> float | None:
     if encoder is None or not scenes:
         return None
     overlaps: list[float] = []

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..encoders import TextEncoder, TextFeatures
 from ..errors import LitetextError
-from .scenes import Scene
+from .gallery import GalleryImage
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -71,7 +71,7 @@ class Robustness:
 def robustness(
     detector: Any,
     encoder: TextEncoder,
-    scenes: Sequence[Scene],
+    scenes: Sequence[GalleryImage],
     levels: Sequence[float] = DEFAULT_LEVELS,
     *,
     seed: int = 0,
@@ -116,7 +116,7 @@ def _with_noise(features: TextFeatures[Tensor], level: float, generator: Any) ->
     return tokens + level * size[:, None, None] * noise
 
 
-def _values(detector: Any, scene: Scene, features: TextFeatures[Tensor]) -> dict[str, list[Tensor]]:
+def _values(detector: Any, scene: GalleryImage, features: TextFeatures[Tensor]) -> dict[str, list[Tensor]]:
     """What stands at every stage (a tensor a layer) when the scene is asked with these features."""
     real = (~features.mask).unsqueeze(-1)
     with tapped(detector, features.mask) as stages:

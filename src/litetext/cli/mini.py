@@ -17,7 +17,7 @@ from .training_screen import TrainingScreen
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from ..mini.world import Pair, World
+    from ..mini.world import DrawnPair, World
 
 _EVALUATION_SEED = 7
 _NEW_ONLY = "new (only phrases with a colour that training never gave this concept)"
@@ -192,7 +192,7 @@ def _export_gold(world: World, seed: int, pairs: int, out: Path, overwrite: bool
     )
 
 
-def _wanted(combinations: str) -> Callable[[Pair], bool] | None:
+def _wanted(combinations: str) -> Callable[[DrawnPair], bool] | None:
     """Which pairs to keep; None for all."""
     if combinations not in ("all", "new"):
         raise choice_error("--combinations", combinations, ("all", "new"))

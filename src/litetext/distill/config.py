@@ -8,7 +8,7 @@ from typing import Literal
 
 from ..errors import LitetextError, choice_error
 
-Precision = Literal["fp32", "bf16"]
+TrainPrecision = Literal["fp32", "bf16"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +75,7 @@ class TrainConfig:
     ema_decay: float = 0.0
     losses: LossWeights = field(default_factory=LossWeights)
     stop_gradient: bool = False
-    precision: Precision = "fp32"
+    precision: TrainPrecision = "fp32"
     pad_id: int = 0
     pad_to: int | None = None
     seed: int = 0

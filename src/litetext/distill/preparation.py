@@ -22,7 +22,7 @@ IN_MEMORY = 4 << 30
 """Bytes of targets that are read into memory; more stay on disk and are memory-mapped."""
 
 
-class PromptTokenizer(Protocol):
+class BatchTokenizer(Protocol):
     """A tokenizer: prompts to ids with start and end tokens, neither padded nor cut."""
 
     def encode_batch(self, prompts: Sequence[str]) -> list[list[int]]: ...
@@ -42,7 +42,7 @@ class Prepared:
     unlike: int
 
 
-def prompt_ids(prompts: Sequence[str], tokenizer: PromptTokenizer, context_length: int) -> Ragged:
+def prompt_ids(prompts: Sequence[str], tokenizer: BatchTokenizer, context_length: int) -> Ragged:
     """Return the ids of prompts, each cut to ``context_length`` with its end token kept last."""
     if context_length < 2:
         raise LitetextError(f"context_length {context_length} has no room for start and end; give 2 or more")
@@ -52,7 +52,7 @@ def prompt_ids(prompts: Sequence[str], tokenizer: PromptTokenizer, context_lengt
 
 def examples_of(
     prompts: Sequence[str],
-    tokenizer: PromptTokenizer,
+    tokenizer: BatchTokenizer,
     store: TargetStore,
     context_length: int,
     *,
@@ -138,4 +138,4 @@ def _spelled_alike(
     return same
 
 
-__all__ = ["Prepared", "PromptTokenizer", "examples_of", "prepare", "prompt_ids"]
+__all__ = ["BatchTokenizer", "Prepared", "examples_of", "prepare", "prompt_ids"]

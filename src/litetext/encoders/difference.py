@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Difference:
+class FeatureDifference:
     """How far some features are from the reference's, over the real tokens of some prompts.
 
     Attributes:
@@ -41,7 +41,7 @@ class Difference:
 
 def measure_difference(
     encoder: TextEncoder, reference: TorchTextEncoder | OnnxTextEncoder, prompts: Sequence[str], batch: int = 64
-) -> Difference:
+) -> FeatureDifference:
     """Compare the features of ``prompts``, ``batch`` at a time, on the tokens that are real to ``reference``."""
     errors, cosines, largest, owners = [], [], 0.0, []
     for start in range(0, len(prompts), batch):
@@ -56,7 +56,7 @@ def measure_difference(
         owners.append(start + np.nonzero(real)[0])
     cosine = np.minimum(np.concatenate(cosines), 1.0)
     worst = int(np.nanargmin(cosine)) if np.isfinite(cosine).any() else 0
-    return Difference(
+    return FeatureDifference(
         prompts=len(prompts),
         tokens=len(cosine),
         mean_cosine=float(cosine.mean()),

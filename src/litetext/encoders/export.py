@@ -13,7 +13,7 @@ from ..files import write_json, write_text
 from ..outputs import atomic_folder
 from .card import model_card
 from .checkpoints import Checkpoint
-from .difference import Difference, measure_difference
+from .difference import FeatureDifference, measure_difference
 from .runtime import FORMAT, OnnxTextEncoder, int8_weight_bits
 from .torch_encoder import TorchTextEncoder
 from .trimming import trims_exactly
@@ -21,13 +21,13 @@ from .trimming import trims_exactly
 try:
     from onnx import ModelProto, TensorProto
 
-    from .graph import OPSETS, Precision, encoder_graph
+    from .graph import OPSETS, GraphPrecision, encoder_graph
 except ModuleNotFoundError as error:
     if error.name != "onnx":
         raise
     raise missing_extra("onnx", "export") from None
 
-TOLERANCES: dict[Precision, float] = {"fp32": 1e-4, "fp16": 1e-2, "int8": 0.15}
+TOLERANCES: dict[GraphPrecision, float] = {"fp32": 1e-4, "fp16": 1e-2, "int8": 0.15}
 """The largest relative error of a real token, |exported - torch| / |torch|, that an export may have."""
 
 
@@ -45,13 +45,13 @@ class Export:
     """
 
     folder: str
-    precision: Precision
+    precision: GraphPrecision
     weight_bits: int | None
     opset: int
     trim: bool
     bytes: int
-    difference: Difference
-    trimming: Difference | None
+    difference: FeatureDifference
+    trimming: FeatureDifference | None
 
 
 def export_onnx(
@@ -59,7 +59,7 @@ def export_onnx(
     folder: str | os.PathLike[str],
     prompts: Sequence[str],
     *,
-    precision: Precision = "fp32",
+    precision: GraphPrecision = "fp32",
     weight_bits: int | None = None,
     opset: int = OPSETS[0],
     trim: bool = False,
@@ -84,7 +84,7 @@ def export_onnx(
         LitetextError: an unknown precision or opset, or a result that differs more than ``tolerance`` allows.
     """
     if precision not in TOLERANCES:
-        raise choice_error("precision", precision, get_args(Precision))
+        raise choice_error("precision", precision, get_args(GraphPrecision))
     if opset not in OPSETS:
         raise LitetextError(f"opset {opset} is not one this graph is written in; give {OPSETS[0]} to {OPSETS[-1]}")
     if weight_bits not in (None, 7, 8):

@@ -20,7 +20,7 @@ from onnx import ModelProto, TensorProto, helper, numpy_helper
 
 from .config import EncoderConfig
 
-Precision = Literal["fp32", "fp16", "int8"]
+GraphPrecision = Literal["fp32", "fp16", "int8"]
 
 OPSETS = range(20, 24)
 """Operator sets that can be asked for: Gelu came with 20, and every supported ONNX Runtime runs that one."""
@@ -33,7 +33,7 @@ def encoder_graph(
     config: EncoderConfig,
     weights: Mapping[str, np.ndarray],
     *,
-    precision: Precision,
+    precision: GraphPrecision,
     weight_bits: int,
     opset: int,
     padding: bool,
@@ -69,7 +69,7 @@ def encoder_graph(
 class _Graph:
     """Nodes and constants as they come; every method adds some and returns the name of its result."""
 
-    def __init__(self, weights: Mapping[str, np.ndarray], precision: Precision, weight_bits: int) -> None:
+    def __init__(self, weights: Mapping[str, np.ndarray], precision: GraphPrecision, weight_bits: int) -> None:
         self.nodes: list[Any] = []
         self.constants: list[TensorProto] = []
         self._weights = weights

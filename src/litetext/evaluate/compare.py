@@ -22,7 +22,7 @@ _COUNTS = {"none": (0, 0), "1": (1, 1), "2 to 4": (2, 4), "5 to 9": (5, 9), "10 
 
 
 @dataclasses.dataclass(frozen=True)
-class Difference:
+class PairedDifference:
     """Second minus first, with the bounds between which 95 % of the bootstrap's differences lie."""
 
     first: float
@@ -57,7 +57,7 @@ class Comparison:
     pairs: int
     images: int
     resamples: int
-    differences: Mapping[str, Difference]
+    differences: Mapping[str, PairedDifference]
     flips: tuple[Flip, ...]
     groups: Mapping[str, Mapping[str, Mapping[str, Any]]]
 
@@ -98,7 +98,7 @@ def compare(
     differences = {}
     for name, values in drawn.items():
         low, high = np.percentile(values, [2.5, 97.5]).tolist() if len(ids) else (0.0, 0.0)
-        differences[name] = Difference(ours[name], theirs[name], theirs[name] - ours[name], low, high)
+        differences[name] = PairedDifference(ours[name], theirs[name], theirs[name] - ours[name], low, high)
     return Comparison(
         len(ids), int(images.max(initial=-1)) + 1, resamples, differences, _flips(first, second),
         _groups(first, second, seen_words),

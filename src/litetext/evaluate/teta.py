@@ -27,7 +27,7 @@ FIELDS = ("TETA", "LocA", "AssocA", "ClsA", "LocRe", "LocPr", "AssocRe", "AssocP
 
 
 @dataclasses.dataclass(frozen=True)
-class Scene:
+class VideoFrames:
     """One video with all its phrases: frames over all tracks, and the class of each true and predicted track."""
 
     frames: Sequence[Frame]
@@ -75,7 +75,7 @@ class _ClassCounts:
         return np.array([teta, loc_a, assoc_a, cls_a, loc_re, loc_pr, assoc_re, assoc_pr, cls_re, cls_pr])
 
 
-def teta_scores(scenes: Sequence[Scene], classes: Sequence[int]) -> dict[str, float]:
+def teta_scores(scenes: Sequence[VideoFrames], classes: Sequence[int]) -> dict[str, float]:
     """Return TETA and its parts, 0 to 1, averaged over the classes that have objects or candidates (all 0 without any).
 
     ``classes``: those with ground truth in any video, in the order of the file's categories.
@@ -92,7 +92,7 @@ def _share(right: NDArray[np.float64], wrong: NDArray[np.float64]) -> NDArray[np
     return np.asarray(right / np.maximum(1, right + wrong))
 
 
-def _scene_counts(scene: Scene, classes: Sequence[int]) -> Mapping[int, _ClassCounts]:
+def _scene_counts(scene: VideoFrames, classes: Sequence[int]) -> Mapping[int, _ClassCounts]:
     """One video's counts by class; classification errors of one class are put on the class that was predicted."""
     counts = {name: _ClassCounts() for name in classes}
     owners = _owners(scene)
@@ -101,7 +101,7 @@ def _scene_counts(scene: Scene, classes: Sequence[int]) -> Mapping[int, _ClassCo
     return counts
 
 
-def _owners(scene: Scene) -> list[dict[int, int]]:
+def _owners(scene: VideoFrames) -> list[dict[int, int]]:
     """For each frame, which predicted track (value) belongs to which object (key), over all classes at IoU 0.5."""
     near = {track for frame in scene.frames for track in frame.predictions[(frame.ious >= _OVERLAP).any(axis=0)]}
     frames = [_with_predictions(frame, near) for frame in scene.frames]
@@ -117,7 +117,7 @@ def _owners(scene: Scene) -> list[dict[int, int]]:
 
 
 def _count_class(
-    scene: Scene, name: int, counts: Mapping[int, _ClassCounts], owners: Sequence[Mapping[int, int]]
+    scene: VideoFrames, name: int, counts: Mapping[int, _ClassCounts], owners: Sequence[Mapping[int, int]]
 ) -> None:
     own = counts[name]
     frames: list[Frame] = []

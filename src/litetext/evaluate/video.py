@@ -35,7 +35,7 @@ from .image import (
 )
 from .rle import Size, box_ious, compressed, joined, mask_ious, overlap
 from .rle import area as mask_area
-from .teta import FIELDS, Scene, teta_scores
+from .teta import FIELDS, VideoFrames, teta_scores
 from .video_formats import (
     Track,
     VideoPairId,
@@ -334,7 +334,7 @@ def _teta(truth: VideoTruth, predictions: VideoPredictions) -> dict[str, float]:
         if track.score >= SCORE_THRESHOLD:
             drawn.setdefault(track.video, []).append(track)
     scenes = [
-        Scene(
+        VideoFrames(
             _frames(real.get(video.id, []), drawn.get(video.id, []), video.size, "segm"),
             np.array([track.category for track in real.get(video.id, [])], dtype=np.int64),
             np.array([track.category for track in drawn.get(video.id, [])], dtype=np.int64),

@@ -14,7 +14,7 @@ from ..tokenizer import Tokenizer
 from .art import COLORS
 from .concepts import CONCEPTS
 from .language import WORDS
-from .world import CROWDS, MAX_COUNT, MAX_OBJECTS, NEGATIVES, Pair, Scene, SceneObject, World, generator
+from .world import CROWDS, MAX_COUNT, MAX_OBJECTS, NEGATIVES, DrawnPair, Scene, SceneObject, World, generator
 
 CONTEXT = 32
 
@@ -108,7 +108,7 @@ class Batches(Dataset[Batch]):
         return 1 << 40
 
 
-def collate(scenes: Sequence[Scene], asked: Sequence[Sequence[Pair]], world: World, tokenizer: Tokenizer) -> Batch:
+def collate(scenes: Sequence[Scene], asked: Sequence[Sequence[DrawnPair]], world: World, tokenizer: Tokenizer) -> Batch:
     """Put scenes and their phrases into arrays."""
     number = {concept: index for index, concept in enumerate(CONCEPTS, start=1)}
     flat = [(row, pair) for row, pairs in enumerate(asked) for pair in pairs]

@@ -17,7 +17,7 @@ from ..outputs import atomic_folder
 from ..progress import Progress, no_progress
 from ..segment.instances import encode_masks
 from .language import PHRASE_KINDS
-from .world import NEGATIVE_KINDS, Pair, Scene, World, box_of, generator
+from .world import NEGATIVE_KINDS, DrawnPair, Scene, World, box_of, generator
 
 PAIRS_A_SCENE = 4
 _TRIES_A_SCENE = 12  # where only some pairs are wanted
@@ -33,15 +33,15 @@ class DrawnPairs:
     """
 
     scenes: tuple[Scene, ...]
-    asked: tuple[tuple[Pair, ...], ...]
+    asked: tuple[tuple[DrawnPair, ...], ...]
 
     @property
-    def pairs(self) -> list[tuple[int, Pair]]:
+    def pairs(self) -> list[tuple[int, DrawnPair]]:
         """Every pair with the index of its scene, in the order of their ids."""
         return [(row, pair) for row, pairs in enumerate(self.asked) for pair in pairs]
 
 
-Masks = Callable[[DrawnPairs, int, Pair], Sequence[NDArray[np.bool_]]]
+Masks = Callable[[DrawnPairs, int, DrawnPair], Sequence[NDArray[np.bool_]]]
 """From drawn pairs, the index of a scene and a pair to the masks of its answer, each [size, size]."""
 
 
@@ -50,7 +50,7 @@ def draw_pairs(
     seed: int,
     count: int,
     progress: Progress = no_progress,
-    wanted: Callable[[Pair], bool] | None = None,
+    wanted: Callable[[DrawnPair], bool] | None = None,
 ) -> DrawnPairs:
     """Draw ``count`` pairs, at most four a scene; the same seed always gives the same ones.
 
@@ -62,7 +62,7 @@ def draw_pairs(
         wanted: keeps only some of the pairs, and of those never more negatives than positives.
     """
     scenes: list[Scene] = []
-    asked: list[tuple[Pair, ...]] = []
+    asked: list[tuple[DrawnPair, ...]] = []
     index = total = 0
     while total < count:
         rng = generator(seed, index)
@@ -79,7 +79,7 @@ def draw_pairs(
     return DrawnPairs(tuple(scenes), tuple(asked))
 
 
-def _balanced(pairs: Iterable[Pair], before: Sequence[Sequence[Pair]]) -> Iterator[Pair]:
+def _balanced(pairs: Iterable[DrawnPair], before: Sequence[Sequence[DrawnPair]]) -> Iterator[DrawnPair]:
     """The pairs but for the negatives that would outnumber the positives, those ``before`` counted."""
     lead = sum(1 if pair.negative is None else -1 for asked in before for pair in asked)
     for pair in pairs:
@@ -88,7 +88,7 @@ def _balanced(pairs: Iterable[Pair], before: Sequence[Sequence[Pair]]) -> Iterat
             yield pair
 
 
-def exact_masks(drawn: DrawnPairs, row: int, pair: Pair) -> list[NDArray[np.bool_]]:
+def exact_masks(drawn: DrawnPairs, row: int, pair: DrawnPair) -> list[NDArray[np.bool_]]:
     """The masks as they were drawn."""
     return [drawn.scenes[row].mask(index) for index in pair.targets]
 

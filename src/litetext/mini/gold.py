@@ -22,7 +22,7 @@ from ..outputs import atomic_folder
 from ..progress import Progress, no_progress, shifted
 from .export import DrawnPairs, Masks, draw_pairs, exact_masks, saco_document, statistics
 from .language import Rng
-from .world import CROWDS, Pair, World, generator
+from .world import CROWDS, DrawnPair, World, generator
 
 ANNOTATORS = ("a", "b", "c")
 _OVERLOOKED = 0.05
@@ -30,7 +30,7 @@ _SMALL = 0.02  # of the picture
 
 
 @dataclass(frozen=True, slots=True)
-class Subset:
+class GoldSubset:
     """A kind of question.
 
     Attributes:
@@ -42,34 +42,36 @@ class Subset:
 
     name: str
     about: str
-    wanted: Callable[[Pair, Sequence[str]], bool] = field(repr=False)
+    wanted: Callable[[DrawnPair, Sequence[str]], bool] = field(repr=False)
     crowds: float = CROWDS
 
 
-def _common(pair: Pair, known: Sequence[str]) -> bool:
+def _common(pair: DrawnPair, known: Sequence[str]) -> bool:
     return pair.kind == "name" and known.index(pair.query.concept.name) < len(known) / 2
 
 
-def _rare(pair: Pair, known: Sequence[str]) -> bool:
+def _rare(pair: DrawnPair, known: Sequence[str]) -> bool:
     return pair.kind == "name" and known.index(pair.query.concept.name) >= len(known) / 2
 
 
 SUBSETS = (
-    Subset("common", "MetaCLIP: names of the first half of the concepts", _common),
-    Subset("rare", "SA-1B: names of the second half", _rare),
-    Subset("crowded", "Crowded: any phrase, in scenes with a crowd", lambda pair, _: True, crowds=1.0),
-    Subset("food", "Food & Drink", lambda pair, _: pair.query.concept.kind in ("food", "fruit", "vegetable", "drink")),
-    Subset("sports", "Sports Equipment, with what else is ridden or sailed", lambda pair, _: _sporty(pair)),
-    Subset("attributes", "Attributes: colours, sizes, places", lambda pair, _: bool(pair.query.attributes)),
-    Subset("wiki", "Wiki-Common: other words for it, and longer phrases", lambda pair, _: _wordy(pair)),
+    GoldSubset("common", "MetaCLIP: names of the first half of the concepts", _common),
+    GoldSubset("rare", "SA-1B: names of the second half", _rare),
+    GoldSubset("crowded", "Crowded: any phrase, in scenes with a crowd", lambda pair, _: True, crowds=1.0),
+    GoldSubset(
+        "food", "Food & Drink", lambda pair, _: pair.query.concept.kind in ("food", "fruit", "vegetable", "drink")
+    ),
+    GoldSubset("sports", "Sports Equipment, with what else is ridden or sailed", lambda pair, _: _sporty(pair)),
+    GoldSubset("attributes", "Attributes: colours, sizes, places", lambda pair, _: bool(pair.query.attributes)),
+    GoldSubset("wiki", "Wiki-Common: other words for it, and longer phrases", lambda pair, _: _wordy(pair)),
 )
 
 
-def _sporty(pair: Pair) -> bool:
+def _sporty(pair: DrawnPair) -> bool:
     return pair.query.concept.kind in ("sport", "vehicle")
 
 
-def _wordy(pair: Pair) -> bool:
+def _wordy(pair: DrawnPair) -> bool:
     return pair.kind in ("synonym", "referring") and len(pair.query.attributes) < 2
 
 
@@ -117,7 +119,7 @@ def export_gold(
     return figures
 
 
-def _draw(subset: Subset, world: World, seed: int, pairs: int, progress: Progress) -> DrawnPairs:
+def _draw(subset: GoldSubset, world: World, seed: int, pairs: int, progress: Progress) -> DrawnPairs:
     known = [concept.name for concept in world.concepts]
     return draw_pairs(world, seed, pairs, progress, lambda pair: subset.wanted(pair, known))
 
@@ -125,7 +127,7 @@ def _draw(subset: Subset, world: World, seed: int, pairs: int, progress: Progres
 def _unsteady(rng: Rng) -> Masks:
     """The masks of an annotator whose hand is unsteady."""
 
-    def masks(drawn: DrawnPairs, row: int, pair: Pair) -> list[NDArray[np.bool_]]:
+    def masks(drawn: DrawnPairs, row: int, pair: DrawnPair) -> list[NDArray[np.bool_]]:
         exact = exact_masks(drawn, row, pair)
         seen = [mask for mask in exact if mask.mean() > _SMALL or rng.random() > _OVERLOOKED]
         return [_redrawn(mask, rng) for mask in seen or exact]

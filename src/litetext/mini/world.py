@@ -72,7 +72,7 @@ class Scene:
 
 
 @dataclass(frozen=True, slots=True)
-class Pair:
+class DrawnPair:
     """A noun phrase asked of a scene.
 
     Attributes:
@@ -161,9 +161,9 @@ class World:
         image = _developed(rng, canvas)
         return Scene(image, instances, tuple(self._objects(instances, placed)))
 
-    def pairs(self, scene: Scene, rng: Rng, count: int) -> list[Pair]:
+    def pairs(self, scene: Scene, rng: Rng, count: int) -> list[DrawnPair]:
         """Ask ``count`` different phrases of ``scene`` (fewer only if the world runs out of them)."""
-        found: list[Pair] = []
+        found: list[DrawnPair] = []
         for _ in range(count * 8):
             if len(found) == count:
                 break
@@ -201,7 +201,7 @@ class World:
             objects.append(SceneObject(Traits(concept, truths), style, color, box, int(visible.sum())))
         return objects
 
-    def _pair(self, scene: Scene, rng: Rng) -> Pair | None:
+    def _pair(self, scene: Scene, rng: Rng) -> DrawnPair | None:
         kind = str(rng.choice(["name", "synonym", "attribute", "referring"], p=[0.3, 0.2, 0.3, 0.2]))
         negative = None
         if rng.random() < self.negatives:
@@ -217,7 +217,7 @@ class World:
         if None in truths or (True in truths) != (negative is None):
             return None
         targets = tuple(index for index, truth in enumerate(truths) if truth)
-        return Pair(phrase(query, rng, kind), query, kind, targets, negative)
+        return DrawnPair(phrase(query, rng, kind), query, kind, targets, negative)
 
     def _query(self, scene: Scene, rng: Rng, kind: str, negative: str | None) -> Query | None:
         """Guess a query that may be of the wanted sort; the caller checks its truth."""

@@ -6,7 +6,7 @@ import random
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from ..anatomy.scenes import Gallery, Scene, with_wrong_nouns
+from ..anatomy.gallery import Gallery, GalleryImage, with_wrong_nouns
 from ..anatomy.tokens import PromptTokenizer
 from ..errors import LitetextError
 
@@ -52,7 +52,7 @@ def gallery_of(
         wanted = draw.sample(pool, min(PHRASES_AN_IMAGE, len(pool))) if asked is None else asked
         kept, wrong = with_wrong_nouns(wanted, pool, tokenizer, seed)
         if kept:
-            scenes.append(Scene(kept, wrong, _SoftMasks(model, image)))
+            scenes.append(GalleryImage(kept, wrong, _SoftMasks(model, image)))
     if not scenes:
         raise LitetextError("no image can be asked a phrase and another of the same length; give more prompts")
     return Gallery(segmenter, model.detector, model.dim, scenes)

@@ -25,7 +25,7 @@ from ..data import samples
 from ..encoders.checkpoints import Checkpoint
 from ..encoders.export import Export, export_onnx
 from ..encoders.features import TextFeatures
-from ..encoders.graph import OPSETS, Precision
+from ..encoders.graph import OPSETS, GraphPrecision
 from ..encoders.torch_encoder import TorchTextEncoder
 from ..encoders.trimming import trims_exactly
 from ..errors import LitetextError, choice_error, missing_extra
@@ -39,7 +39,7 @@ from .segmenter import Segmenter
 from .sources import GRAPHS, is_exported
 from .torch_backend import TorchBackend
 
-TOLERANCES: dict[Precision, float] = {"fp32": 1e-3, "fp16": 1e-2, "int8": 0.15}
+TOLERANCES: dict[GraphPrecision, float] = {"fp32": 1e-3, "fp16": 1e-2, "int8": 0.15}
 """By precision of the text encoder: how far a score, presence, box (as fractions) or mask probability may be off."""
 
 _PHOTOS, _PROMPTS, _QUERIES = 2, 4, 3  # how many are compared: a photo takes a full-size model minutes
@@ -98,7 +98,7 @@ def export_segmenter(
     folder: str | os.PathLike[str],
     prompts: Sequence[str],
     *,
-    precision: Precision = "fp32",
+    precision: GraphPrecision = "fp32",
     weight_bits: int | None = None,
     opset: int = OPSETS[0],
     trim: bool = False,
@@ -125,7 +125,7 @@ def export_segmenter(
     if is_exported(detector):
         raise LitetextError(f"{detector} is an export already; give the model it was made from")
     if precision not in TOLERANCES:
-        raise choice_error("precision", precision, get_args(Precision))
+        raise choice_error("precision", precision, get_args(GraphPrecision))
     backend = TorchBackend.load(detector, "cpu")
     if text.config.output_dim != backend.dim:
         raise LitetextError(

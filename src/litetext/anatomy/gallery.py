@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Scene:
+class GalleryImage:
     """One picture, already seen by the vision encoder, and phrases to ask of it.
 
     Attributes:
@@ -45,7 +45,7 @@ class Gallery:
     name: str
     detector: Any
     width: int
-    scenes: Sequence[Scene]
+    scenes: Sequence[GalleryImage]
 
 
 def with_wrong_nouns(
