@@ -32,8 +32,8 @@ from litetext.encoders import (
     save_encoder,
 )
 from litetext.encoders.layouts import TRANSFORMERS_STUDENT, TRANSFORMERS_TEACHER
-from litetext.encoders.transformers_folder import write_transformers
 from litetext.errors import LitetextError
+from litetext.segment.transformers_folder import write_transformers
 from litetext.tokenizer import Tokenizer
 
 from .conftest import random_encoder, small_config

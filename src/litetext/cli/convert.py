@@ -63,8 +63,8 @@ def convert(
         write_authors(checkpoint, destination)
     else:
         from ..data import resolve
-        from ..encoders.transformers_folder import parity_note, write_transformers
         from ..hub import local_path
+        from ..segment.transformers_folder import parity_note, write_transformers
 
         base = model or source
         detector = resolve(base) if base == "mini" else local_path(base)

@@ -19,23 +19,23 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
+from ..encoders.card import model_card
+from ..encoders.checkpoints import Checkpoint
+from ..encoders.config import TRANSFORMERS
+from ..encoders.layouts import TRANSFORMERS_STUDENT, TRANSFORMERS_TEACHER, Layout
+from ..encoders.parity import Parity, measure_parity
+from ..encoders.tensorfile import TensorFile, open_tensors
 from ..errors import LitetextError
 from ..files import write_text
 from ..json_files import read_json
 from ..outputs import atomic_folder
 from ..tokenizer import EOT, SOT, vocabulary_and_merges
-from .card import model_card
-from .checkpoints import Checkpoint
-from .config import TRANSFORMERS
-from .layouts import TRANSFORMERS_STUDENT, TRANSFORMERS_TEACHER, Layout
-from .parity import Parity, measure_parity
-from .tensorfile import TensorFile, open_tensors
 
 PROCESSOR_LENGTH = 32  # hard-wired in transformers' Sam3Processor
 
 
 @dataclass(frozen=True)
-class Detector:
+class DetectorParts:
     """A SAM3 without its text encoder: transformers' config, weights without text, the image processor's settings."""
 
     config: dict[str, Any]
@@ -112,7 +112,7 @@ def parity_note(parity: Parity) -> str:
     )
 
 
-def read_detector(folder: Path) -> Detector:
+def read_detector(folder: Path) -> DetectorParts:
     """Read everything but the text encoder from a transformers SAM3 folder or a litetext segmenter's."""
     folder = folder / "segmenter" if (folder / "segmenter").is_dir() else folder
     if not (folder / "config.json").is_file():
@@ -130,7 +130,7 @@ def read_detector(folder: Path) -> Detector:
     if not preprocessor.is_file():
         preprocessor = folder / "processor_config.json"
     settings = read_json(preprocessor) if preprocessor.is_file() else {}
-    return Detector(config, tensors, settings.get("image_processor", settings))
+    return DetectorParts(config, tensors, settings.get("image_processor", settings))
 
 
 def _detector_tensors(file: TensorFile) -> dict[str, Tensor]:
@@ -165,7 +165,7 @@ def _as_exported(checkpoint: Checkpoint) -> Checkpoint:
     )
 
 
-def _model_config(exported: Checkpoint, parts: Detector, state: dict[str, Tensor]) -> Any:
+def _model_config(exported: Checkpoint, parts: DetectorParts, state: dict[str, Tensor]) -> Any:
     from transformers import Sam3Config, Sam3LiteTextConfig, Sam3LiteTextModel, Sam3Model
 
     encoder = exported.config
@@ -212,7 +212,7 @@ def _without_model_type(config: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in config.items() if key != "model_type"}
 
 
-def _processor(parts: Detector) -> Any:
+def _processor(parts: DetectorParts) -> Any:
     from transformers import CLIPTokenizer, Sam3ImageProcessor, Sam3Processor
 
     # transformers spells the two special tokens its own way; the ids are the same
