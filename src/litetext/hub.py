@@ -1,64 +1,286 @@
-"""From a name to files: a path on disk, or a repository on the Hugging Face hub, fetched once and cached."""
+"""From a name to files: a path on disk, or files of a repository on the Hugging Face hub, fetched once and cached.
+
+Names of the hub: ``owner/repo``, ``owner/repo@revision``, ``owner/repo/dir/file.pt`` (that file alone), ``hf://`` and
+https links to them. Of a repository, the one model in it is fetched; where it holds several, the error lists them, and
+nothing is fetched. Files lie in the hub's own cache, so every tool that uses it shares them. A download that breaks off
+goes on from there at the next call, and is checked against its SHA-256.
+"""
 
 from __future__ import annotations
 
+import difflib
+import hashlib
 import os
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, BinaryIO
 
 from .errors import LitetextError
 
-MODEL_FILES = ("*.json", "*.safetensors", "*.pt", "*.txt")
+if TYPE_CHECKING:
+    from huggingface_hub import HfUri
+    from huggingface_hub.hf_api import RepoSibling
+
+WEIGHTS = (".safetensors", ".pt", ".pth", ".bin")
+_BESIDE = (".json", ".txt")
+"""What a model's folder holds beside its weights: configuration and tokenizer."""
 
 
-def local_path(name_or_path: str | os.PathLike[str], patterns: Sequence[str] = MODEL_FILES) -> Path:
-    """Return the file or folder that ``name_or_path`` names; ``owner/name`` is fetched from the hub.
+def local_path(name_or_path: str | os.PathLike[str]) -> Path:
+    """Return the file or folder that ``name_or_path`` names; a name of the hub is fetched first.
 
     Args:
-        name_or_path: a path that exists, or a hub repository's name.
-        patterns: which of the repository's files to fetch.
+        name_or_path: a path that exists, or a name of the hub as above.
 
     Raises:
-        LitetextError: nothing of that name on disk, no such repository, a gated one, or no network.
+        LitetextError: nothing of that name on disk; no such repository, revision or file; a gated repository; a
+            repository of several models; a download that broke off or arrived damaged; no network.
     """
     path = Path(name_or_path)
     if path.exists():
         return path
-    name = str(name_or_path)
-    if (
-        name.count("/") != 1
-        or name.startswith((".", "/", "~"))
-        or name.endswith("/")
-        or path.suffix in (".pt", ".safetensors")
-    ):
-        raise LitetextError(f"{name}: no such file or folder, and not a hub name of the form owner/name")
-    return _fetched(name, patterns)
+    name = _hub_name(os.fspath(name_or_path))
+    if offline():
+        return _cached(name, "and this is offline; leave out --offline (HF_HUB_OFFLINE=0) to fetch it")
+    return _fetched(name)
 
 
-def _fetched(name: str, patterns: Sequence[str]) -> Path:
+def offline() -> bool:
+    """Whether nothing may be fetched: ``--offline``, or HF_HUB_OFFLINE in the environment."""
+    return os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE")
+
+
+def cached_file(repository: str, file: str) -> Path | None:
+    """Return where a file of a hub repository lies on this machine, or None where it does not."""
+    from huggingface_hub import try_to_load_from_cache
+
+    found = try_to_load_from_cache(repository, file)
+    return Path(found) if isinstance(found, str) else None
+
+
+def chosen_files(files: Mapping[str, int], name: str, path: str = "") -> list[str]:
+    """Return which files of a repository make up the model that is named.
+
+    Args:
+        files: every file of the repository and its size in bytes.
+        name: of the repository with its revision, for messages.
+        path: a file or folder inside it; empty for the repository itself.
+
+    Raises:
+        LitetextError: no such file, no weights, or several models, listed with the command that opens each.
+    """
+    if path in files:
+        return [path]
+    inside = [file for file in files if not path or PurePosixPath(path) in PurePosixPath(file).parents]
+    if not inside:
+        near = difflib.get_close_matches(path, files, n=1, cutoff=0.0)
+        hint = f"; the nearest name is {name}/{near[0]}" if near else ""
+        raise LitetextError(f"{name} has no file or folder {path!r}{hint}")
+    models = _model_folders(inside)
+    whole = models[0] if len(models) == 1 else path
+    if whole in models or _join(path, "segmenter") in models:
+        weights = _weights_of(inside, models)
+        within = [file for file in inside if not whole or PurePosixPath(whole) in PurePosixPath(file).parents]
+        return [file for file in within if file.endswith(_BESIDE) or file in weights]
+    loose = [file for file in inside if file.endswith(WEIGHTS)]
+    if models:
+        raise _several(name, dict.fromkeys(models))
+    if len(loose) == 1:
+        return loose
+    if not loose:
+        raise LitetextError(f"{name} holds no weights that litetext reads ({', '.join(WEIGHTS)})")
+    raise _several(name, {file: files[file] for file in loose})
+
+
+def _model_folders(files: Iterable[str]) -> list[str]:
+    """The folders that hold weights as safetensors with a config.json, as transformers' and ours do."""
+    held = set(files)
+    folders = {_folder(file) for file in held if file.endswith(".safetensors")}
+    return sorted(folder for folder in folders if _join(folder, "config.json") in held)
+
+
+def _weights_of(files: Iterable[str], models: Iterable[str]) -> set[str]:
+    """The weights of each model's folder: ``model.safetensors`` alone where it is there, else all (shards)."""
+    chosen: set[str] = set()
+    for folder in models:
+        own = {file for file in files if file.endswith(".safetensors") and _folder(file) == folder}
+        whole = _join(folder, "model.safetensors")
+        chosen |= {whole} if whole in own else own
+    return chosen
+
+
+def _folder(file: str) -> str:
+    return "" if "/" not in file else file.rpartition("/")[0]
+
+
+def _join(folder: str, file: str) -> str:
+    return f"{folder}/{file}" if folder else file
+
+
+def _several(name: str, models: Mapping[str, int | None]) -> LitetextError:
+    listed = "; ".join(
+        f"litetext info {name}/{model}" + (f" ({size / 1e9:.2f} GB)" if size else "") for model, size in models.items()
+    )
+    return LitetextError(f"{name} holds {len(models)} models, so name one: {listed}")
+
+
+def _hub_name(text: str) -> HfUri:
+    """Parse a name of the hub."""
+    from huggingface_hub import parse_hf_uri
+    from huggingface_hub.errors import HfUriError, HFValidationError
+
+    refusal = LitetextError(
+        f"{text}: no such file or folder, and not a name on the hub (owner/name, owner/name@revision, "
+        "owner/name/folder/file.pt, or a link to one)"
+    )
+    written = text.startswith(("hf://", "https://", "http://"))
+    owner, _, rest = text.partition("/")
+    if not written and (owner in ("", ".", "..", "~") or not rest or ("/" not in rest and rest.endswith(WEIGHTS))):
+        raise refusal
+    try:
+        name = parse_hf_uri(text if written else f"hf://{text}")
+    except (HfUriError, HFValidationError):
+        raise refusal from None
+    if name.type != "model":
+        raise LitetextError(f"{text} is a {name.type} on the hub, not a model")
+    return name
+
+
+def _title(name: HfUri) -> str:
+    return name.id if name.revision is None else f"{name.id}@{name.revision}"
+
+
+def _fetched(name: HfUri) -> Path:
+    """Fetch what is not here yet; without a network, what is here."""
+    import httpx2
+    from huggingface_hub import HfApi, hf_hub_download
+    from huggingface_hub.errors import HfHubHTTPError
+
+    with _refusals_named(name):
+        try:
+            siblings = HfApi().model_info(name.id, revision=name.revision, files_metadata=True).siblings or []
+        except (httpx2.HTTPError, OSError) as error:
+            if isinstance(error, HfHubHTTPError) and error.response.status_code < 500:
+                raise
+            return _cached(name, "and the hub cannot be reached; check the network, or give the path of a copy")
+        files = {sibling.rfilename: sibling for sibling in siblings}
+        sizes = {file: sibling.size or 0 for file, sibling in files.items()}
+        chosen = chosen_files(sizes, _title(name), name.path_in_repo)
+        for file in chosen:
+            _complete(name, files[file])
+        paths = [Path(hf_hub_download(name.id, file, revision=name.revision)) for file in chosen]
+    return _place(paths)
+
+
+def _place(paths: Sequence[Path]) -> Path:
+    """Where the files are: the one file, or the folder of the repository's snapshot that holds them all."""
+    return paths[0] if len(paths) == 1 else Path(os.path.commonpath([path.parent for path in paths]))
+
+
+def _cached(name: HfUri, otherwise: str) -> Path:
+    """What is on this machine of a name of the hub; ``otherwise`` ends the message where it is nothing."""
     from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
+
+    try:
+        snapshot = Path(snapshot_download(name.id, revision=name.revision, local_files_only=True))
+        files = {
+            file.relative_to(snapshot).as_posix(): file.stat().st_size for file in snapshot.rglob("*") if file.is_file()
+        }
+        chosen = chosen_files(files, _title(name), name.path_in_repo)
+    except (LocalEntryNotFoundError, HFValidationError, LitetextError):
+        asked = f"{_title(name)}/{name.path_in_repo}".removesuffix("/")
+        raise LitetextError(f"{asked} is not on this machine, {otherwise}") from None
+    return _place([snapshot / file for file in chosen])
+
+
+@contextmanager
+def _refusals_named(name: HfUri) -> Iterator[None]:
+    """Say what the hub refuses, and what helps."""
     from huggingface_hub.errors import (
         GatedRepoError,
         HfHubHTTPError,
         HFValidationError,
-        LocalEntryNotFoundError,
         RepositoryNotFoundError,
+        RevisionNotFoundError,
     )
 
     try:
-        return Path(snapshot_download(name, allow_patterns=list(patterns)))
+        yield
     except GatedRepoError:
         raise LitetextError(
-            f"{name} is gated: accept its licence on its hub page, then log in with: hf auth login"
+            f"{name.id} is gated: accept its licence on its hub page, then log in with: hf auth login"
         ) from None
     except RepositoryNotFoundError:
         raise LitetextError(
-            f"{name}: no such path here and no such repository on the hub; check the spelling"
+            f"{name.id}: no such path here and no such repository on the hub; check the spelling"
         ) from None
+    except RevisionNotFoundError:
+        raise LitetextError(f"{name.id} has no revision {name.revision!r}; check the spelling") from None
     except HFValidationError:
-        raise LitetextError(f"{name}: no such path here and not a valid hub name (owner/name)") from None
-    except (LocalEntryNotFoundError, HfHubHTTPError, OSError):
+        raise LitetextError(f"{name.id}: no such path here and not a valid hub name (owner/name)") from None
+    except HfHubHTTPError as error:
+        raise LitetextError(f"{name.id}: the hub answers {error.response.status_code}; try again later") from None
+
+
+def _complete(name: HfUri, file: RepoSibling) -> None:
+    """Bring a large file's bytes into the hub's cache, from where an earlier download broke off, and check them.
+
+    huggingface_hub itself resumes within one call only, and compares sizes alone.
+    """
+    from huggingface_hub import constants, hf_hub_url
+    from huggingface_hub.file_download import http_get, repo_folder_name
+    from huggingface_hub.utils import WeakFileLock, build_hf_headers  # type: ignore[attr-defined]
+
+    if file.lfs is None:
+        return
+    blobs = Path(constants.HF_HUB_CACHE) / repo_folder_name(repo_id=name.id, repo_type="model") / "blobs"
+    blob, partial = blobs / file.lfs.sha256, blobs / f"{file.lfs.sha256}.partial"
+    if blob.exists():
+        return
+    blobs.mkdir(parents=True, exist_ok=True)
+    with WeakFileLock(blobs / f"{file.lfs.sha256}.lock"):
+        with partial.open("ab") as content:
+            url = hf_hub_url(name.id, file.rfilename, revision=name.revision)
+            _received(
+                f"{_title(name)}/{file.rfilename}",
+                content,
+                file.lfs.size,
+                lambda: http_get(
+                    url,
+                    content,
+                    resume_size=content.tell(),
+                    headers=build_hf_headers(),
+                    expected_size=file.lfs.size if file.lfs else None,
+                    displayed_filename=file.rfilename,
+                ),
+            )
+        with partial.open("rb") as content:
+            if _sha256(content) != file.lfs.sha256:
+                partial.unlink()
+                raise LitetextError(f"{_title(name)}/{file.rfilename} arrived damaged (SHA-256); fetch it again")
+        partial.replace(blob)
+
+
+def _received(file: str, content: BinaryIO, size: int, receive: Callable[[], None]) -> None:
+    """Receive a file; where that breaks off, say how far it came and that it can go on."""
+    import httpx2
+    from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError
+
+    try:
+        receive()
+    except (httpx2.HTTPError, OSError) as error:
+        if isinstance(error, GatedRepoError | RepositoryNotFoundError):
+            raise
         raise LitetextError(
-            f"{name} is not on this machine and the hub cannot be reached; "
-            "check the network, or give the path of a folder that holds it"
+            f"{file}: the download broke off at {content.tell() / 1e6:,.2f} of {size / 1e6:,.2f} MB "
+            f"({type(error).__name__}); the same command goes on from there"
         ) from None
+
+
+def _sha256(content: BinaryIO) -> str:
+    digest = hashlib.sha256()
+    while block := content.read(1 << 22):
+        digest.update(block)
+    return digest.hexdigest()

@@ -57,8 +57,12 @@ def _show_version(value: bool) -> None:
 @app.callback()
 def _root(
     version: bool = typer.Option(False, "--version", callback=_show_version, is_eager=True, help="Show the version."),
+    offline: bool = typer.Option(
+        False, "--offline", help="Fetch nothing; use what is on this machine. Stands before or after the command."
+    ),
 ) -> None:
-    pass
+    if offline:
+        os.environ["HF_HUB_OFFLINE"] = "1"  # which every library that would fetch honors
 
 
 for _name in _COMMANDS:
@@ -69,7 +73,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line (``sys.argv`` by default) and exit with its code."""
     warnings.showwarning = _show_warning
     try:
-        code = app(args=list(arguments) if arguments is not None else None, standalone_mode=False)
+        code = app(args=_general_first(sys.argv[1:] if arguments is None else arguments), standalone_mode=False)
     except LitetextError as error:
         code = _fail(str(error))
     except _UsageProblem as error:
@@ -84,6 +88,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except OSError as error:
         code = _fail(f"{error.filename or 'file system'}: {error.strerror or error}; check the path and the free space")
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _general_first(arguments: Sequence[str]) -> list[str]:
+    """The arguments with ``--offline``, which belongs to no single command, before the command."""
+    return sorted(arguments, key=lambda argument: argument != "--offline")
 
 
 def _show_warning(message: Warning | str, category: type[Warning], *_: Any, **__: Any) -> None:

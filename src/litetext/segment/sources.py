@@ -30,9 +30,6 @@ T = TypeVar("T")
 GRAPHS = ("vision", "decoder", "pixels", "examples")
 """The graphs of an export, ``NAME.onnx`` each, beside the text encoder's folder ``text/`` (see `onnx_backend`)."""
 
-# Weights as safetensors only: the authors' .pt, which some repositories hold beside them, would double the download.
-_FILES = ("*.json", "*.safetensors", "*.txt")
-
 
 @dataclass(frozen=True, slots=True)
 class Parts:
@@ -69,7 +66,7 @@ def locate(name_or_path: str | os.PathLike[str]) -> Parts:
     if name in SHIPPED:
         path = resolve(name)
     elif Path(name).exists() or "/" in name:
-        path = local_path(name, _FILES)
+        path = local_path(name)
     else:
         raise LitetextError(
             f"unknown model {name!r}; give {' or '.join(SHIPPED)}, a model's folder, or a hub name such as {PUBLISHED}"
