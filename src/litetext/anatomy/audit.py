@@ -73,7 +73,8 @@ def audit(
         subjects: encoders to study. The first one's tokenizer is used for questions 1 and 2; without any, CLIP's
             full vocabulary is.
         windows: context lengths to examine.
-        sample: prompts encoded (drawn with ``seed``).
+        sample: prompts encoded.
+        seed: of everything that is drawn.
         truncation_bound: the share of prompts that the recommended context may cut.
         gallery: pictures and a segmenter, for what errors and edits do to masks.
         synonyms: groups of nouns of one meaning, for order sensitivity.

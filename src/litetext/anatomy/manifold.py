@@ -105,6 +105,7 @@ def manifold(
         features: floating [T, D], the real tokens of N prompts.
         sample: at most this many single tokens are looked at (drawn with ``seed``).
         neighbours: the k of the maximum-likelihood estimator.
+        seed: of what is drawn.
     """
     tokens = features.values
     if len(tokens) > sample:

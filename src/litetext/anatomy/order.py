@@ -122,7 +122,8 @@ def order_sensitivity(
         features: prompts -> their real tokens (see `Subject.features`).
         edits: what to compare.
         encoder: the text encoder for the scenes.
-        scenes: pictures, each with edits of phrases to ask of it.
+        scenes: images, each with edits of phrases to ask of it.
+        seed: of the bootstrap.
     """
     if len(edits.original) < 2:
         raise LitetextError("order sensitivity needs at least two phrases that can be changed; give more prompts")

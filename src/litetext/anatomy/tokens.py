@@ -24,13 +24,19 @@ class PromptTokenizer(Protocol):
     """What the study needs of a tokenizer; `litetext.Tokenizer` is one."""
 
     @property
-    def vocab_size(self) -> int: ...
+    def vocab_size(self) -> int:
+        """Rows of the vocabulary."""
+        ...
 
     @property
-    def sot_id(self) -> int: ...
+    def sot_id(self) -> int:
+        """The id that starts every prompt."""
+        ...
 
     @property
-    def eot_id(self) -> int: ...
+    def eot_id(self) -> int:
+        """The id that ends every prompt."""
+        ...
 
     def encode_batch(self, prompts: Sequence[str]) -> list[list[int]]:
         """Return each prompt's ids with its start and end tokens, neither padded nor truncated."""

@@ -25,9 +25,11 @@ def distillation_notes(
 
     Args:
         teacher: its name.
-        teacher_config, student: their shapes, for their live parameters.
+        teacher_config: the teacher's shape, for its live parameters.
+        student: the student's shape.
         data: what it learned from, by name of the figure.
-        config, result: of the run.
+        config: of the run.
+        result: of the run.
         command: what to type to repeat it.
     """
     live, of_teacher = student.live_parameters(), teacher_config.live_parameters()

@@ -27,7 +27,8 @@ class Downstream(Protocol):
         """Return one number, a mean over the prompts.
 
         Args:
-            student, teacher: float32 [B, L, D], zero on padding.
+            student: features, float32 [B, L, D], zero on padding.
+            teacher: features, float32 [B, L, D], zero on padding.
             mask: bool [B, L], True = padding.
         """
         ...
@@ -45,7 +46,8 @@ def relational(student: Tensor, teacher: Tensor, lengths: Tensor) -> Tensor:
     """Return how differently student and teacher relate the prompts of a batch (Gram matrices of cosines).
 
     Args:
-        student, teacher: float32 [B, L, D], zero on padding.
+        student: features, float32 [B, L, D], zero on padding.
+        teacher: features, float32 [B, L, D], zero on padding.
         lengths: int64 [B], real tokens.
     """
     grams = []
@@ -73,6 +75,7 @@ class ReadBy(nn.Module):
         self.register_buffer("metric", stacked.T @ stacked / len(stacked))
 
     def forward(self, student: Tensor, teacher: Tensor, mask: Tensor) -> Tensor:
+        """Return the loss, see `Downstream`."""
         metric = self.metric.to(student)
         difference = student - teacher  # zero on padding
         size = torch.einsum("bld,de,ble->", teacher, metric, teacher)

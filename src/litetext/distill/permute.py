@@ -103,7 +103,8 @@ def permuted_order(ids: np.ndarray, chunks: np.ndarray, owner: np.ndarray, rng: 
     """Return int64 [t]: which token comes next when every prompt is permuted; drawn evenly from all other orders.
 
     Args:
-        ids, chunks: [t], of prompts that are all `movable`, end to end.
+        ids: int [t], of prompts that are all `movable`, end to end.
+        chunks: int [t], of the same prompts (`chunks_of`).
         owner: int64 [t], rising: the number of the prompt that each token belongs to.
         rng: draws the orders.
     """

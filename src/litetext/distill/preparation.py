@@ -25,7 +25,9 @@ IN_MEMORY = 4 << 30
 class BatchTokenizer(Protocol):
     """A tokenizer: prompts to ids with start and end tokens, neither padded nor cut."""
 
-    def encode_batch(self, prompts: Sequence[str]) -> list[list[int]]: ...
+    def encode_batch(self, prompts: Sequence[str]) -> list[list[int]]:
+        """Return the ids of every prompt."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,8 +92,9 @@ def prepare(
 
     Args:
         prompts: distinct noun phrases.
-        teacher_tokenizer, student_tokenizer: the student's tokens are a part of the teacher's; prompts that the two
-            spell otherwise cannot be compared token by token and are left out.
+        teacher_tokenizer: the teacher's.
+        student_tokenizer: the student's, whose tokens are a part of the teacher's; prompts that the two spell
+            otherwise cannot be compared token by token and are left out.
         store: of the teacher's features.
         context_length: the student's.
         held_out: share of stems held out; 0 for none.
@@ -128,7 +131,7 @@ def prepare(
 def _spelled_alike(
     prompts: Sequence[str], teacher: Tokenizer, student: Tokenizer, rows: np.ndarray, context_length: int
 ) -> np.ndarray:
-    """bool [N]: both tokenizers cut the prompt into the same tokens, as far as the context reaches."""
+    """Return bool [N]: whether both tokenizers cut the prompt into the same tokens, as far as the context reaches."""
     theirs, ours = (prompt_ids(prompts, tokenizer, context_length) for tokenizer in (teacher, student))
     same: np.ndarray = theirs.lengths == ours.lengths
     comparable = np.flatnonzero(same)

@@ -55,9 +55,14 @@ class Teacher(Protocol):
     """
 
     @property
-    def width(self) -> int: ...
+    def width(self) -> int:
+        """D, the numbers a token."""
+        ...
+
     @property
-    def digest(self) -> str: ...
+    def digest(self) -> str:
+        """A hash of everything that a feature depends on."""
+        ...
 
     def features(self, ids: Ragged) -> np.ndarray:
         """Return the features of all tokens of ``ids``, end to end: floating [T, D]."""
@@ -68,9 +73,15 @@ class Targets(Protocol):
     """Features by prompt: a `Ragged` in memory, or `StoredTargets` on disk."""
 
     def __len__(self) -> int: ...
+
     @property
-    def lengths(self) -> np.ndarray: ...
-    def take(self, rows: np.ndarray) -> np.ndarray: ...
+    def lengths(self) -> np.ndarray:
+        """int64 [N]: real tokens of every prompt."""
+        ...
+
+    def take(self, rows: np.ndarray) -> np.ndarray:
+        """Return the features of some prompts, end to end: floating [t, D]."""
+        ...
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -99,9 +99,10 @@ def read_checkpoint(
         name_or_path: something that ships with litetext (``mini``), a litetext folder, a file or folder in the
             authors', Meta's or transformers' layout (bare encoder or whole SAM3), or a hub name (``owner/name``).
         heads: attention heads, where neither a config nor width / 64 says.
-        context_length, positions: change the convention. By default it is the stored one; where none is stored, the
-            context is the length of the position table, and of a longer table than any was trained at (CLIP's 77
-            rows) the first 16 rows are read, with a `LitetextWarning`.
+        context_length: tokens a prompt is padded to. By default it is the stored one; where none is stored, it is the
+            length of the position table, and of a longer table than any was trained at (CLIP's 77 rows) the first 16
+            rows are read, with a `LitetextWarning`.
+        positions: how a longer table is read; by default as stored.
 
     Raises:
         LitetextError: a context in the file's name (``…_ctx32.pt``) that is not its table's; or naming the file and

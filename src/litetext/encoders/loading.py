@@ -30,8 +30,11 @@ def load_encoder(
     Args:
         name_or_path: a directory that `litetext export` wrote or a bank that `litetext bank build` wrote, neither of
             which needs torch or ever imports it; or a checkpoint, see `read_checkpoint`.
-        device, dtype: where and in what a checkpoint runs (CPU, float32).
-        heads, context_length, positions: see `read_checkpoint`; fixed in an export or a bank.
+        device: where a checkpoint runs; the CPU by default.
+        dtype: in what a checkpoint runs; float32 by default.
+        heads: see `read_checkpoint`, as for the next two; all are fixed in an export or a bank.
+        context_length: tokens a prompt is padded to.
+        positions: how a position table longer than the context is read.
         threads: CPU threads of an exported encoder.
 
     Raises:

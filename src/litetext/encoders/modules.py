@@ -92,6 +92,7 @@ class Attention(nn.Module):
         self.out = nn.Linear(width, width)
 
     def forward(self, x: Tensor, causal: bool, real: Real | None) -> Tensor:
+        """Return what every token attends to [B, L, C] for x [B, L, C]; [T, C] for real tokens alone."""
         if isinstance(real, Rows):
             return self.out(real.flat(self.mixed(real.padded(self.qkv(x)), causal, real.real)))
         return self.out(self.mixed(self.qkv(x), causal, real))
@@ -118,6 +119,7 @@ class FeedForward(nn.Module):
         self.down = nn.Linear(hidden, width)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Return [..., width] for x [..., width]."""
         return self.down(F.gelu(self.up(x)))
 
 
@@ -132,6 +134,7 @@ class TransformerBlock(nn.Module):
         self.ffn = FeedForward(width, ffn)
 
     def forward(self, x: Tensor, causal: bool, real: Real | None) -> Tensor:
+        """Return x [B, L, C] after both residual branches."""
         x = x + self.attention(self.norm1(x), causal, real)
         return x + self.ffn(self.norm2(x))
 
@@ -143,6 +146,7 @@ class TokenNorm(nn.BatchNorm1d):
         super().__init__(width, eps=EPS)
 
     def forward(self, x: Tensor, real: Real | None = None) -> Tensor:
+        """Return x [B, L, C], normalized channel by channel."""
         if isinstance(real, Rows):
             return super().forward(x)
         if real is None or not self.training:
@@ -159,6 +163,7 @@ class TokenConv(nn.Conv1d):
         super().__init__(width, width, kernel, padding=kernel // 2, groups=width, bias=bias)
 
     def forward(self, x: Tensor, real: Real | None = None) -> Tensor:
+        """Return x [B, L, C], convolved along L."""
         if isinstance(real, Rows):
             return real.flat(super().forward(real.padded(x).transpose(1, 2)).transpose(1, 2))
         if real is not None:
@@ -178,6 +183,7 @@ class RepMixer(nn.Module):
         self.scale = nn.Parameter(torch.full((width,), 1e-5))
 
     def forward(self, x: Tensor, real: Real | None) -> Tensor:
+        """Return x [B, L, C], its tokens mixed."""
         mixed = self.conv_norm(self.conv(x, real), real) + self.skip(x, real)
         return x + self.scale * (mixed - self.norm(x, real))
 
@@ -193,6 +199,7 @@ class ConvFeedForward(nn.Module):
         self.down = nn.Linear(hidden, width)
 
     def forward(self, x: Tensor, real: Real | None) -> Tensor:
+        """Return [B, L, C] without the residual."""
         return self.down(F.gelu(self.up(self.conv_norm(self.conv(x, real), real))))
 
 
@@ -206,6 +213,7 @@ class RepMixerBlock(nn.Module):
         self.scale = nn.Parameter(torch.full((width,), 1e-5))
 
     def forward(self, x: Tensor, causal: bool, real: Real | None) -> Tensor:
+        """Return x [B, L, C] after mixer and feed-forward."""
         x = self.mixer(x, real)
         return x + self.scale * self.ffn(x, real)
 
@@ -243,6 +251,7 @@ class FoldedRepMixerBlock(nn.Module):
         self.down = nn.Linear(ffn, width)
 
     def forward(self, x: Tensor, causal: bool, real: Real | None) -> Tensor:
+        """Return x [B, L, C] after mixer and feed-forward."""
         x = self.mixer(x, real)
         return x + self.down(F.gelu(self.up(self.conv(x, real))))
 
@@ -282,6 +291,7 @@ class TextTransformer(nn.Module):
             nn.init.normal_(self.unused_projection, std=self.config.width**-0.5)
 
     def forward(self, ids: Tensor) -> tuple[Tensor, Tensor]:
+        """Return tokens [B, L, D] and mask bool [B, L] (True = padding) for ids int64 [B, L]."""
         mask = self.padding_mask(ids)
         if self.config.convention.mask_padding == "everywhere":
             return self.encode_real(ids, Rows(mask)), mask

@@ -152,7 +152,7 @@ def _color_number(thing: SceneObject) -> int:
 
 
 def trimmed_ids(tokenizer: Tokenizer, texts: Sequence[str]) -> Tensor:
-    """ids [B, L], cut to the longest text: exact for a causal encoder, whose padding no real token sees."""
+    """Return ids int64 [B, L], cut to the longest text, which is exact for a causal encoder."""
     ids = tokenizer(list(texts), CONTEXT)
     longest = int((ids == tokenizer.eot_id).argmax(1).max()) + 1
     return torch.from_numpy(ids[:, :longest].astype(np.int64))

@@ -89,7 +89,9 @@ def export_gold(
     """Write seven subsets: ``annotations/gold_{subset}_merged_{a,b,c}_release_test.json``, ``images/``, ``stats.json``.
 
     Args:
-        concepts, styles, size: of the `World`.
+        concepts: of the `World`.
+        styles: of the `World`.
+        size: of the `World`, in pixels.
         seed: of the scenes; every subset has scenes of its own.
         pairs: how many in every subset.
         folder: new, or an earlier world where ``overwrite`` says so.

@@ -52,8 +52,10 @@ def match(scores: Tensor, boxes: Tensor, targets: Tensor, valid: Tensor) -> tupl
     """Match queries to targets, one to one, on class, L1 and GIoU costs.
 
     Args:
-        scores: [R, Q] logits. boxes: [R, Q, 4] centre form.
-        targets: [R, T, 4] centre form, of which ``valid`` [R, T] are real.
+        scores: [R, Q] logits.
+        boxes: [R, Q, 4], centre form.
+        targets: [R, T, 4], centre form.
+        valid: bool [R, T], which of the targets are real.
 
     Returns:
         Three int64 tensors [M]: row, query, target of every match.

@@ -193,7 +193,7 @@ class Mini(nn.Module):
         decoder.reference_points.weight.copy_(_spread_boxes(self.shape.queries))
 
     def texts(self, ids: Tensor) -> tuple[Tensor, Tensor]:
-        """ids [P, L] -> tokens [P, L, D] and what is real of them [P, L] bool.
+        """Return the tokens [P, L, D] of ids [P, L], and which of them are real, bool [P, L].
 
         Phrases of like length are encoded together: no real token of a causal encoder sees its padding.
         """

@@ -30,7 +30,8 @@ def train(
 
     Args:
         config: what to do.
-        out: a folder; with ``resume`` a checkpoint in it is continued.
+        out: a folder.
+        resume: go on from a checkpoint in ``out``.
         device: where to compute; CUDA if there is one.
         initial: given the fresh task, may load weights into its model (not called when a run is resumed).
         on_report: called with every report.

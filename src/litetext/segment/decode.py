@@ -129,7 +129,8 @@ def run_detr(detector: Detector, level: Tensor, positions: Tensor, prompt: Tenso
 
     Args:
         detector: whose modules are run.
-        level, positions: [P, C, h, w].
+        level: features [P, C, h, w].
+        positions: their position encodings [P, C, h, w].
         prompt: [P, T, C].
         valid: [P, T] bool, True = a real token.
 
@@ -194,7 +195,9 @@ def run_mask_decoder(
         detector: whose modules are run.
         maps: the pyramid's levels, [1, C, h, w] each.
         decoder_hidden_states: [1, n, C].
-        encoder_hidden_states, prompt, valid: of one prompt, as in `DetectorOutput`.
+        encoder_hidden_states: of one prompt, as in `DetectorOutput`.
+        prompt: of the same prompt.
+        valid: of the same prompt.
     """
     decoded = detector.mask_decoder(
         decoder_queries=decoder_hidden_states,

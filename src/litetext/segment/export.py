@@ -112,8 +112,10 @@ def export_segmenter(
         text: the text encoder.
         folder: the directory; new, or an earlier export where ``overwrite`` says so.
         prompts: what the result is compared with torch on, over the scenes that ship, before it is put in place.
-        precision, weight_bits, trim: of the text encoder, see `litetext.encoders.export_onnx`; the graphs are float32.
+        precision: of the text encoder, see `litetext.encoders.export_onnx`; the other graphs are float32.
+        weight_bits: of the text encoder.
         opset: the ONNX operator set.
+        trim: of the text encoder.
         tolerance: how far any number of `Agreement` may be off; `TOLERANCES` by default.
         overwrite: replace an earlier export.
 
@@ -304,7 +306,7 @@ def _graph_bytes(folder: Path, graph: str) -> int:
 
 
 def _check_tools() -> None:
-    """torch's exporter needs onnxscript, and says so in another way."""
+    """Refuse where onnxscript is missing, which torch's exporter needs."""
     if importlib.util.find_spec("onnxscript") is None:
         raise missing_extra("onnxscript", "export")
 
