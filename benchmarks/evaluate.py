@@ -25,8 +25,8 @@ from typing import Any
 
 import numpy as np
 
-from litetext.evaluate.rle import encoded
 from litetext.files import write_json
+from litetext.results.rle import encode
 
 HEIGHT, WIDTH, OBJECTS = 480, 640, 4
 OUTLINES = 400
@@ -60,7 +60,7 @@ def moved_outlines(rng: np.random.Generator) -> list[tuple[str, str]]:
         def blob(centre: Any, radius: float, waves: int = waves, phase: float = phase) -> str:
             angle = np.arctan2(y - centre[0], x - centre[1])
             edge = radius * (1 + 0.15 * np.sin(waves * angle + phase) + 0.04 * np.sin(5 * waves * angle))
-            return encoded(np.hypot(y - centre[0], x - centre[1]) < edge).decode()
+            return encode(np.hypot(y - centre[0], x - centre[1]) < edge).decode()
 
         moved = centre + rng.normal(0, radius / 12, 2)
         pairs.append((blob(centre, radius), blob(moved, radius * rng.uniform(0.9, 1.1))))

@@ -15,6 +15,7 @@ SOURCE = Path(__file__).parents[1] / "src" / "litetext"
 FLOORS = {
     "errors": 0,
     "files": 0,
+    "images": 0,
     "outputs": 0,
     "json_files": 0,
     "hub": 0,
@@ -25,6 +26,7 @@ FLOORS = {
     "prompts": 0,
     "tokenizer": 0,
     "encoders": 1,
+    "results": 1,
     "training": 1,
     "anatomy": 2,
     "distill": 2,
@@ -35,7 +37,7 @@ FLOORS = {
     "bench": 4,
     "cli": 5,
 }
-GROUND = {"errors", "files", "outputs", "json_files", "hub", "memory", "progress", "ragged", "data"}
+GROUND = {"errors", "files", "images", "outputs", "json_files", "hub", "memory", "progress", "ragged", "data"}
 """What every package on the lowest floor may share."""
 
 

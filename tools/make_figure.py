@@ -15,11 +15,11 @@ import matplotlib
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
+from litetext.segment.drawing import overlay
 
 from litetext.mini.ship import shipped_concepts
 from litetext.mini.world import Scene, World, generator
 from litetext.segment import Segmenter
-from litetext.segment.drawing import overlay
 
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "benchmarks"))

@@ -8,7 +8,7 @@ import pytest
 from litetext.errors import LitetextError
 from litetext.evaluate import evaluate_images, read_ground_truth
 from litetext.evaluate.predict import LazySystem, predict
-from litetext.evaluate.rle import decoded
+from litetext.results.rle import decode
 from litetext.segment import Instances
 
 from .world import HEIGHT, WIDTH, ground_truth, perfect
@@ -29,7 +29,7 @@ class Painter:
         pairs = [pair for pair in self.truth.pairs.values() if pair.file_name == images.name]
         assert [pair.prompt for pair in pairs] == list(prompts)
         regions = [(row, r) for row, pair in enumerate(pairs) for r in self.truth.regions.get(pair.id, ())]
-        masks = [decoded(region.shape, (HEIGHT, WIDTH)) for _, region in regions]
+        masks = [decode(region.shape, (HEIGHT, WIDTH)) for _, region in regions]
         return Instances(
             size=(HEIGHT, WIDTH),
             prompts=tuple(prompts),

@@ -5,10 +5,10 @@ import pytest
 from PIL import Image
 
 from litetext.errors import LitetextError
-from litetext.evaluate.rle import decoded
 from litetext.evaluate.tracking import predict_videos
 from litetext.evaluate.video import evaluate_videos
 from litetext.evaluate.video_formats import read_video_truth
+from litetext.results.rle import decode
 from litetext.segment import Instances
 
 from .world import rectangle
@@ -51,7 +51,7 @@ class Seer:
     def segment(self, images, prompts, *, threshold):
         t = int(images.stem)
         found = [
-            (list(prompts).index(PHRASES[track.category]), decoded(track.masks[t], (HEIGHT, WIDTH)))
+            (list(prompts).index(PHRASES[track.category]), decode(track.masks[t], (HEIGHT, WIDTH)))
             for track in self.truth.tracks
             if track.masks[t] is not None
         ]

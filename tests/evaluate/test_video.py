@@ -10,10 +10,11 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from litetext.errors import LitetextError
+from litetext.evaluate.coco_masks import joined
 from litetext.evaluate.image import ImageMetrics, official_summary, summarise
-from litetext.evaluate.rle import encoded, joined
 from litetext.evaluate.video import evaluate_videos, masklet_ious, tracklet_ious
 from litetext.evaluate.video_formats import Track, read_video_predictions, read_video_truth
+from litetext.results.rle import encode
 
 GOLDEN = Path(__file__).parent / "golden" / "video"
 EXPECTED = json.loads((GOLDEN / "expected.json").read_text())
@@ -171,7 +172,7 @@ clips = st.tuples(st.integers(1, 4), st.integers(1, 5), st.integers(1, 5)).flatm
 
 
 def track(clip, number=0):
-    masks = tuple(encoded(mask) if mask.any() else None for mask in clip)
+    masks = tuple(encode(mask) if mask.any() else None for mask in clip)
     return Track(masks, tuple(None if mask is None else (0.0, 0.0, 1.0, 1.0) for mask in masks), 1, 1, number)
 
 

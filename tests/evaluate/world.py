@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from litetext.evaluate.rle import encoded
+from litetext.results.rle import encode
 
 HEIGHT, WIDTH = 24, 32
 WORDS = ["red", "ball", "small", "dog", "wooden", "crate"]
@@ -16,7 +16,7 @@ def rectangle(box: tuple[int, int, int, int]) -> dict[str, Any]:
     x, y, width, height = box
     mask = np.zeros((HEIGHT, WIDTH), dtype=bool)
     mask[y : y + height, x : x + width] = True
-    return {"size": [HEIGHT, WIDTH], "counts": encoded(mask).decode()}
+    return {"size": [HEIGHT, WIDTH], "counts": encode(mask).decode()}
 
 
 def normalised(box: tuple[int, int, int, int]) -> list[float]:

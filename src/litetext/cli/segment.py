@@ -19,7 +19,8 @@ from ..segment.sources import PUBLISHED
 from .output import console, notes, print_json, progress_bar
 
 if TYPE_CHECKING:
-    from ..segment import Instances, Segmenter
+    from ..results import Instances
+    from ..segment import Segmenter
 
 _DEFAULT_MODEL = "mini"
 _DEFAULT_OUT = Path("segments")
@@ -104,9 +105,10 @@ class _Run:
             for _ in self._results(images, overlays):
                 pass
             return
-        from ..segment import coco_document
+        from ..results.formats import coco
 
-        document = coco_document(self._results(images, overlays))
+        found = self._results(images, overlays)
+        document = coco.document(instances.annotations(name) for name, instances in found)
         if document["images"]:
             with self._out.staged() as staged:
                 write_json(staged / _COCO, document, indent=None)

@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from ..errors import LitetextError
-from ..segment import Instances, read_image
+from ..images import read_image
+from ..results import Instances, Masks
 from .predict import MASKS
 
 _MOST_BOXES = 100
@@ -68,9 +69,10 @@ class BoxesToMasks:
         boxes, scores = result["boxes"][order].float().cpu().numpy(), result["scores"][order].float().cpu().numpy()
         return boxes.reshape(-1, 4), scores
 
-    def _masks(self, photo: NDArray[np.uint8], boxes: NDArray[np.float32]) -> NDArray[np.bool_]:
-        """The masks [n, height, width] of boxes; the image is read once, the boxes a few dozen at a time."""
-        masks = np.zeros((len(boxes), *photo.shape[:2]), dtype=bool)
+    def _masks(self, photo: NDArray[np.uint8], boxes: NDArray[np.float32]) -> Masks:
+        """The masks of n boxes; the image is read once, the boxes a few dozen at a time."""
+        size = (photo.shape[0], photo.shape[1])
+        masks = [Masks(size)]
         embedding = None
         for start in range(0, len(boxes), _BOXES_TOGETHER):
             some = boxes[start : start + _BOXES_TOGETHER]
@@ -84,8 +86,8 @@ class BoxesToMasks:
             ).pred_masks
             sizes = [inputs[name] for name in ("original_sizes", "reshaped_input_sizes") if name in inputs]
             (drawn,) = self.mask_processor.post_process_masks(logits.cpu(), *sizes)
-            masks[start : start + len(some)] = drawn[:, 0].numpy()
-        return masks
+            masks.append(Masks.from_dense(drawn[:, 0].numpy(), size))
+        return Masks.concatenate(masks)
 
 
 def load_baseline(detector: str, masks: str = MASKS, device: str | None = None) -> BoxesToMasks:

@@ -21,7 +21,8 @@ from typing import Any, Literal
 
 from ..errors import LitetextError, choice_error
 from ..json_files import Entry, stream_json
-from .rle import Size, compressed, run_totals
+from ..results.polygons import filled
+from ..results.rle import Size, compress, run_totals
 
 IouType = Literal["segm", "bbox"]
 PairId = int | str | tuple[int | str, int]
@@ -220,7 +221,7 @@ def require_mask(entry: Entry, key: str, mask: Any, name: str, size: Size | None
             raise fault(name, entry, key, "holds polygons, whose image size the file does not tell; give an RLE")
         if not mask or not all(_is_polygon(polygon, size) for polygon in mask):
             raise fault(name, entry, key, f"is {_short(mask)}, where an RLE or a list of polygons should stand")
-        return compressed(mask, size), size
+        return filled(mask, size), size
     if not isinstance(mask, dict) or "size" not in mask or "counts" not in mask:
         raise fault(name, entry, key, f"is {_short(mask)}, where an RLE with keys 'size' and 'counts' should stand")
     own = mask["size"]
@@ -231,7 +232,7 @@ def require_mask(entry: Entry, key: str, mask: Any, name: str, size: Size | None
     if isinstance(counts, list) and all(type(run) is int and run >= 0 for run in counts):
         if sum(counts) != own[0] * own[1]:
             raise fault(name, entry, key, f"covers {sum(counts):,} pixels, its size {own[0]} x {own[1]} has others")
-        return compressed({"size": list(own_size), "counts": counts}, own_size), own_size
+        return compress(counts), own_size
     if not isinstance(counts, str) or not counts.isascii():
         raise fault(name, entry, key, "has counts that are neither a compressed string nor a list of run lengths")
     return counts.encode("ascii"), own_size

@@ -28,6 +28,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from ..errors import LitetextError
 from ..progress import Progress, no_progress
+from ..results.rle import Size, box_ious
+from .coco_masks import mask_ious
 from .formats import (
     GroundTruth,
     IouType,
@@ -40,7 +42,6 @@ from .formats import (
     read_ground_truth,
     read_predictions,
 )
-from .rle import Size, box_ious, mask_ious
 
 IOU_THRESHOLDS = np.linspace(0.5, 0.95, 10)
 SCORE_THRESHOLD = 0.5

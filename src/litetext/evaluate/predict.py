@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -18,10 +17,11 @@ from typing import TYPE_CHECKING, Any, Protocol
 from ..errors import LitetextError
 from ..files import atomic_path, write_json
 from ..progress import Progress, no_progress
+from ..results.formats import coco, saco
 from .formats import GroundTruth, Pair
 
 if TYPE_CHECKING:
-    from ..segment import Instances
+    from ..results import Instances
 
 BASELINES = {
     "grounding-dino": "IDEA-Research/grounding-dino-base",
@@ -200,24 +200,12 @@ def _check_image(path: Path, size: tuple[int, int], pairs: Sequence[Pair]) -> No
 
 def _results(found: Instances, pairs: Sequence[Pair], category: int) -> Iterator[dict[str, Any]]:
     """One entry an instance, with the ids that its ground truth uses."""
-    from ..segment.instances import encode_masks
-
-    height, width = found.size
-    by_pair = isinstance(pairs[0].id, tuple)
-    scale = (1.0, 1.0) if by_pair else (float(width), float(height))
-    for row, (prompt, mask) in enumerate(zip(found.prompt_index, encode_masks(found.masks), strict=True)):
-        id = pairs[int(prompt)].id
-        image, own = id if isinstance(id, tuple) else (id, category)
-        x0, y0, x1, y1 = (float(side) for side in found.boxes[row])
-        presence = float(found.presence[int(prompt)])
-        yield {
-            "image_id": image,
-            "category_id": own,
-            "score": float(found.scores[row]),
-            **({} if math.isnan(presence) else {"presence": presence}),  # detectors without a presence head: NaN
-            "bbox": [x0 / scale[0], y0 / scale[1], max(x1 - x0, 0.0) / scale[0], max(y1 - y0, 0.0) / scale[1]],
-            "segmentation": mask,
-        }
+    image = found.annotations()
+    if all(isinstance(pair.id, tuple) for pair in pairs):
+        ids = [pair.id for pair in pairs if isinstance(pair.id, tuple)]
+        return coco.results(image, ids, presence=found.presence)
+    pair_ids = [pair.id for pair in pairs if not isinstance(pair.id, tuple)]
+    return saco.predictions(image, pair_ids, presence=found.presence, category_id=category)
 
 
 class LazySystem:

@@ -17,10 +17,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..files import write_text
+from ..images import read_image
 from ..outputs import mark
+from ..results.rle import decode
 from .formats import Pair, Predictions, Region
 from .image import IOU_THRESHOLDS, SCORE_THRESHOLD, PairScores
-from .rle import decoded
 from .tables import COLUMN_NAMES, Scoreboard, Subset
 
 _CASES = 6
@@ -317,8 +318,6 @@ def _photo(pair: Pair, images: Path | None) -> NDArray[np.uint8]:
     small = (max(1, round(height * scale)), max(1, round(width * scale)))
     if images is None or not (images / pair.file_name).is_file():
         return np.full((*small, 3), 225, dtype=np.uint8)
-    from ..segment import read_image
-
     photo = Image.fromarray(read_image(images / pair.file_name))
     return np.asarray(photo.resize((small[1], small[0]), Image.Resampling.BILINEAR))
 
@@ -337,7 +336,7 @@ def _drawn(photo: NDArray[np.uint8], regions: Sequence[Region], pair: Pair) -> N
 def _small_mask(region: Region, pair: Pair, size: tuple[int, int]) -> NDArray[np.bool_]:
     """A region at the size of the thumbnail; a box becomes its filled rectangle."""
     if isinstance(region.shape, bytes):
-        mask = decoded(region.shape, pair.size)
+        mask = decode(region.shape, pair.size)
         rows = np.arange(size[0]) * pair.size[0] // size[0]
         columns = np.arange(size[1]) * pair.size[1] // size[1]
         return np.asarray(mask[np.ix_(rows, columns)])

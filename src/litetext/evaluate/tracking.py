@@ -16,8 +16,9 @@ import numpy as np
 
 from ..errors import LitetextError
 from ..progress import Progress, no_progress
+from ..results.rle import Size, areas, bounding_boxes
+from .coco_masks import mask_ious
 from .predict import System, write_resumable
-from .rle import Size, area, bounding_box, encoded, mask_ious
 from .video_formats import Video, VideoTruth
 
 THRESHOLD = 0.5
@@ -100,10 +101,10 @@ def _tracks(
             raise LitetextError(
                 f"{frames / name} is {found.size}, but video {video.id!r} is {video.size} (height, width)"
             )
-        masks = [encoded(mask) for mask in found.masks]
+        masks, pixels = found.masks.counts, found.masks.areas
         for number, category in enumerate(categories):
             rows = np.flatnonzero(found.prompt_index == number)
-            detections = [(masks[row], float(found.scores[row])) for row in rows if found.masks[row].any()]
+            detections = [(masks[row], float(found.scores[row])) for row in rows if pixels[row]]
             _link(tracks[category], detections, t, video.size)
     for category, several in tracks.items():
         for track in several:
@@ -131,14 +132,21 @@ def _link(tracks: list[_Open], detections: Sequence[tuple[bytes, float]], t: int
 
 def _entry(track: _Open, video: Video, category: int) -> dict[str, Any]:
     height, width = video.size
-    masks = [track.masks.get(t) for t in range(video.length)]
+    frames = sorted(track.masks)
+    masks = [track.masks[t] for t in frames]
+    boxes, pixels = bounding_boxes(masks, video.size).tolist(), areas(masks).tolist()
+    rles = [{"size": [height, width], "counts": mask.decode("ascii")} for mask in masks]
     return {
         "video_id": video.id,
         "category_id": category,
         "score": float(np.mean(track.scores)),
-        "segmentations": [
-            None if mask is None else {"size": [height, width], "counts": mask.decode("ascii")} for mask in masks
-        ],
-        "bboxes": [None if mask is None else list(bounding_box(mask, video.size)) for mask in masks],
-        "areas": [None if mask is None else area(mask, video.size) for mask in masks],
+        "segmentations": _by_frame(frames, rles, video.length),
+        "bboxes": _by_frame(frames, boxes, video.length),
+        "areas": _by_frame(frames, pixels, video.length),
     }
+
+
+def _by_frame(frames: Sequence[int], values: Sequence[Any], length: int) -> list[Any]:
+    """One value a frame, None where there is none."""
+    found = dict(zip(frames, values, strict=True))
+    return [found.get(t) for t in range(length)]

@@ -20,7 +20,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..progress import Progress, no_progress, shifted
+from ..results.rle import Size, areas, box_ious, compress
 from .average_precision import RankedMatches, average_precision, ranked_matches
+from .coco_masks import joined, mask_ious, overlap
 from .formats import IouType, Pair
 from .hota import Frame, HotaCounts, hota_counts
 from .image import (
@@ -33,8 +35,6 @@ from .image import (
     official_summary,
     summarise,
 )
-from .rle import Size, box_ious, compressed, joined, mask_ious, overlap
-from .rle import area as mask_area
 from .teta import FIELDS, VideoFrames, teta_scores
 from .video_formats import (
     Track,
@@ -226,16 +226,8 @@ class _Strips:
         step = max(1, _STRIP_PIXELS // (height * width))
         cuts = [slice(start, min(start + step, length)) for start in range(0, length, step)]
         self.sizes = [(height, width * (cut.stop - cut.start)) for cut in cuts]
-        self.masks = [
-            [
-                compressed({"size": list(shape), "counts": joined(track.masks[cut], height * width).tolist()}, shape)
-                for cut, shape in zip(cuts, self.sizes, strict=True)
-            ]
-            for track in tracks
-        ]
-        self.areas = [
-            sum(mask_area(mask, shape) for mask, shape in zip(strips, self.sizes, strict=True)) for strips in self.masks
-        ]
+        self.masks = [[compress(joined(track.masks[cut], height * width)) for cut in cuts] for track in tracks]
+        self.areas = [int(areas(strips).sum()) for strips in self.masks]
 
 
 def _boxes(tracks: Sequence[Track]) -> NDArray[np.float64]:

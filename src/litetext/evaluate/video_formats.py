@@ -13,8 +13,8 @@ from typing import Any
 
 from ..errors import LitetextError
 from ..json_files import Entry, stream_json
+from ..results.rle import Size, areas, bounding_boxes
 from .formats import MaskCheck, fault, require, require_box, require_mask, require_score
-from .rle import Size, area, bounding_box
 
 Box = tuple[float, float, float, float]
 VideoPairId = tuple[int | str, int]
@@ -172,18 +172,24 @@ def _track(
         _frame_mask(name, entry, t, mask, video.size, check)
         for t, mask in enumerate(_per_frame(name, entry, "segmentations", video))
     ]
-    check.finish()  # pycocotools reads outside its memory where a string is malformed
-    areas: Sequence[Any] = [None] * video.length
+    check.finish()  # only well-formed run lengths can be measured
+    drawn = [t for t, mask in enumerate(masks) if mask is not None]
+    strings = [mask for mask in masks if mask is not None]
+    sizes: list[float | None] = [None] * video.length
+    for t, pixels in zip(drawn, areas(strings).tolist(), strict=True):
+        sizes[t] = pixels
     if "areas" in entry.value:
-        areas = _per_frame(name, entry, "areas", video)
-        for t, given in enumerate(areas):
+        for t, given in enumerate(_per_frame(name, entry, "areas", video)):
             if given is not None and type(given) not in (int, float):
                 raise fault(name, entry, f"areas[{t}]", f"is {given!r}, where a number or null should stand")
-    boxes = [None if mask is None else bounding_box(mask, video.size) for mask in masks]
+            sizes[t] = sizes[t] if given is None else given
+    boxes: list[Box | None] = [None] * video.length
+    for t, (x, y, width, height) in zip(drawn, bounding_boxes(strings, video.size).tolist(), strict=True):
+        boxes[t] = (x, y, width, height)
     if "bboxes" in entry.value:
         given = _per_frame(name, entry, "bboxes", video)
         boxes = [None if box is None else require_box(entry, f"bboxes[{t}]", box, name) for t, box in enumerate(given)]
-    seen = [_seen(mask, box, area, video.size) for mask, box, area in zip(masks, boxes, areas, strict=True)]
+    seen = [_seen(mask, box, area) for mask, box, area in zip(masks, boxes, sizes, strict=True)]
     crowd = bool(entry.value.get("iscrowd", 0))
     return Track(
         tuple(mask if here else None for mask, here in zip(masks, seen, strict=True)),
@@ -196,10 +202,8 @@ def _track(
     )
 
 
-def _seen(mask: bytes | None, box: Box | None, given_area: float | None, size: Size) -> bool:
-    if mask is None or box is None or not any(box):
-        return False
-    return (area(mask, size) if given_area is None else given_area) > 0
+def _seen(mask: bytes | None, box: Box | None, area: float | None) -> bool:
+    return mask is not None and box is not None and any(box) and area is not None and area > 0
 
 
 def _per_frame(name: str, entry: Entry, key: str, video: Video) -> list[Any]:

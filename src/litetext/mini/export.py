@@ -15,9 +15,11 @@ from PIL import Image
 from ..files import write_json
 from ..outputs import atomic_folder
 from ..progress import Progress, no_progress
-from ..segment.instances import encode_masks
+from ..results import Masks
+from ..results.formats import saco
+from ..results.formats.saco import TruthPair
 from .language import PHRASE_KINDS
-from .world import NEGATIVE_KINDS, DrawnPair, Scene, World, box_of, generator
+from .world import NEGATIVE_KINDS, DrawnPair, Scene, World, generator
 
 PAIRS_A_SCENE = 4
 _TRIES_A_SCENE = 12  # where only some pairs are wanted
@@ -41,7 +43,7 @@ class DrawnPairs:
         return [(row, pair) for row, pairs in enumerate(self.asked) for pair in pairs]
 
 
-Masks = Callable[[DrawnPairs, int, DrawnPair], Sequence[NDArray[np.bool_]]]
+Annotator = Callable[[DrawnPairs, int, DrawnPair], Sequence[NDArray[np.bool_]]]
 """From drawn pairs, the index of a scene and a pair to the masks of its answer, each [size, size]."""
 
 
@@ -93,7 +95,9 @@ def exact_masks(drawn: DrawnPairs, row: int, pair: DrawnPair) -> list[NDArray[np
     return [drawn.scenes[row].mask(index) for index in pair.targets]
 
 
-def saco_document(drawn: DrawnPairs, prefix: str = "", masks_of: Masks = exact_masks, first: int = 1) -> dict[str, Any]:
+def saco_document(
+    drawn: DrawnPairs, prefix: str = "", masks_of: Annotator = exact_masks, first: int = 1
+) -> dict[str, Any]:
     """Return the SA-Co Gold document: an entry of ``images`` is a pair; one without annotations is a negative.
 
     Args:
@@ -102,44 +106,18 @@ def saco_document(drawn: DrawnPairs, prefix: str = "", masks_of: Masks = exact_m
         masks_of: what the annotator outlined; as drawn by default.
         first: the id of the first pair.
     """
-    images: list[dict[str, Any]] = []
-    annotations: list[dict[str, Any]] = []
-    for pair_id, (row, pair) in enumerate(drawn.pairs, start=first):
-        scene = drawn.scenes[row]
-        height, width = scene.instances.shape
-        images.append(
-            {
-                "id": pair_id,
-                "file_name": f"{prefix}{scene_name(row)}",
-                "text_input": pair.text,
-                "width": width,
-                "height": height,
-                "queried_category": pair.query.concept.name,
-                "is_instance_exhaustive": 1,
-                "is_pixel_exhaustive": 1,
-            }
+    pairs = (
+        TruthPair(
+            pair_id,
+            f"{prefix}{scene_name(row)}",
+            pair.text,
+            Masks.from_dense(masks_of(drawn, row, pair), drawn.scenes[row].instances.shape),
+            {"queried_category": pair.query.concept.name},
         )
-        masks = np.array(masks_of(drawn, row, pair), dtype=bool)
-        for mask, rle in zip(masks, encode_masks(masks), strict=True):
-            x0, y0, x1, y1 = box_of(mask)
-            annotations.append(
-                {
-                    "id": len(annotations) + 1,
-                    "image_id": pair_id,
-                    "category_id": 1,
-                    "bbox": [x0 / width, y0 / height, (x1 - x0) / width, (y1 - y0) / height],
-                    "area": float(mask.mean()),
-                    "segmentation": rle,
-                    "iscrowd": 0,
-                    "source": "litetext mini world",
-                }
-            )
-    return {
-        "info": {"description": "litetext's small world: drawn scenes with exact masks"},
-        "images": images,
-        "annotations": annotations,
-        "categories": [{"id": 1, "name": "object"}],
-    }
+        for pair_id, (row, pair) in enumerate(drawn.pairs, start=first)
+    )
+    description = "litetext's small world: drawn scenes with exact masks"
+    return saco.document(pairs, description, "litetext mini world")
 
 
 def statistics(drawn: DrawnPairs) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from scipy import ndimage
 from ..files import write_json
 from ..outputs import atomic_folder
 from ..progress import Progress, no_progress, shifted
-from .export import DrawnPairs, Masks, draw_pairs, exact_masks, saco_document, statistics
+from .export import Annotator, DrawnPairs, draw_pairs, exact_masks, saco_document, statistics
 from .language import Rng
 from .world import CROWDS, DrawnPair, World, generator
 
@@ -126,7 +126,7 @@ def _draw(subset: GoldSubset, world: World, seed: int, pairs: int, progress: Pro
     return draw_pairs(world, seed, pairs, progress, lambda pair: subset.wanted(pair, known))
 
 
-def _unsteady(rng: Rng) -> Masks:
+def _unsteady(rng: Rng) -> Annotator:
     """The masks of an annotator whose hand is unsteady."""
 
     def masks(drawn: DrawnPairs, row: int, pair: DrawnPair) -> list[NDArray[np.bool_]]:

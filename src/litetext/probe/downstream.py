@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from ..distill import Downstream
-    from ..segment.images import ImageLike
+    from ..images import ImageLike
     from ..segment.torch_backend import TorchBackend
 
 _READERS = (".cross_attn", ".text_cross_attn", ".prompt_cross_attn")

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from ..encoders import TextFeatures
-    from ..segment.images import ImageLike
+    from ..images import ImageLike
     from ..segment.torch_backend import TorchBackend
 
 PHRASES_AN_IMAGE = 4

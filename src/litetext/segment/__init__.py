@@ -11,23 +11,22 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from ..images import read_image
+    from ..results import Instances
     from .backend import ImageFeatures
-    from .images import read_image
-    from .instances import Instances, coco_document
     from .segmenter import Segmenter
 
 _HOMES = {
-    "ImageFeatures": "backend",
-    "Instances": "instances",
-    "Segmenter": "segmenter",
-    "coco_document": "instances",
-    "read_image": "images",
+    "ImageFeatures": ".backend",
+    "Instances": "..results",
+    "Segmenter": ".segmenter",
+    "read_image": "..images",
 }
 
-__all__ = ["ImageFeatures", "Instances", "Segmenter", "coco_document", "read_image"]
+__all__ = ["ImageFeatures", "Instances", "Segmenter", "read_image"]
 
 
 def __getattr__(name: str) -> Any:
     if name in _HOMES:
-        return getattr(importlib.import_module(f".{_HOMES[name]}", __name__), name)
+        return getattr(importlib.import_module(_HOMES[name], __name__), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

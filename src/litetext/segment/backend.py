@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from ..encoders.features import TextFeatures
 
 if TYPE_CHECKING:
-    from .images import ImageLike
+    from ..images import ImageLike
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -30,10 +30,10 @@ from ..encoders.torch_encoder import TorchTextEncoder
 from ..encoders.trimming import trims_exactly
 from ..errors import LitetextError, choice_error, missing_extra
 from ..files import write_json, write_text
+from ..images import read_image
 from ..outputs import atomic_folder
 from . import decode
 from .card import whole_model_card
-from .images import read_image
 from .onnx_backend import DECODER_OUTPUTS, FORMAT
 from .segmenter import Segmenter
 from .sources import GRAPHS, is_exported

@@ -1,16 +1,19 @@
 """Bilinear resampling in numpy: of photos to the detector's size, of masks to the photo's.
 
 Both give what torch gives. Photos are shrunk with antialiasing in 16-bit integers, as torch does on CPUs for uint8,
-bit for bit; masks by plain interpolation between neighbours.
+bit for bit; masks by plain interpolation between neighbors.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator
 
 import numpy as np
 from numpy.typing import NDArray
+
+from ..results import Masks
+from ..results.rle import encode_region
 
 _LARGEST_BITS = 22  # of a weight's fraction, for sums in 32 bits
 _LARGEST_WEIGHT = 1 << 15
@@ -25,25 +28,27 @@ def resized_photo(photo: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np
     return photo
 
 
-def masks_at(probabilities: Sequence[NDArray[np.float32]], size: tuple[int, int]) -> NDArray[np.bool_]:
-    """Return masks bool [n, H, W]: n maps of ``probabilities`` [h, w], of one shape, resized (bilinear), above a half.
+def masks_at(probabilities: NDArray[np.float32], size: tuple[int, int]) -> Masks:
+    """Return masks of ``size``: ``probabilities`` [n, h, w] resized (bilinear), above a half.
 
     Only the part of the image that can be above a half is computed, in strips of rows that stay in the processor's
-    cache: no mask of the image's size is ever held as floats.
+    cache: no mask of the image's size is ever held as floats, and only one at a time as pixels.
     """
+    return Masks(size, tuple(_encoded_at(probabilities, size)))
+
+
+def _encoded_at(probabilities: NDArray[np.float32], size: tuple[int, int]) -> Iterator[bytes]:
     height, width = size
-    masks = np.zeros((len(probabilities), height, width), dtype=bool)
-    if not len(probabilities):
-        return masks
-    upper, lower, down = _neighbours(probabilities[0].shape[0], height)
-    left, right, across = _neighbours(probabilities[0].shape[1], width)
+    upper, lower, down = _neighbors(probabilities.shape[1], height)
+    left, right, across = _neighbors(probabilities.shape[2], width)
     above, below = np.empty((2, _STRIP * width), dtype=np.float32)
-    for mask, low in zip(masks, probabilities, strict=True):
+    for low in probabilities:
         inside: NDArray[np.bool_] = low > 0.5
         y = _span(np.asarray(inside.any(1)), upper, lower)
         x = _span(np.asarray(inside.any(0)), left, right)
         # take(), since low[:, left] would lie in memory column by column
         columns = low.take(left[x], 1) * (1 - across[x]) + low.take(right[x], 1) * across[x]
+        region = np.empty((y.stop - y.start, x.stop - x.start), dtype=bool)
         for top in range(y.start, y.stop, _STRIP):
             rows = slice(top, min(top + _STRIP, y.stop))
             shape = (rows.stop - top, columns.shape[1])
@@ -53,18 +58,18 @@ def masks_at(probabilities: Sequence[NDArray[np.float32]], size: tuple[int, int]
             first *= 1 - down[rows, None]
             second *= down[rows, None]
             first += second
-            np.greater(first, np.float32(0.5), out=mask[rows, x])
-    return masks
+            np.greater(first, np.float32(0.5), out=region[top - y.start : rows.stop - y.start])
+        yield encode_region(region, y.start, x.start, size)
 
 
-def _span(inside: NDArray[np.bool_], *neighbours: NDArray[np.int64]) -> slice:
-    """The output positions, from first to last, with a neighbour that is ``inside``."""
-    reached = np.flatnonzero(np.logical_or.reduce([inside[one] for one in neighbours]))
+def _span(inside: NDArray[np.bool_], *neighbors: NDArray[np.int64]) -> slice:
+    """The output positions, from first to last, with a neighbor that is ``inside``."""
+    reached = np.flatnonzero(np.logical_or.reduce([inside[one] for one in neighbors]))
     return slice(int(reached[0]), int(reached[-1]) + 1) if len(reached) else slice(0, 0)
 
 
-def _neighbours(old: int, new: int) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]:
-    """For each of ``new`` positions: its two neighbours among ``old`` ones, and the second's weight."""
+def _neighbors(old: int, new: int) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]:
+    """For each of ``new`` positions: its two neighbors among ``old`` ones, and the second's weight."""
     position = (np.arange(new, dtype=np.float32) + np.float32(0.5)) * np.float32(old / new) - np.float32(0.5)
     position = position.clip(0, old - 1)
     first = position.astype(np.int64)
@@ -89,11 +94,11 @@ def _taps(old: int, new: int) -> tuple[NDArray[np.int64], NDArray[np.int32], int
     """
     scale = old / new
     reach = max(scale, 1.0)
-    centre = scale * (np.arange(new) + 0.5)
-    first = (centre - reach + 0.5).astype(np.int64).clip(0)
-    end = (centre + reach + 0.5).astype(np.int64).clip(max=old)
+    center = scale * (np.arange(new) + 0.5)
+    first = (center - reach + 0.5).astype(np.int64).clip(0)
+    end = (center + reach + 0.5).astype(np.int64).clip(max=old)
     pixel = first[:, None] + np.arange(2 * math.ceil(reach) + 1)
-    weights = np.where(pixel < end[:, None], 1 - np.abs(pixel + 0.5 - centre[:, None]) / reach, 0).clip(0)
+    weights = np.where(pixel < end[:, None], 1 - np.abs(pixel + 0.5 - center[:, None]) / reach, 0).clip(0)
     weights /= weights.sum(1, keepdims=True)
     bits = next(
         bits for bits in range(_LARGEST_BITS + 1)

@@ -19,9 +19,9 @@ from numpy.typing import NDArray
 from ..encoders.features import TextEncoder, TextFeatures
 from ..encoders.loading import load_encoder
 from ..errors import LitetextError, missing_extra
+from ..images import ImageLike, is_one_image, read_image
+from ..results import Instances, Masks
 from .backend import Backend, ImageFeatures
-from .images import ImageLike, is_one_image, read_image
-from .instances import Instances
 from .questions import (
     BoxPrompts,
     Question,
@@ -277,7 +277,7 @@ class Segmenter:
         self, image: ImageFeatures, asked: list[Question], text: TextFeatures, threshold: float, batch_size: int
     ) -> Instances:
         presence = np.zeros(len(asked), dtype=np.float32)
-        rows = _Rows()
+        rows = _Rows(image.size)
         for batch in batches(asked, batch_size):
             examples = _examples([asked[index] for index in batch], image.size)
             detections = self.backend.detect(image.state, text[batch], *examples)
@@ -290,7 +290,7 @@ class Segmenter:
                     continue
                 probabilities = self.backend.decode_masks(image.state, detections, row, queries)
                 rows.add(index, detections.boxes[row, queries], scores[queries], probabilities)
-        return rows.instances(image.size, tuple(question.prompt for question in asked), presence, image.image)
+        return rows.instances(tuple(question.prompt for question in asked), presence, image.image)
 
     def _text_of(self, questions: list[list[Question]]) -> list[TextFeatures]:
         """The text features of each image's questions; every distinct prompt is embedded once."""
@@ -310,31 +310,30 @@ class Segmenter:
 
 
 class _Rows:
-    """Instances in the making, collected prompt by prompt; their masks are resized at the end, into their place."""
+    """Instances in the making, collected prompt by prompt; every mask becomes run lengths as soon as it is there."""
 
-    def __init__(self) -> None:
-        self._parts: dict[int, tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]] = {}
+    def __init__(self, size: tuple[int, int]) -> None:
+        self._size = size
+        self._parts: dict[int, tuple[NDArray[np.float32], NDArray[np.float32], Masks]] = {}
 
     def add(
         self, prompt: int, boxes: NDArray[np.float32], scores: NDArray[np.float32], probabilities: NDArray[np.float32]
     ) -> None:
         """Take the instances of one prompt: boxes [n, 4] as fractions, scores [n], mask probabilities [n, h, w]."""
-        self._parts[prompt] = (boxes, scores, probabilities)
+        self._parts[prompt] = (boxes, scores, masks_at(probabilities, self._size))
 
-    def instances(
-        self, size: tuple[int, int], prompts: tuple[str, ...], presence: NDArray[np.float32], image: ImageLike | None
-    ) -> Instances:
+    def instances(self, prompts: tuple[str, ...], presence: NDArray[np.float32], image: ImageLike | None) -> Instances:
         """All of them, in the order of the prompts."""
-        height, width = size
+        height, width = self._size
         order = sorted(self._parts)
         parts = [self._parts[index] for index in order]
         return Instances(
-            size=(height, width),
+            size=self._size,
             prompts=prompts,
             presence=presence,
             boxes=np.concatenate([np.zeros((0, 4), np.float32), *(boxes for boxes, _, _ in parts)])
             * np.array([width, height, width, height], np.float32),
-            masks=masks_at([low for _, _, probabilities in parts for low in probabilities], size),
+            masks=Masks.concatenate((masks for _, _, masks in parts), self._size),
             scores=np.concatenate([np.zeros(0, np.float32), *(scores for _, scores, _ in parts)]),
             prompt_index=np.repeat(np.array(order, np.int64), [len(scores) for _, scores, _ in parts]),
             image=image,

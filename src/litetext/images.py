@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import LitetextError, missing_extra
+from .errors import LitetextError, missing_extra
 
 if TYPE_CHECKING:
     from PIL import Image

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from litetext import LitetextError
-from litetext.segment import read_image
+from litetext.images import read_image
 
 COLOURS = np.array([[[255, 0, 0], [0, 255, 0]], [[0, 0, 255], [255, 255, 255]], [[0, 0, 0], [128, 64, 32]]], np.uint8)
 

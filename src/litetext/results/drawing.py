@@ -1,0 +1,217 @@
+"""Masks over a photo, with prompt and score: a light fill, a strong outline, one color a prompt.
+
+The fill leaves the object's own colors to be seen; the outline lies on both sides of the mask's edge and is smooth.
+Where masks of several prompts cover the same object, each shows in stripes of its own. Small photos are enlarged, so
+that a label of eleven pixels still leaves the picture to be seen.
+
+Pillow alone is needed, and little memory beside the picture: masks are decoded one at a time and laid on in strips.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import missing_extra
+from ..files import atomic_path
+from .masks import Masks
+
+try:
+    from PIL import Image, ImageDraw, ImageFilter, ImageFont
+except ModuleNotFoundError:
+    raise missing_extra("pillow", "images") from None
+
+if TYPE_CHECKING:
+    FloatArray = NDArray[np.float32]
+
+PALETTE = ("#d6336c", "#1971c2", "#2f9e44", "#e8590c", "#7048e8", "#0c8599", "#a61e4d", "#846300", "#364fc7", "#5c940d")
+"""Ten hues that white letters can be read on and that differ from their neighbors."""
+
+_SHORTEST_LONG_SIDE = 768
+_FILL, _OUTLINE = 0.22, 0.95  # opacities
+_SAME_OBJECT = 0.6  # masks of two prompts with at least this IoU are of one object
+_STRIP = 2**20  # pixels laid on at once
+
+
+def save_picture(picture: Image.Image, path: str | os.PathLike[str], kind: str) -> None:
+    """Write a picture, atomically, in a format by Pillow's name for it."""
+    with atomic_path(path) as temporary:
+        picture.save(temporary, format=kind, **({"quality": 92} if kind in ("JPEG", "WEBP") else {}))
+
+
+def data_uri(picture: Image.Image) -> str:
+    """Return a picture as the ``src`` of an HTML image."""
+    buffer = io.BytesIO()
+    picture.save(buffer, format="JPEG", quality=88)
+    return f"data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode('ascii')}"
+
+
+def overlay(
+    photo: NDArray[np.uint8],
+    masks: Masks,
+    boxes: NDArray[np.float32],
+    groups: NDArray[np.int64],
+    labels: Sequence[str] | None = None,
+    longest_side: int | None = None,
+) -> Image.Image:
+    """Return a photo with masks drawn on it.
+
+    Args:
+        photo: uint8 [H, W, 3].
+        masks: N masks of its size.
+        boxes: [N, 4] x1, y1, x2, y2 in pixels, beside which the labels stand.
+        groups: [N] which color each has; masks of several groups on one object share it in stripes.
+        labels: N texts; None: no labels.
+        longest_side: of the picture in pixels; by default the photo's, or 768 where it is smaller.
+    """
+    height, width = masks.size
+    scale = longest_side / max(height, width) if longest_side else max(1.0, _SHORTEST_LONG_SIDE / max(height, width))
+    size = (max(1, round(width * scale)), max(1, round(height * scale)))
+    canvas = Image.fromarray(photo)
+    del photo  # the canvas is a copy, and a large photo need not be held twice
+    if size != canvas.size:
+        canvas = canvas.resize(size, Image.Resampling.BILINEAR)
+    stripes = _stripes(masks, groups)
+    pen = max(1.0, max(size) / 600)
+    for row in np.argsort(-masks.areas, kind="stable").tolist():  # small masks lie on large ones
+        color = _rgb(PALETTE[int(groups[row]) % len(PALETTE)])
+        _lay(canvas, _Layer(masks[row], size, color, stripes[row], pen))
+    if labels is not None:
+        _write_labels(canvas, boxes * scale, [PALETTE[int(group) % len(PALETTE)] for group in groups], labels)
+    return canvas
+
+
+@dataclass(frozen=True, slots=True)
+class _Layer:
+    """One mask to lay on: its color, which of how many stripes are its own, and how wide its outline is."""
+
+    mask: NDArray[np.bool_]
+    canvas_size: tuple[int, int]
+    color: NDArray[np.float32]
+    stripe: tuple[int, int]
+    pen: float
+
+    def opacity(self, box: tuple[int, int, int, int]) -> NDArray[np.float32]:
+        """How strongly the color covers each pixel of a box of the canvas (x1, y1, x2, y2), float32 [h, w] in 0..1."""
+        reach = int(np.ceil(2 * self.pen)) + 2
+        x1, y1, x2, y2 = box
+        soft = self._coverage((x1 - reach, y1 - reach, x2 + reach, y2 + reach))
+        edge = soft.filter(ImageFilter.BoxBlur(self.pen))
+        inner = (reach, reach, reach + x2 - x1, reach + y2 - y1)
+        inside, band = (np.asarray(one.crop(inner), dtype=np.float32) / 255 for one in (soft, edge))
+        outline = (2 * (1 - np.abs(2 * band - 1))).clip(0, 1)
+        return self._striped(np.maximum(_FILL * inside, _OUTLINE * outline), box)
+
+    def _coverage(self, box: tuple[int, int, int, int]) -> Image.Image:
+        """The mask inside a box of the canvas, resized and softened at its edge: 8 bits a pixel; 0 off the image."""
+        height, width = self.mask.shape
+        across, down = width / self.canvas_size[0], height / self.canvas_size[1]
+        x1, y1, x2, y2 = box[0] * across, box[1] * down, box[2] * across, box[3] * down
+        left, top, right, bottom = (
+            int(np.floor(x1)) - 1,
+            int(np.floor(y1)) - 1,
+            int(np.ceil(x2)) + 1,
+            int(np.ceil(y2)) + 1,
+        )
+        part = np.zeros((bottom - top, right - left), dtype=np.uint8)
+        rows, columns = slice(max(top, 0), min(bottom, height)), slice(max(left, 0), min(right, width))
+        if rows.start < rows.stop and columns.start < columns.stop:
+            inside = self.mask[rows, columns]
+            part[rows.start - top : rows.stop - top, columns.start - left : columns.stop - left] = inside * np.uint8(
+                255
+            )
+        sized = Image.fromarray(part).resize(
+            (box[2] - box[0], box[3] - box[1]),
+            Image.Resampling.BILINEAR,
+            box=(x1 - left, y1 - top, x2 - left, y2 - top),
+        )
+        return sized.filter(ImageFilter.BoxBlur(max(0.6, 0.9 / across)))
+
+    def _striped(self, opacity: NDArray[np.float32], box: tuple[int, int, int, int]) -> NDArray[np.float32]:
+        own, of = self.stripe
+        if of == 1:
+            return opacity
+        x, y = np.arange(box[0], box[2]), np.arange(box[1], box[3])
+        step = max(9.0, 7 * self.pen)
+        return np.where(((x + y[:, None]) / step).astype(np.int64) % of == own, opacity, 0).astype(np.float32)
+
+
+def _lay(canvas: Image.Image, layer: _Layer) -> None:
+    """Blend a layer into the canvas, a strip of rows at a time."""
+    for box in _strips(layer):
+        opacity = layer.opacity(box)[:, :, None]
+        below = np.asarray(canvas.crop(box), dtype=np.float32)
+        mixed = below + (layer.color - below) * opacity
+        canvas.paste(Image.fromarray((mixed + 0.5).astype(np.uint8)), box[:2])
+
+
+def _strips(layer: _Layer) -> Iterator[tuple[int, int, int, int]]:
+    """Boxes of the canvas that hold the mask and its outline, none of very many pixels."""
+    rows, columns = np.flatnonzero(layer.mask.any(1)), np.flatnonzero(layer.mask.any(0))
+    if not len(rows):
+        return
+    width, height = layer.canvas_size
+    down, across = height / layer.mask.shape[0], width / layer.mask.shape[1]
+    reach = int(np.ceil(2 * layer.pen)) + 2
+    x1, x2 = max(0, int(columns[0] * across) - reach), min(width, int((columns[-1] + 1) * across) + reach + 1)
+    y1, y2 = max(0, int(rows[0] * down) - reach), min(height, int((rows[-1] + 1) * down) + reach + 1)
+    step = max(1, _STRIP // (x2 - x1))
+    for top in range(y1, y2, step):
+        yield x1, top, x2, min(top + step, y2)
+
+
+def _stripes(masks: Masks, groups: NDArray[np.int64]) -> list[tuple[int, int]]:
+    """For each mask its place among the groups on its object, and how many they are: (0, 1) where it is alone."""
+    if len(np.unique(groups)) < 2:
+        return [(0, 1)] * len(masks)
+    same = masks.iou(masks) >= _SAME_OBJECT
+    stripes = []
+    for row in range(len(masks)):
+        here = np.unique(np.append(groups[same[row]], groups[row]))
+        stripes.append((int(np.searchsorted(here, groups[row])), len(here)))
+    return stripes
+
+
+def _write_labels(
+    canvas: Image.Image, boxes: NDArray[np.float32], colors: Sequence[str], labels: Sequence[str]
+) -> None:
+    """Write each label at its box's top left, on a plate of its color, and off the labels that stand there already."""
+    width, height = canvas.size
+    font_size = min(max(13, round(max(canvas.size) / 60)), max(13, min(canvas.size) // 4))
+    font: Any = ImageFont.load_default(font_size)
+    pad = max(2, font_size // 4)
+    draw = ImageDraw.Draw(canvas)
+    taken = np.zeros((0, 4))
+    for (x1, y1, _, y2), color, label in zip(boxes.tolist(), colors, labels, strict=True):
+        left, top, right, bottom = draw.textbbox((0, 0), label, font=font)
+        wide, high = right - left + 2 * pad, bottom - top + 2 * pad
+        x = min(max(x1, 0), max(width - wide, 0))
+        plate = _free_place(x, y1 - high, y2, wide, high, height, taken)
+        taken = np.vstack([taken, plate])
+        draw.rounded_rectangle(plate, radius=pad, fill=color)
+        draw.text((plate[0] + pad - left, plate[1] + pad - top), label, fill="white", font=font)
+
+
+def _free_place(
+    x: float, y: float, lowest: float, wide: float, high: float, height: int, taken: NDArray[np.float64]
+) -> tuple[float, float, float, float]:
+    """A plate's box at x, from y downwards, that overlaps none that is taken; the first place if none is free."""
+    first = min(max(y, 0.0), max(height - high, 0.0))
+    top = first
+    while top <= max(min(lowest, height - high), first):
+        meets = (taken[:, 0] < x + wide) & (taken[:, 2] > x) & (taken[:, 1] < top + high) & (taken[:, 3] > top)
+        if not meets.any():
+            return (x, top, x + wide, top + high)
+        top = float(taken[meets, 3].max()) + 1
+    return (x, first, x + wide, first + high)
+
+
+def _rgb(color: str) -> NDArray[np.float32]:
+    return np.array([int(color[at : at + 2], 16) for at in (1, 3, 5)], dtype=np.float32)

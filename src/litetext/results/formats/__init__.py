@@ -1,0 +1,1 @@
+"""File formats of annotations and predictions, one module each; all read and write `ImageAnnotations`."""
