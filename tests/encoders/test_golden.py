@@ -1,4 +1,4 @@
-"""The published implementations' numbers, reproduced to 1e-5 (REFERENCE section 1)."""
+"""The published implementations' numbers, reproduced to 1e-5."""
 
 from __future__ import annotations
 

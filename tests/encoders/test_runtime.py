@@ -85,7 +85,7 @@ def test_smaller_precisions_are_smaller_and_near(precision: Any, error: float, t
 def test_the_published_convention_is_trimmed_only_when_asked(tmp_path: Path) -> None:
     checkpoint = checkpoint_of("s1", "none")
     export = export_onnx(checkpoint, tmp_path / "e", PROMPTS, trim=True)
-    assert export.trim and export.trimming is not None and export.trimming.cosine_worst < 0.999
+    assert export.trim and export.trimming is not None and export.trimming.min_cosine < 0.999
     assert export.difference.error_worst < 1e-4  # against torch, trimmed too
     assert "Trimmed against its convention" in (tmp_path / "e" / "README.md").read_text()
 

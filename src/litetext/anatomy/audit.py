@@ -123,7 +123,7 @@ class _Student:
         features = subject.features(prompts, described(self.progress, f"{subject.name}: encoding"))
         with self._doing("manifold"):
             shape = manifold(features, sample=self.sample, seed=self.seed)
-        if gallery is not None and gallery.width != features.values.shape[1]:
+        if gallery is not None and gallery.dim != features.values.shape[1]:
             gallery = None  # another segmenter's encoder: its features mean nothing there
         with self._doing("robustness"):
             robust = robustness(gallery.detector, subject.encoder, gallery.scenes, seed=self.seed) if gallery else None

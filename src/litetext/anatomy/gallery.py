@@ -38,13 +38,13 @@ class Gallery:
     Attributes:
         name: of the segmenter.
         detector: transformers' SAM3 without its text tower, which the scenes' ``soft_masks`` run.
-        width: D, the numbers a text token must have.
+        dim: D, the numbers a text token must have.
         scenes: the pictures.
     """
 
     name: str
     detector: Any
-    width: int
+    dim: int
     scenes: Sequence[GalleryImage]
 
 

@@ -7,6 +7,7 @@ slows down slows all of them. Memory is the peak of a fresh process that does no
 
 from __future__ import annotations
 
+import itertools
 import json
 import statistics
 import subprocess
@@ -34,6 +35,7 @@ from ..encoders import (
 from ..encoders.difference import measure_difference
 from ..encoders.runtime import is_exported
 from ..errors import LitetextError, choice_error
+from ..progress import Progress, no_progress
 from ..tokenizer import Tokenizer
 from .memory import peak_resident_bytes
 
@@ -58,7 +60,7 @@ class Row:
         parameters, live_parameters, bytes: of the weights, float32 unless a checkpoint says otherwise.
         gflops: arithmetic of one prompt at L, 2 per multiply-add (matrix products only).
         peak_mb: peak resident memory of a process that encodes at this batch (on a GPU: of its memory), 10^6 bytes.
-        cosine_worst: the lowest cosine of a real token to the reference encoder's, over the first 2,000 prompts; None
+        min_cosine: the lowest cosine of a real token to the reference encoder's, over the first 2,000 prompts; None
             for random weights and without a reference.
     """
 
@@ -74,7 +76,7 @@ class Row:
     gflops: float
     bytes: int
     peak_mb: float
-    cosine_worst: float | None
+    min_cosine: float | None
 
 
 @dataclass(frozen=True)
@@ -110,7 +112,7 @@ def bench_text(
     rounds: int = 5,
     memory: bool = True,
     reference: str | None = None,
-    report: Callable[[str], None] = lambda _: None,
+    progress: Progress = no_progress,
 ) -> list[Row]:
     """Time every row at every batch size.
 
@@ -121,22 +123,28 @@ def bench_text(
         threads: CPU threads of torch; all of them if None.
         device: ``cpu`` or a CUDA device.
         rounds: how often the rows take turns; medians are over rounds.
-        reference: the checkpoint that rows from files are compared with, for ``cosine_worst``.
+        reference: the checkpoint that rows from files are compared with, for ``min_cosine``.
         memory: whether to measure ``peak_mb`` (a process a row); 0 if not.
-        report: called with a line about what is being done.
+        progress: counts the parts of the work; its descriptions say what is being done.
     """
     if not prompts:
         raise LitetextError("bench needs one prompt or more")
     if threads:
         torch.set_num_threads(threads)
     used = 0 if device != "cpu" else torch.get_num_threads()
+    parts = itertools.count()
+    total = len(rows) * (2 if memory else 1) + len(batches)
+
+    def step(description: str) -> None:
+        progress(next(parts), total, description)
+
     encoders = []
     for candidate in rows:
-        report(f"building {candidate.name} at L = {candidate.length}")
+        step(f"building {candidate.name} at L = {candidate.length}")
         encoders.append(candidate.ready(device))
     found = []
     for batch in batches:
-        report(f"timing {len(rows)} encoders at batch {batch}")
+        step(f"timing {len(rows)} encoders at batch {batch}")
         clock = time.process_time if used == 1 else time.perf_counter
         seconds = _taking_turns(encoders, _batches(prompts, batch), rounds, device, clock)
         teacher, eager = (_times_of(rows, seconds, name) for name in ("teacher", REFERENCE))
@@ -155,18 +163,18 @@ def bench_text(
                     gflops=candidate.gflops,
                     bytes=candidate.bytes,
                     peak_mb=0.0,
-                    cosine_worst=None,
+                    min_cosine=None,
                 )
             )
     if reference is not None:
-        cosines = {row.name: _cosine_worst(row.name, reference, prompts) for row in rows if row.from_file}
-        found = [replace(row, cosine_worst=cosines.get(row.name)) for row in found]
+        cosines = {row.name: _min_cosine(row.name, reference, prompts) for row in rows if row.from_file}
+        found = [replace(row, min_cosine=cosines.get(row.name)) for row in found]
     if not memory:
         return found
     del encoders
     peaks: dict[tuple[str, int, int], float] = {}
     for candidate in rows:
-        report(f"measuring the memory of {candidate.name} at L = {candidate.length}")
+        step(f"measuring the memory of {candidate.name} at L = {candidate.length}")
         for batch, peak in zip(batches, _peaks(candidate, prompts, batches, threads, device), strict=True):
             peaks[candidate.name, candidate.length, batch] = peak
     return [replace(row, peak_mb=peaks[row.name, row.L, row.batch]) for row in found]
@@ -240,8 +248,8 @@ def _of_export(name: str) -> Candidate:
     return Candidate(name, length, parameters, live, gflops(config, length), size, ready, from_file=True)
 
 
-def _cosine_worst(name: str, reference: str, prompts: Sequence[str]) -> float:
-    return measure_difference(load_encoder(name), load_torch_encoder(reference), prompts[:2000]).cosine_worst
+def _min_cosine(name: str, reference: str, prompts: Sequence[str]) -> float:
+    return measure_difference(load_encoder(name), load_torch_encoder(reference), prompts[:2000]).min_cosine
 
 
 def _of_checkpoint(name: str) -> Candidate:

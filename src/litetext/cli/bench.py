@@ -22,7 +22,7 @@ def text(
     prompts: Path = typer.Option(SHIPPED_PHRASES, help="A .txt or .json of prompts; by default, phrases we ship."),
     row: list[str] = typer.Option(None, help="Only these rows (teacher, s0-eager, s0-16, …); all by default."),
     encoder: list[str] = typer.Option(None, help="A checkpoint or exported directory to add as a row (repeatable)."),
-    reference: str = typer.Option(None, help="The checkpoint that --encoder rows are compared with (cosine_worst)."),
+    reference: str = typer.Option(None, help="The checkpoint that --encoder rows are compared with (min_cosine)."),
     batch: list[int] = typer.Option([1, 64], min=1, help="Prompts a call (repeatable)."),
     threads: int = typer.Option(None, min=1, help="CPU threads; all by default."),
     device: str = typer.Option("cpu", help="cpu or cuda."),
@@ -47,7 +47,7 @@ def text(
         rounds=rounds,
         memory=memory,
         reference=reference,
-        report=lambda line: notes.print(line, style="dim", highlight=False),
+        progress=_say,
     )
     if as_json:
         print_json({"rows": as_dicts(rows)})
@@ -60,6 +60,11 @@ def text(
         counts = [f"{n / 1e6:.2f}M" for n in (one.parameters, one.live_parameters)]
         table.add_row(
             one.name, str(one.L), str(one.batch), f"{one.texts_per_s:.1f}", *ratios, *counts, f"{one.gflops:.2f}",
-            f"{one.peak_mb:.0f}" if memory else "", f"{one.cosine_worst:.4f}" if one.cosine_worst is not None else "",
+            f"{one.peak_mb:.0f}" if memory else "", f"{one.min_cosine:.4f}" if one.min_cosine is not None else "",
         )  # fmt: skip
     console.print(table)
+
+
+def _say(completed: int, total: int | None = None, description: str | None = None) -> None:
+    """Print what is being done: a bar would run in the timed process's way."""
+    notes.print(f"{completed + 1} of {total}: {description}", style="dim", highlight=False)

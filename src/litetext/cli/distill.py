@@ -144,7 +144,7 @@ def distill(
         from ..probe.downstream import downstream_of
 
         images = scene_images(seed) if through_way == "answers" else ()
-        looking = downstream_of(through, through_way, teaching.width, processes.device, images)
+        looking = downstream_of(through, through_way, teaching.dim, processes.device, images)
     with shown_progress("teacher's features") as progress:
         prepared = prepare(
             phrases,
@@ -221,7 +221,7 @@ def _student(
 
     shape = student_config(name) if name is not None else None
     if init is not None:
-        module, vocabulary = load_student(init, output_dim=teacher.width, context_length=context, seed=seed)
+        module, vocabulary = load_student(init, output_dim=teacher.dim, context_length=context, seed=seed)
         vocabulary.rows_in(teacher_vocabulary)  # refuses what the teacher cannot spell
         for part in ("width", "heads", "ffn", "layers", "repmixer"):
             if shape is not None and getattr(shape, part) != getattr(module.config, part):
@@ -236,7 +236,7 @@ def _student(
     vocabulary = student_vocabulary(teacher_vocabulary, phrases, rows)
     config = fitted(
         shape,
-        output_dim=teacher.width,
+        output_dim=teacher.dim,
         vocab_size=vocabulary.vocab_size,
         context_length=context or shape.convention.context_length,
     )

@@ -114,12 +114,12 @@ def _encoder_lines(written: Export) -> Iterator[str]:
     found = written.difference
     yield (
         f"{written.folder}: {written.bytes:,} bytes; cosine to torch on {found.prompts} prompts "
-        f"{found.mean_cosine:.6f} on average, {found.cosine_worst:.6f} at worst"
+        f"{found.mean_cosine:.6f} on average, {found.min_cosine:.6f} at worst"
     )
     if written.trimming is not None:
         yield (
             "trimmed, though made to read its padding: cosine to untrimmed "
-            f"{written.trimming.mean_cosine:.4f} on average, {written.trimming.cosine_worst:.4f} at worst"
+            f"{written.trimming.mean_cosine:.4f} on average, {written.trimming.min_cosine:.4f} at worst"
         )
 
 

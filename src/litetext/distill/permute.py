@@ -2,7 +2,7 @@
 
 A prompt's tokens are cut into chunks, some of which may move; a permutation changes their order and nothing else, so
 every token has one partner in the permuted prompt and the loss can compare token with token. The order drawn always
-reads differently: a plain shuffle leaves a fifth of short prompts as they were (REFERENCE, section 2).
+reads differently: a plain shuffle leaves a fifth of short prompts as they were.
 """
 
 from __future__ import annotations

@@ -50,12 +50,12 @@ class Teacher(Protocol):
     """Whatever gives a feature for every token.
 
     Attributes:
-        width: D, the numbers a token.
+        dim: D, the numbers a token.
         digest: hexadecimal; changes with anything that changes a feature (weights, convention).
     """
 
     @property
-    def width(self) -> int:
+    def dim(self) -> int:
         """D, the numbers a token."""
         ...
 
@@ -203,10 +203,10 @@ class TargetStore:
 
     def _write(self, ids: Ragged) -> None:
         tokens = np.asarray(self.teacher.features(ids))
-        if tokens.shape != (len(ids.values), self.teacher.width):
+        if tokens.shape != (len(ids.values), self.teacher.dim):
             raise LitetextError(
-                f"the teacher gave features of shape {tokens.shape} for {len(ids.values)} tokens of width "
-                f"{self.teacher.width}"
+                f"the teacher gave features of shape {tokens.shape} for {len(ids.values)} tokens of D = "
+                f"{self.teacher.dim}"
             )
         with np.errstate(over="ignore"):
             half = tokens.astype(np.float16, order="C")  # the order in which save_file writes any bytes
@@ -215,18 +215,17 @@ class TargetStore:
         keys = np.frombuffer(b"".join(keys_of(ids)), np.uint8).reshape(len(ids), KEY_BYTES)
         arrays = {"keys": keys, "offsets": ids.offsets, "tokens": half}
         path = self.folder / f"{os.getpid()}-{secrets.token_hex(6)}.safetensors"
-        try:
-            with atomic_path(path) as temporary:
+        with atomic_path(path) as temporary:
+            try:
                 save_file(arrays, str(temporary), metadata={"crc32": str(_checksum(arrays))})
-        except Exception as error:
-            if isinstance(error, OSError) and error.errno not in (errno.ENOSPC, errno.EDQUOT):
-                raise
-            if not isinstance(error, OSError) and "No space left" not in str(error):
-                raise
-            raise LitetextError(
-                f"{self.folder}: the disk is full; free {half.nbytes / 1e6:,.0f} MB or more and start again: "
-                f"the {len(self._known):,} prompts stored so far are kept"
-            ) from None
+            except Exception as error:  # safetensors has an error of its own, which wraps the system's
+                full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+                if not full and "No space left" not in str(error):
+                    raise
+                raise LitetextError(
+                    f"{self.folder}: the disk is full; free {half.nbytes / 1e6:,.0f} MB or more and start again: "
+                    f"the {len(self._known):,} prompts stored so far are kept"
+                ) from None
         self._add(path)
 
     def _refresh(self) -> None:
@@ -236,7 +235,7 @@ class TargetStore:
                 self._add(path)
 
     def _add(self, path: Path) -> None:
-        keys, offsets, tokens = _open_shard(path, self.teacher.width)
+        keys, offsets, tokens = _open_shard(path, self.teacher.dim)
         number = len(self._shards)
         self._shards.append(tokens)
         self._read.add(path.name)
@@ -261,8 +260,8 @@ def _shards_of(lengths: np.ndarray, rows: np.ndarray, tokens: int) -> Iterator[n
         yield from np.split(rows, np.flatnonzero(np.diff(shard)) + 1)
 
 
-def _open_shard(path: Path, width: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return a shard's keys [n, 16], offsets [n + 1] and memory-mapped tokens [t, width], checked against its sum."""
+def _open_shard(path: Path, dim: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return a shard's keys [n, 16], offsets [n + 1] and memory-mapped tokens [t, D], checked against its sum."""
     try:
         size = path.stat().st_size
         with path.open("rb") as file:
@@ -276,8 +275,8 @@ def _open_shard(path: Path, width: int) -> tuple[np.ndarray, np.ndarray, np.ndar
             arrays[name] = np.memmap(path, dtype, "r", begin, tuple(header[name]["shape"]))
         if int(header["__metadata__"]["crc32"]) != _checksum(arrays):
             raise ValueError("its checksum does not agree")
-        if arrays["tokens"].shape[1] != width:
-            raise ValueError(f"its features are {arrays['tokens'].shape[1]} wide, the teacher's {width}")
+        if arrays["tokens"].shape[1] != dim:
+            raise ValueError(f"its features are {arrays['tokens'].shape[1]} wide, the teacher's {dim}")
     except (ValueError, KeyError, IndexError, TypeError, struct.error, UnicodeDecodeError) as error:
         raise LitetextError(
             f"{path} is damaged ({error}); delete this file: its prompts are computed anew on the next run"
@@ -307,7 +306,7 @@ class EncoderTeacher:
         self._module = module.folded().requires_grad_(False).to(device)
         self._pad_to = None if trims_exactly(config) else config.convention.context_length
         self._pad_id = config.convention.pad_id
-        self.width = config.output_dim
+        self.dim = config.output_dim
         self.context_length = config.convention.context_length
         self.digest = weights_digest(module, json.dumps(config.to_dict(), sort_keys=True))
 
@@ -325,15 +324,15 @@ class EncoderTeacher:
             return np.asarray(tokens[:, :length].float().cpu().numpy())
 
         with torch.inference_mode():
-            return by_length(ids, self.width, run)
+            return by_length(ids, self.dim, run)
 
 
-def by_length(ids: Ragged, width: int, run: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
-    """Return the features of all tokens, float32 [T, width]: ``run`` maps ids int64 [B, l], all real, to [B, l, width].
+def by_length(ids: Ragged, dim: int, run: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+    """Return the features of all tokens, float32 [T, D]: ``run`` maps ids int64 [B, l], all real, to [B, l, D].
 
     For teachers of your own: the running in batches of one length that needs neither padding nor mask.
     """
-    features = np.empty((len(ids.values), width), np.float32)
+    features = np.empty((len(ids.values), dim), np.float32)
     lengths = ids.lengths
     for length in np.unique(lengths).tolist():
         rows = np.flatnonzero(lengths == length)

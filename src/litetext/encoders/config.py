@@ -1,8 +1,8 @@
 """What an encoder is made of, under which convention it runs, and the presets by name.
 
-The **convention** is part of the model: the same weights give other features under another padding rule (REFERENCE
-section 1; on random S1 weights the token cosine between the authors' convention and transformers' is 0.35). So it is
-stored with the weights, never guessed by the code that runs them.
+The **convention** is part of the model: the same weights give other features under another padding rule (on
+random S1 weights the token cosine between the authors' convention and transformers' is 0.35). So it is stored with the
+weights, never guessed by the code that runs them.
 """
 
 from __future__ import annotations

@@ -24,7 +24,7 @@ class FeatureDifference:
 
     Attributes:
         prompts, tokens: how many were compared.
-        mean_cosine, cosine_worst: cosine of a token, over all of them and the lowest.
+        mean_cosine, min_cosine: cosine of a token, over all of them and the lowest.
         error_worst: the largest relative error of a token, |a - b| / |b|.
         max_abs: the largest difference of any number.
         worst_prompt: the prompt with the token of lowest cosine.
@@ -33,7 +33,7 @@ class FeatureDifference:
     prompts: int
     tokens: int
     mean_cosine: float
-    cosine_worst: float
+    min_cosine: float
     error_worst: float
     max_abs: float
     worst_prompt: str
@@ -60,7 +60,7 @@ def measure_difference(
         prompts=len(prompts),
         tokens=len(cosine),
         mean_cosine=float(cosine.mean()),
-        cosine_worst=float(cosine[worst]),
+        min_cosine=float(cosine[worst]),
         error_worst=float(np.concatenate(errors).max()),
         max_abs=largest,
         worst_prompt=prompts[int(np.concatenate(owners)[worst])],

@@ -130,7 +130,7 @@ def export_onnx(
         if not difference.error_worst <= limit:
             raise LitetextError(
                 f"not written: in {precision} a token of {difference.worst_prompt!r} is off by "
-                f"{difference.error_worst:.2g} of its length (cosine {difference.cosine_worst:.4f}), more than "
+                f"{difference.error_worst:.2g} of its length (cosine {difference.min_cosine:.4f}), more than "
                 f"{limit:g}; use a higher precision, or allow it with --tolerance"
             )
         export = Export(str(folder), precision, bits, opset, reference.trim, size, difference, trimming)
@@ -166,7 +166,7 @@ def _notes(export: Export) -> str:
         f"- `model.onnx` (operator set {export.opset}, {export.bytes:,} bytes with `model.onnx.data`); weights are "
         f"{stored[export.precision]}.",
         f"- Against torch on {found.prompts} prompts, {found.tokens} real tokens: cosine {found.mean_cosine:.6f} on "
-        f"average, {found.cosine_worst:.6f} at worst; largest relative error {found.error_worst:.1e}.",
+        f"average, {found.min_cosine:.6f} at worst; largest relative error {found.error_worst:.1e}.",
     ]
     if export.trim:
         lines.append(
@@ -178,7 +178,7 @@ def _notes(export: Export) -> str:
         effect = export.trimming
         lines.append(
             "- **Trimmed against its convention.** This encoder was made to read its padding; without it, token cosine "
-            f"to what it gives with it is {effect.mean_cosine:.4f} on average, {effect.cosine_worst:.4f} at worst."
+            f"to what it gives with it is {effect.mean_cosine:.4f} on average, {effect.min_cosine:.4f} at worst."
         )
     if export.weight_bits == 8:
         lines.append("- For CPUs with VNNI (or other than x86); others need `litetext export … --weight-bits 7`.")

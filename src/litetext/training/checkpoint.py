@@ -25,14 +25,14 @@ def save_checkpoint(path: Path, identity: dict[str, Any], state: dict[str, Any])
     Raises:
         LitetextError: the disk is full; the checkpoint before stays.
     """
-    try:
-        with atomic_path(path) as temporary:
+    with atomic_path(path) as temporary:
+        try:
             torch.save({"run": identity, **state}, temporary)
-    except (RuntimeError, OSError) as error:  # torch's own writer reports a full disk as a RuntimeError
-        reason = error.strerror if isinstance(error, OSError) else str(error).splitlines()[0]
-        raise LitetextError(
-            f"{path} could not be written ({reason}); free some space and start again: the last checkpoint is kept"
-        ) from None
+        except (RuntimeError, OSError) as error:  # torch's own writer reports a full disk as a RuntimeError
+            reason = error.strerror if isinstance(error, OSError) else str(error).splitlines()[0]
+            raise LitetextError(
+                f"{path} could not be written ({reason}); free some space and start again: the last checkpoint is kept"
+            ) from None
 
 
 def read_checkpoint_state(path: Path, device: str | torch.device = "cpu") -> dict[str, Any]:
