@@ -20,6 +20,8 @@ FLOORS = {
     "json_files": 0,
     "hub": 0,
     "memory": 0,
+    "validation": 0,
+    "devices": 0,
     "progress": 0,
     "ragged": 0,
     "data": 0,
@@ -37,7 +39,20 @@ FLOORS = {
     "bench": 4,
     "cli": 5,
 }
-GROUND = {"errors", "files", "images", "outputs", "json_files", "hub", "memory", "progress", "ragged", "data"}
+GROUND = {
+    "errors",
+    "files",
+    "images",
+    "outputs",
+    "json_files",
+    "hub",
+    "memory",
+    "validation",
+    "devices",
+    "progress",
+    "ragged",
+    "data",
+}
 """What every package on the lowest floor may share."""
 
 

@@ -15,6 +15,7 @@ What is special here:
 
 from __future__ import annotations
 
+import numbers
 import os
 import re
 from array import array
@@ -29,7 +30,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .errors import LitetextError
+from .errors import LitetextError, short
 from .files import atomic_path
 
 if TYPE_CHECKING:
@@ -321,7 +322,13 @@ def _symbol_of_byte() -> list[int]:
 
 
 def _checked_kept(kept: Iterable[int]) -> tuple[int, ...]:
-    ids = tuple(sorted({int(i) for i in kept}))
+    if isinstance(kept, str) or not isinstance(kept, Iterable):
+        raise LitetextError(f"a pruned vocabulary is a list of CLIP ids; got {short(kept)}")
+    given = list(kept)
+    wrong = next((i for i in given if not isinstance(i, numbers.Integral) or isinstance(i, bool)), None)
+    if wrong is not None or None in given:
+        raise LitetextError(f"a pruned vocabulary is a list of CLIP ids; it holds {short(wrong)}")
+    ids = tuple(sorted({int(i) for i in given}))
     if not ids or ids[0] < 0 or ids[-1] >= CLIP_VOCABULARY_SIZE:
         raise LitetextError(
             f"a pruned vocabulary holds CLIP ids 0 to {CLIP_VOCABULARY_SIZE - 1}; got {ids[:1]}..{ids[-1:]}"

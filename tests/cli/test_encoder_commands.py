@@ -115,6 +115,23 @@ def test_prompt_lists_are_checked(
     assert message in refused("embed", checkpoint, tmp_path / name, "--out", tmp_path / "f.safetensors")
 
 
+def test_weights_that_are_no_numbers_need_leave(litetext: Run, refused: Run, prompts: Path, tmp_path: Path) -> None:
+    module = random_encoder(small_config("s1"))
+    with torch.no_grad():
+        module.projector.bias[3] = float("nan")
+    save_encoder(module, Tokenizer(), tmp_path / "nan")
+    embed = ("embed", tmp_path / "nan", prompts, "--out", tmp_path / "f.safetensors")
+    for command in (
+        embed,
+        ("parity", tmp_path / "nan"),
+        ("convert", tmp_path / "nan", tmp_path / "b", "--to", "litetext"),
+    ):
+        assert "'projector.bias' holds 1 numbers that are NaN or infinite" in refused(*command)
+        if command[0] != "parity":
+            assert litetext(*command, "--allow-nan").code == 0
+    assert load_file(tmp_path / "f.safetensors")["tokens"][..., 3].isnan().all()
+
+
 def test_parity_reports_the_gap(litetext: Run, checkpoint: Path, prompts: Path) -> None:
     report = litetext("parity", checkpoint, prompts, "--json").json
     assert report["prompts"] == 3 and report["min_cosine"] <= report["mean_cosine"] < 0.999

@@ -42,8 +42,8 @@ def test_presets_and_the_audits_recipes_are_students(tmp_path: Path) -> None:
         ("nowhere.toml", None, "nowhere.toml: no such file"),
         ("r.toml", "[student", "r.toml is not valid TOML"),
         ("r.toml", "a = 1", "r.toml has no table"),
-        ("r.toml", "[student]\nwidth = 8\ncolour = 1", "r.toml: unknown key 'colour'"),
-        ("r.toml", "[student]\nwidth = 8", "r.toml: the encoder's config is incomplete"),
+        ("r.toml", "[student]\nwidth = 8\ncolour = 1", "r.toml: unknown key 'student.colour'"),
+        ("r.toml", "[student]\nwidth = 8", "r.toml: key 'student.variant' is missing"),
     ],
 )
 def test_bad_students_are_named(

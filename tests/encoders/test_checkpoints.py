@@ -3,24 +3,34 @@
 from __future__ import annotations
 
 import json
+import math
+import os
+import pickle
+import re
+import struct
+import time
 import warnings
+import zipfile
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
 from litetext.encoders import (
+    PRESETS,
     Convention,
     TorchTextEncoder,
     load_encoder,
+    open_checkpoint,
     read_checkpoint,
     save_encoder,
     write_authors,
     write_checkpoint,
 )
-from litetext.encoders.layouts import FULL_CHECKPOINT_PREFIX, STUDENT, variant_of
+from litetext.encoders.layouts import FULL_CHECKPOINT_PREFIX, STUDENT, our_shapes, variant_of
 from litetext.errors import LitetextError, LitetextWarning
 from litetext.outputs import RECORD
 from litetext.tokenizer import Tokenizer
@@ -151,8 +161,146 @@ def test_files_without_or_with_two_encoders_are_refused(tmp_path: Path, golden_s
 
 def test_pickled_objects_are_refused(tmp_path: Path) -> None:
     torch.save({"model": {"encoder": Path("x")}}, tmp_path / "evil.pt")
-    with pytest.raises(LitetextError, match="Python objects"):
+    with pytest.raises(LitetextError, match="evil.pt holds a Python object, pathlib.PosixPath, beside its tensors"):
         read_checkpoint(tmp_path / "evil.pt")
+
+
+class _Reduced:
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return print, ("ran code",)
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+def test_code_is_named_and_not_run(tmp_path: Path, zipped: bool, capsys: pytest.CaptureFixture[str]) -> None:
+    torch.save({"model": _Reduced()}, tmp_path / "evil.pt", _use_new_zipfile_serialization=zipped)
+    with pytest.raises(LitetextError, match=r"evil.pt holds a Python object, print, beside") as caught:
+        read_checkpoint(tmp_path / "evil.pt")
+    assert "\n" not in str(caught.value) and "ran code" not in capsys.readouterr().out
+
+
+def _zip_bomb(path: Path) -> None:
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("archive/data.pkl", pickle.dumps({}))
+        archive.writestr("archive/data/0", b"\0" * 50_000_000)
+
+
+ODD_PICKLES: dict[str, tuple[Any, str]] = {
+    "integer keys": ({3: torch.ones(2)}, "a tensor is called 3, where a text should stand"),
+    "none": ({"a": 3}, "holds no tensors"),
+    "list": ([torch.ones(2)], "holds a list, not a dictionary of tensors"),
+    "sparse": ({"a": torch.eye(3).to_sparse()}, "'a' is sparse"),
+    "repeated": ({"a": torch.ones(1).expand(1 << 40)}, "'a' has shape (1099511627776,), more than is stored"),
+}
+
+
+@pytest.mark.parametrize("name", ODD_PICKLES)
+def test_odd_pickles_are_named(tmp_path: Path, name: str) -> None:
+    content, message = ODD_PICKLES[name]
+    torch.save(content, tmp_path / "odd.pt")
+    with pytest.raises(LitetextError, match=re.escape(message)):
+        read_checkpoint(tmp_path / "odd.pt")
+
+
+def test_archives_that_unpack_to_more_than_they_hold_are_refused(tmp_path: Path) -> None:
+    _zip_bomb(tmp_path / "bomb.pt")
+    with pytest.raises(LitetextError, match=r"bomb.pt would unpack to 50,000,\d{3} bytes from"):
+        read_checkpoint(tmp_path / "bomb.pt")
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+def test_weights_that_are_no_numbers_are_named(tmp_path: Path, value: float) -> None:
+    module = random_encoder(small_config("s1"))
+    with torch.no_grad():
+        module.projector.weight[0, :2] = value
+    save_encoder(module.half(), TOKENIZER, tmp_path / "e")
+    with pytest.raises(LitetextError, match="e: 'projector.weight' holds 2 numbers that are NaN or infinite, of 1,024"):
+        load_encoder(tmp_path / "e")
+    assert not load_encoder(tmp_path / "e", allow_nan=True).encode(["dog"]).tokens.isfinite().all()
+    assert open_checkpoint(tmp_path / "e").bytes == read_checkpoint(tmp_path / "e", allow_nan=True).bytes()
+
+
+def test_large_finite_weights_pass(tmp_path: Path) -> None:
+    module = random_encoder(small_config("s1"))
+    with torch.no_grad():
+        module.projector.weight.fill_(3e38)
+    save_encoder(module, TOKENIZER, tmp_path / "e")
+    assert read_checkpoint(tmp_path / "e").state["projector.weight"].max() > 2e38
+
+
+@pytest.mark.parametrize("layout", ["litetext", "authors"])
+def test_weights_of_another_kind_are_named(tmp_path: Path, layout: str) -> None:
+    save_encoder(random_encoder(small_config("s0")), TOKENIZER, tmp_path / "e")
+    path = tmp_path / "e" / "model.safetensors"
+    if layout == "authors":
+        path = tmp_path / "a.safetensors"
+        write_authors(read_checkpoint(tmp_path / "e"), path)
+    state = load_file(path)
+    for key, dtype, wanted in (("projector.weight", torch.int16, "floating-point"), ("projector.bias", None, "")):
+        save_file(state | {key: state[key].to(dtype or torch.float64)}, path)
+        if dtype is None:
+            assert read_checkpoint(path, heads=4).state[key].dtype == torch.float64
+            continue
+        with pytest.raises(LitetextError, match=f"key '{key}' is stored as int16, expected {wanted} numbers"):
+            read_checkpoint(path, heads=4)
+
+
+def test_the_context_of_large_files_is_told_from_their_header(tmp_path: Path) -> None:
+    config = replace(PRESETS["teacher"], layers=2)
+    shapes = dict(our_shapes(config)) | {"token_embedding.weight": (49408, 1024)}
+    header, at = {}, 0
+    for name, shape in shapes.items():
+        end = at + 8 * math.prod(shape)
+        header[name] = {"dtype": "F64", "shape": shape, "data_offsets": [at, end]}
+        at = end
+    text = json.dumps(header).encode()
+    (tmp_path / "model.safetensors").write_bytes(struct.pack("<Q", len(text)) + text)
+    os.truncate(tmp_path / "model.safetensors", 8 + len(text) + at)  # a hole: takes no room on the disk
+    values = {"format": "litetext-encoder", "version": 1, "encoder": config.to_dict(), "vocabulary": None}
+    (tmp_path / "config.json").write_text(json.dumps(values))
+    start = time.perf_counter()
+    file = open_checkpoint(tmp_path)
+    assert file.bytes == at > 500_000_000 and file.config == config
+    assert time.perf_counter() - start < 1
+
+
+CONFIGS: dict[str, tuple[dict[str, Any], str]] = {
+    "convention": ({"encoder": {"convention": None}}, "'encoder.convention' is None"),
+    "width": ({"encoder": {"width": 10**18}}, "'encoder.width' is 1000000000000000000, where a whole number"),
+    "layers": ({"encoder": {"layers": 2.5}}, "'encoder.layers' is 2.5, where a whole number"),
+    "list": ({"encoder": [1]}, "'encoder' is"),
+    "text": ({"vocabulary": "abc"}, "'vocabulary': a pruned vocabulary is a list of CLIP ids; got 'abc'"),
+    "texts": ({"vocabulary": ["a"]}, "a list of CLIP ids; it holds 'a'"),
+    "number": ({"vocabulary": 5}, "a list of CLIP ids; got 5"),
+    "nulls": ({"vocabulary": [None]}, "a list of CLIP ids; it holds None"),
+    "version": ({"version": [1]}, "of version [1]"),
+}
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_configs_name_file_and_key(tmp_path: Path, name: str) -> None:
+    changes, message = CONFIGS[name]
+    save_encoder(random_encoder(small_config("s1")), TOKENIZER, tmp_path / "e")
+    values = json.loads((tmp_path / "e" / "config.json").read_text())
+    if isinstance(changes.get("encoder"), dict):
+        changes = {"encoder": values["encoder"] | changes["encoder"]}
+    (tmp_path / "e" / "config.json").write_text(json.dumps(values | changes))
+    with pytest.raises(LitetextError, match=re.escape(message)) as caught:
+        load_encoder(tmp_path / "e")
+    assert str(tmp_path / "e") in str(caught.value)
+
+
+@pytest.mark.parametrize("given", [None, 3, ["mini"]])
+def test_encoders_are_named_by_text(given: Any) -> None:
+    for load in (load_encoder, read_checkpoint):
+        with pytest.raises(LitetextError, match="an encoder is named by a text or a path, got"):
+            load(given)
+
+
+@pytest.mark.parametrize("names", [{"a": 5}, {"a": ["x"]}, ["a"], {"a": "../b.safetensors"}, {"a": "/dev/null"}])
+def test_indexes_that_name_no_shard(tmp_path: Path, names: Any) -> None:
+    (tmp_path / "model.safetensors.index.json").write_text(json.dumps({"weight_map": names}))
+    with pytest.raises(LitetextError, match=r"index.json.*shard"):
+        read_checkpoint(tmp_path)
 
 
 @pytest.mark.parametrize("name", ["cut.safetensors", "cut.pt", "text.pt"])

@@ -55,14 +55,29 @@ def test_unknown_preset_lists_the_names() -> None:
         ({"width": 100, "heads": 8}, "width 100 is not divisible by heads 8"),
         ({"layers": 1}, "2 layers or more"),
         ({"position_rows": 8}, "position table"),
-        ({"colour": 1}, "unknown key 'colour'"),
-        ({"convention": {"pad": 0}}, "unknown key 'pad'"),
-        ({"convention": {"positions": "guess"}}, "positions 'guess'; choose one of: interpolate, slice"),
+        ({"colour": 1}, "unknown key 'encoder.colour'"),
+        ({"convention": {"pad": 0}}, "unknown key 'encoder.convention.pad'"),
+        ({"convention": {"pad_id": True}}, "'encoder.convention.pad_id' is True, where a whole number from 0"),
+        ({"convention": {"pad_id": 49408}}, "pad_id 49408 is outside the 49408 rows"),
+        ({"convention": {"positions": "guess"}}, "positions' is 'guess', where one of interpolate, slice"),
+        ({"convention": {"positions": ["slice"]}}, "where one of interpolate, slice"),
+        ({"convention": None}, "'encoder.convention' is None, where an object"),
+        ({"variant": None}, "'encoder.variant' is None, where a text"),
+        ({"repmixer": 1}, "'encoder.repmixer' is 1, where true or false"),
+        ({"width": 512.0}, "'encoder.width' is 512.0, where a whole number from 1 to 16,384"),
+        ({"width": 10**12}, "'encoder.width' is 1000000000000, where"),
+        ({"width": "512"}, "'encoder.width' is '512', where"),
+        ({"layers": 0}, "'encoder.layers' is 0, where a whole number from 1 to 256"),
+        ({"width": 16384, "ffn": 65536, "layers": 256}, "parameters, more than 4,000,000,000"),
+        ({"repmixer_kernel": 4}, "an odd number"),
     ],
 )
 def test_bad_configs_are_refused(changes: dict[str, object], message: str) -> None:
-    with pytest.raises(LitetextError, match=message):
-        EncoderConfig.from_dict(PRESETS["s0"].to_dict() | changes)
+    with pytest.raises(LitetextError, match=message) as caught:
+        EncoderConfig.from_dict(PRESETS["s0"].to_dict() | changes, "folder/config.json", "encoder")
+    assert str(caught.value).startswith("folder/config.json: ")
+    with pytest.raises(LitetextError, match="key 'width' is missing"):
+        EncoderConfig.from_dict({"variant": "s0"})
 
 
 def test_bad_conventions_are_refused() -> None:

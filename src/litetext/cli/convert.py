@@ -10,7 +10,7 @@ from ..data import SHIPPED_PHRASES
 from ..errors import choice_error
 from ..outputs import Kind, check_file, check_folder
 from .destination import OVERWRITE, paths_of
-from .encoder_options import CONTEXT, HEADS, POSITIONS, position_reading
+from .encoder_options import ALLOW_NAN, CONTEXT, HEADS, POSITIONS, position_reading
 from .output import notes, print_json
 from .vocabulary_option import HELP as VOCABULARY_HELP
 from .vocabulary_option import pruned
@@ -40,6 +40,7 @@ def convert(
         SHIPPED_PHRASES, help="Prompts to measure on what transformers' convention or a smaller vocabulary does."
     ),
     overwrite: bool = OVERWRITE,
+    allow_nan: bool = ALLOW_NAN,
     as_json: bool = typer.Option(False, "--json", help="Print one JSON document about what was written."),
 ) -> None:
     """Write an encoder in litetext's, the authors' (a teacher: Meta's) or transformers' layout."""
@@ -52,7 +53,13 @@ def convert(
     texts = read_prompts(prompts)
     from ..encoders import read_checkpoint, write_authors, write_checkpoint
 
-    checkpoint = read_checkpoint(source, heads=heads, context_length=context, positions=position_reading(positions))
+    checkpoint = read_checkpoint(
+        source,
+        heads=heads,
+        context_length=context,
+        positions=position_reading(positions),
+        allow_nan=allow_nan,
+    )
     report: dict[str, object] = {"source": source, "destination": str(destination), "layout": to}
     if vocabulary is not None:
         checkpoint, report["vocabulary"] = pruned(checkpoint, vocabulary, texts)

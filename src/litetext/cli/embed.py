@@ -11,7 +11,7 @@ from ..errors import LitetextError
 from ..files import atomic_path
 from ..outputs import check_file, mark
 from .destination import OVERWRITE, paths_of
-from .encoder_options import CONTEXT, HEADS, POSITIONS, position_reading
+from .encoder_options import ALLOW_NAN, CONTEXT, HEADS, POSITIONS, position_reading
 from .output import notes, print_json
 
 if TYPE_CHECKING:
@@ -32,6 +32,7 @@ def embed(
     ids: str = typer.Option(None, metavar="F.safetensors:KEY", help="Token ids [B, L] to feed instead of prompts."),
     heads: int = HEADS,
     overwrite: bool = OVERWRITE,
+    allow_nan: bool = ALLOW_NAN,
     as_json: bool = typer.Option(False, "--json", help="Print one JSON document about what was written."),
 ) -> None:
     """Write the features of prompts, in their order, to a safetensors file."""
@@ -44,14 +45,24 @@ def embed(
     if ids is None:
         from ..encoders import load_encoder
 
-        encoder = load_encoder(checkpoint, heads=heads, context_length=context, positions=position_reading(positions))
+        encoder = load_encoder(
+            checkpoint,
+            heads=heads,
+            context_length=context,
+            positions=position_reading(positions),
+            allow_nan=allow_nan,
+        )
         features = encoder.encode(texts).numpy()
     else:
         from ..encoders import load_torch_encoder
 
         given = _read_ids(ids)
         taking_ids = load_torch_encoder(
-            checkpoint, heads=heads, context_length=context or given.shape[1], positions=position_reading(positions)
+            checkpoint,
+            heads=heads,
+            context_length=context or given.shape[1],
+            positions=position_reading(positions),
+            allow_nan=allow_nan,
         )
         features = taking_ids.encode_ids(given).numpy()
     import numpy as np

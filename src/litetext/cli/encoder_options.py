@@ -13,6 +13,7 @@ CONTEXT: Any = typer.Option(None, "--context", min=2, help="Context length, if n
 POSITIONS: Any = typer.Option(
     None, "--positions", help="How a position table longer than the context is read: slice or interpolate."
 )
+ALLOW_NAN: Any = typer.Option(False, "--allow-nan", help="Go on with weights that are NaN or infinite.")
 
 
 def position_reading(positions: str | None) -> Literal["slice", "interpolate"] | None:

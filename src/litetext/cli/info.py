@@ -46,10 +46,10 @@ def _facts(name: str, heads: int | None, context: int | None, positions: Positio
         config, layout = PRESETS[name], "preset"
         size = 4 * config.parameters()
     else:
-        from ..encoders import read_checkpoint
+        from ..encoders import open_checkpoint
 
-        checkpoint = read_checkpoint(name, heads=heads, context_length=context, positions=positions)
-        config, layout, size = checkpoint.config, checkpoint.layout, checkpoint.bytes()
+        file = open_checkpoint(name, heads=heads, context_length=context, positions=positions)
+        config, layout, size = file.config, file.layout, file.bytes
     parts = _parts(name)
     return {
         "variant": config.variant,

@@ -9,7 +9,7 @@ import typer
 from rich.table import Table
 
 from ..data import SHIPPED_PHRASES
-from .encoder_options import CONTEXT, HEADS, POSITIONS, position_reading
+from .encoder_options import ALLOW_NAN, CONTEXT, HEADS, POSITIONS, position_reading
 from .output import console, print_json
 
 
@@ -24,6 +24,7 @@ def parity(
     heads: int = HEADS,
     context: int = CONTEXT,
     positions: str = POSITIONS,
+    allow_nan: bool = ALLOW_NAN,
     as_json: bool = typer.Option(False, "--json", help="Print one JSON document."),
 ) -> None:
     """Measure the token cosine between the two conventions an encoder of SAM3 is run under, on real tokens."""
@@ -32,7 +33,13 @@ def parity(
     texts = read_prompts(prompts)
     from ..encoders import measure_parity, read_checkpoint
 
-    read = read_checkpoint(checkpoint, heads=heads, context_length=context, positions=position_reading(positions))
+    read = read_checkpoint(
+        checkpoint,
+        heads=heads,
+        context_length=context,
+        positions=position_reading(positions),
+        allow_nan=allow_nan,
+    )
     result = measure_parity(read.module(), read.tokenizer, texts)
     if as_json:
         print_json(asdict(result) | {"by_length": {str(n): value for n, value in result.by_length.items()}})

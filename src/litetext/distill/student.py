@@ -12,7 +12,6 @@ import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -22,7 +21,8 @@ from ..encoders.config import PRESETS, Convention, EncoderConfig
 from ..encoders.layouts import STUDENT, TEACHER, Layout
 from ..encoders.modules import TextTransformer, build
 from ..encoders.tensorfile import TensorFile, open_tensors
-from ..errors import LitetextError, choice_error
+from ..errors import LitetextError, choice_error, short
+from ..files import read_text
 from ..tokenizer import BYTE_SYMBOLS, Tokenizer
 
 if sys.version_info >= (3, 11):
@@ -45,14 +45,14 @@ def student_config(name_or_path: str | os.PathLike[str]) -> EncoderConfig:
             )
         return replace(PRESETS[name], unused_projection=0)
     try:
-        values = tomllib.loads(Path(name).read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise LitetextError(f"{name}: no such file; `litetext audit` writes a recipe.toml") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise LitetextError(f"{name} is not valid TOML ({error})") from None
+        values = tomllib.loads(read_text(name, "a recipe.toml, as `litetext audit` writes one", 1 << 20))
+    except (tomllib.TOMLDecodeError, RecursionError, ValueError) as error:  # ValueError: an integer of 4,301 digits
+        if isinstance(error, LitetextError):
+            raise
+        raise LitetextError(f"{name} is not valid TOML ({short(str(error))[1:-1]})") from None
     if not isinstance(values.get("student"), dict):
         raise LitetextError(f"{name} has no table [student]; `litetext audit` writes one")
-    return EncoderConfig.from_dict(values["student"], name)
+    return EncoderConfig.from_dict(values["student"], name, "student")
 
 
 def fitted(config: EncoderConfig, *, output_dim: int, vocab_size: int, context_length: int) -> EncoderConfig:
@@ -190,6 +190,9 @@ class _WithProjector:
 
     def shape(self, key: str) -> tuple[int, ...]:
         return tuple(self.projector[key].shape) if key in self.projector else self.file.shape(key)
+
+    def dtype(self, key: str) -> torch.dtype:
+        return self.projector[key].dtype if key in self.projector else self.file.dtype(key)
 
     def get(self, key: str) -> Tensor:
         return self.projector[key] if key in self.projector else self.file.get(key)

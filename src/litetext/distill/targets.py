@@ -19,7 +19,6 @@ import itertools
 import json
 import os
 import secrets
-import struct
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -29,6 +28,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 from safetensors.numpy import save_file
 
+from ..encoders.safetensors_file import SafetensorsFile
 from ..errors import LitetextError
 from ..files import atomic_path
 from ..progress import Progress, no_progress
@@ -263,21 +263,13 @@ def _shards_of(lengths: np.ndarray, rows: np.ndarray, tokens: int) -> Iterator[n
 def _open_shard(path: Path, dim: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return a shard's keys [n, 16], offsets [n + 1] and memory-mapped tokens [t, D], checked against its sum."""
     try:
-        size = path.stat().st_size
-        with path.open("rb") as file:
-            (header_bytes,) = struct.unpack("<Q", file.read(8))
-            if header_bytes > size:
-                raise ValueError("cut short")
-            header: dict[str, Any] = json.loads(file.read(header_bytes))
-        arrays = {}
-        for name, dtype in (("keys", "u1"), ("offsets", "<i8"), ("tokens", "<f2")):
-            begin = 8 + header_bytes + header[name]["data_offsets"][0]
-            arrays[name] = np.memmap(path, dtype, "r", begin, tuple(header[name]["shape"]))
-        if int(header["__metadata__"]["crc32"]) != _checksum(arrays):
+        file = SafetensorsFile(path)
+        arrays = {name: file.array(name) for name in ("keys", "offsets", "tokens")}
+        if int(file.metadata["crc32"]) != _checksum(arrays):
             raise ValueError("its checksum does not agree")
         if arrays["tokens"].shape[1] != dim:
             raise ValueError(f"its features are {arrays['tokens'].shape[1]} wide, the teacher's {dim}")
-    except (ValueError, KeyError, IndexError, TypeError, struct.error, UnicodeDecodeError) as error:
+    except (ValueError, KeyError, IndexError) as error:
         raise LitetextError(
             f"{path} is damaged ({error}); delete this file: its prompts are computed anew on the next run"
         ) from None

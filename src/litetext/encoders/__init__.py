@@ -15,7 +15,9 @@ if TYPE_CHECKING:
     from .bank import ConceptBank, build_bank
     from .checkpoints import (
         Checkpoint,
+        EncoderFile,
         load_torch_encoder,
+        open_checkpoint,
         read_checkpoint,
         save_encoder,
         write_authors,
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "Checkpoint": "checkpoints",
     "ConceptBank": "bank",
+    "EncoderFile": "checkpoints",
     "OnnxTextEncoder": "runtime",
     "Parity": "parity",
     "TextTransformer": "modules",
@@ -41,6 +44,7 @@ _HOMES = {
     "load_encoder": "loading",
     "load_torch_encoder": "checkpoints",
     "measure_parity": "parity",
+    "open_checkpoint": "checkpoints",
     "read_checkpoint": "checkpoints",
     "save_encoder": "checkpoints",
     "write_authors": "checkpoints",
@@ -56,6 +60,7 @@ __all__ = [
     "ConceptBank",
     "Convention",
     "EncoderConfig",
+    "EncoderFile",
     "OnnxTextEncoder",
     "Parity",
     "TextEncoder",
@@ -68,6 +73,7 @@ __all__ = [
     "load_encoder",
     "load_torch_encoder",
     "measure_parity",
+    "open_checkpoint",
     "preset",
     "read_checkpoint",
     "save_encoder",

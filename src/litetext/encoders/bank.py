@@ -10,10 +10,7 @@ whether an encoder is the one a bank was made with is what it answers: a few of 
 
 from __future__ import annotations
 
-import json
-import math
 import os
-import struct
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -30,11 +27,12 @@ from ..outputs import mark
 from ..progress import Progress, no_progress
 from ..ragged import Ragged, offsets_of
 from ..tokenizer import clean
+from .config import LONGEST_CONTEXT
 from .features import TextEncoder, TextFeatures
+from .safetensors_file import SafetensorsFile
 
 FORMAT = "litetext-bank"
 
-_DTYPES = {"F16": np.float16, "I64": np.int64, "U64": np.uint64, "U8": np.uint8, "BOOL": np.bool_}
 _BATCH = 256  # phrases embedded at once while building
 _PROBES = 8  # phrases asked of a fallback
 _SAME = 0.98  # worst token cosine at which a fallback counts as the bank's encoder: its int8 exports stay above 0.99
@@ -165,9 +163,11 @@ class ConceptBank:
             if row is None:
                 unknown.setdefault(text, []).append(place)
                 continue
-            real = self._tokens[row]
+            real, own_mask = self._entry(self._tokens, row), self._entry(self._mask, row)
+            if len(real) > self.context_length:
+                raise self._damaged(f"{text!r} has {len(real)} tokens, its context is {self.context_length}")
             tokens[place, : len(real)] = real
-            mask[place, : len(real)] = self._mask[row]
+            mask[place, : len(real)] = own_mask
         if unknown:
             for text, (own_tokens, own_mask) in self._answers(list(unknown)).items():
                 tokens[unknown[text]], mask[unknown[text]] = own_tokens, own_mask
@@ -223,7 +223,19 @@ class ConceptBank:
         return None
 
     def _concept(self, row: int) -> str:
-        return self._text[row].tobytes().decode("utf-8", "replace")
+        return self._entry(self._text, row).tobytes().decode("utf-8", "replace")
+
+    def _entry(self, table: Ragged, row: int) -> np.ndarray:
+        """Return a row of a table; where it lies is read from the file only here, so it is checked here."""
+        if not 0 <= row < len(self):
+            raise self._damaged(f"its index names concept {row} of {len(self)}")
+        start, end = (int(place) for place in table.offsets[row : row + 2])
+        if not 0 <= start <= end <= len(table.values):
+            raise self._damaged(f"concept {row} lies from {start} to {end} of {len(table.values)}")
+        return table[row]
+
+    def _damaged(self, what: str) -> LitetextError:
+        return LitetextError(f"{self._path} is a damaged concept bank: {what}; build it again")
 
 
 def is_bank(path: Path) -> bool:
@@ -231,32 +243,44 @@ def is_bank(path: Path) -> bool:
     if path.suffix != ".safetensors" or not path.is_file():
         return False
     try:
-        return _header(path)[0].get("__metadata__", {}).get("format") == FORMAT
+        return SafetensorsFile(path).metadata.get("format") == FORMAT
     except LitetextError:
         return False
 
 
 def _mapped(path: Path) -> tuple[dict[str, str], dict[str, np.ndarray]]:
-    """Return a bank's metadata and its arrays, mapped: nothing but the header is read."""
-    header, start = _header(path)
-    metadata = header.get("__metadata__", {})
+    """Return a bank's metadata and its arrays, mapped: nothing but the header and the ends of two tables is read."""
+    file = SafetensorsFile(path)
+    metadata = file.metadata
     if metadata.get("format") != FORMAT or metadata.get("version") != "1":
         raise LitetextError(f"{path} is not a concept bank of version 1; make one with: litetext bank build")
-    content = np.memmap(path, dtype=np.uint8, mode="r", offset=start).view(np.ndarray)
     try:
-        arrays = {key: _array(content, header[key]) for key in (*_SHAPES, "tokens")}
+        arrays = {key: file.array(key) for key in _DTYPES}
         concepts, tokens = len(arrays["rows"]), len(arrays["tokens"])
-        fits = int(metadata["context_length"]) > 1 and bool(metadata["encoder"])
+        fits = 1 < int(metadata["context_length"]) <= LONGEST_CONTEXT and bool(metadata["encoder"])
         sizes = {"concepts": concepts, "concepts + 1": concepts + 1, "tokens": tokens, "any": len(arrays["text"])}
         fits &= all(arrays[key].shape == (sizes[size],) for key, size in _SHAPES.items())
-        fits &= arrays["tokens"].ndim == 2 and arrays["tokens"].dtype == np.float16
-        fits &= int(arrays["starts"][-1]) == tokens and int(arrays["text_starts"][-1]) == sizes["any"]
+        fits &= all(arrays[key].dtype == dtype for key, dtype in _DTYPES.items())
+        fits &= arrays["tokens"].ndim == 2
+        fits &= (int(arrays["starts"][0]), int(arrays["starts"][-1])) == (0, tokens)
+        fits &= (int(arrays["text_starts"][0]), int(arrays["text_starts"][-1])) == (0, sizes["any"])
     except (KeyError, ValueError, TypeError, IndexError):
         fits = False
     if not fits:
         raise LitetextError(f"{path} is a damaged concept bank: its arrays do not fit each other; build it again")
     return metadata, arrays
 
+
+_DTYPES = {
+    "tokens": np.float16,
+    "mask": np.bool_,
+    "starts": np.int64,
+    "keys": np.uint64,
+    "rows": np.int64,
+    "text": np.uint8,
+    "text_starts": np.int64,
+}
+"""The arrays of a bank."""
 
 _SHAPES = {
     "mask": "tokens",
@@ -266,33 +290,7 @@ _SHAPES = {
     "text": "any",
     "text_starts": "concepts + 1",
 }
-"""The one-dimensional arrays of a bank, and how long each is."""
-
-
-def _array(content: np.ndarray, entry: dict[str, Any]) -> np.ndarray:
-    start, end = entry["data_offsets"]
-    dtype = np.dtype(_DTYPES[entry["dtype"]])
-    if end - start != dtype.itemsize * math.prod(entry["shape"]) or not 0 <= start <= end <= len(content):
-        raise ValueError("offsets do not fit the shape")
-    # safetensors sorts arrays by the size of their numbers, so every one is aligned
-    return content[start:end].view(dtype).reshape(entry["shape"])
-
-
-def _header(path: Path) -> tuple[dict[str, Any], int]:
-    """Return the header of a safetensors file, and where its arrays begin."""
-    try:
-        with path.open("rb") as file:
-            (size,) = struct.unpack("<Q", file.read(8))
-            if size > min(100_000_000, path.stat().st_size):
-                raise ValueError("the header is longer than the file")
-            header = json.loads(file.read(size))
-    except FileNotFoundError:
-        raise LitetextError(f"{path}: no such file") from None
-    except (ValueError, struct.error, UnicodeDecodeError) as error:
-        raise LitetextError(f"{path} is not a readable safetensors file ({error}); is it cut short?") from None
-    if not isinstance(header, dict):
-        raise LitetextError(f"{path} is not a readable safetensors file; is it cut short?")
-    return header, 8 + size
+"""How long each one-dimensional array of a bank is."""
 
 
 def _as_float16(tokens: np.ndarray, first: str) -> np.ndarray:

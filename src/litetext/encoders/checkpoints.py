@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import re
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -20,15 +20,16 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from ..data import resolve
-from ..errors import LitetextError, LitetextWarning
+from ..devices import torch_device
+from ..errors import LitetextError, LitetextWarning, short
 from ..files import atomic_path, write_json, write_text
 from ..hub import local_path
 from ..json_files import read_json
 from ..outputs import atomic_folder, mark
 from ..tokenizer import Tokenizer
 from .card import model_card
-from .config import PRESETS, EncoderConfig, Positions
-from .layouts import FULL_CHECKPOINT_PREFIX, STUDENT, TEACHER, find_layout, our_shapes, variant_of
+from .config import PRESETS, EncoderConfig, Positions, tokenizer_of
+from .layouts import FULL_CHECKPOINT_PREFIX, STUDENT, TEACHER, check_tensors, find_layout, our_shapes, variant_of
 from .modules import TextTransformer, build
 from .tensorfile import TensorFile, open_tensors
 from .torch_encoder import TorchTextEncoder
@@ -72,6 +73,44 @@ class Checkpoint:
         return module.eval()
 
 
+@dataclass(frozen=True)
+class EncoderFile:
+    """An encoder's file whose names, shapes and dtypes were checked, before any number is read.
+
+    Attributes:
+        config, tokenizer, layout, source: see `Checkpoint`.
+        bytes: of the encoder's tensors in the file.
+        tensors: reads them: our name -> tensor, in the dtypes of the file.
+    """
+
+    config: EncoderConfig
+    tokenizer: Tokenizer
+    layout: str
+    source: str
+    bytes: int
+    tensors: Callable[[], dict[str, Tensor]]
+
+    def read(self, *, allow_nan: bool = False) -> Checkpoint:
+        """Return the checkpoint; a tensor with NaN or infinity is an error that names it unless ``allow_nan``."""
+        state = self.tensors()
+        if not allow_nan:
+            check_finite(state, self.source)
+        return Checkpoint(self.config, state, self.tokenizer, self.layout, self.source)
+
+
+def check_finite(tensors: Mapping[str, Tensor], source: str) -> None:
+    """Raise `LitetextError` that names the first tensor with NaN or infinity."""
+    for name, tensor in tensors.items():
+        # A sum is one pass without memory of its own; where it overflows, every number is looked at.
+        if tensor.is_floating_point() and not tensor.sum(dtype=torch.float32).isfinite():
+            wrong = int((~tensor.float().isfinite()).sum())
+            if wrong:
+                raise LitetextError(
+                    f"{source}: {name!r} holds {wrong:,} numbers that are NaN or infinite, of {tensor.numel():,}; "
+                    "did its training diverge? To go on all the same: --allow-nan, in Python allow_nan=True"
+                )
+
+
 def load_torch_encoder(
     name_or_path: str | os.PathLike[str],
     *,
@@ -80,10 +119,14 @@ def load_torch_encoder(
     heads: int | None = None,
     context_length: int | None = None,
     positions: Positions | None = None,
+    allow_nan: bool = False,
 ) -> TorchTextEncoder:
     """Load a checkpoint to run in torch, float32 by default; see `read_checkpoint` for what it may be."""
-    checkpoint = read_checkpoint(name_or_path, heads=heads, context_length=context_length, positions=positions)
-    return TorchTextEncoder(checkpoint.module(dtype or torch.float32).to(device), checkpoint.tokenizer)
+    where = torch_device(device or "cpu")
+    checkpoint = read_checkpoint(
+        name_or_path, heads=heads, context_length=context_length, positions=positions, allow_nan=allow_nan
+    )
+    return TorchTextEncoder(checkpoint.module(dtype or torch.float32).to(where), checkpoint.tokenizer)
 
 
 def read_checkpoint(
@@ -92,6 +135,7 @@ def read_checkpoint(
     heads: int | None = None,
     context_length: int | None = None,
     positions: Positions | None = None,
+    allow_nan: bool = False,
 ) -> Checkpoint:
     """Read an encoder from any layout.
 
@@ -103,23 +147,38 @@ def read_checkpoint(
             length of the position table, and of a longer table than any was trained at (CLIP's 77 rows) the first 16
             rows are read, with a `LitetextWarning`.
         positions: how a longer table is read; by default as stored.
+        allow_nan: read weights that are NaN or infinite too.
 
     Raises:
         LitetextError: a context in the file's name (``…_ctx32.pt``) that is not its table's; or naming the file and
-            the key that is missing, unexpected or mis-shaped.
+            the key that is missing, unexpected, mis-shaped, no floating-point number or not finite.
     """
+    file = open_checkpoint(name_or_path, heads=heads, context_length=context_length, positions=positions)
+    return file.read(allow_nan=allow_nan)
+
+
+def open_checkpoint(
+    name_or_path: str | os.PathLike[str],
+    *,
+    heads: int | None = None,
+    context_length: int | None = None,
+    positions: Positions | None = None,
+) -> EncoderFile:
+    """Find the encoder in a file and check it without reading its weights; see `read_checkpoint` for the arguments."""
     path = find_checkpoint(name_or_path)
     changes = {"context_length": context_length, "positions": positions}
     changes = {key: value for key, value in changes.items() if value is not None}
     file = open_tensors(path)
     ours = _our_config(path)
     if ours is not None:
-        return _read_ours(file, path, ours, heads, changes)
-    return _read_foreign(file, path, heads, changes)
+        return _open_ours(file, path, ours, heads, changes)
+    return _open_foreign(file, path, heads, changes)
 
 
 def find_checkpoint(name_or_path: str | os.PathLike[str]) -> Path:
     """Return where an encoder's files are: shipped with the package, on disk, or fetched from the hub."""
+    if not isinstance(name_or_path, str | os.PathLike):
+        raise LitetextError(f"an encoder is named by a text or a path, got {short(name_or_path)}")
     name = str(name_or_path)
     if name in SHIPPED:
         return resolve(SHIPPED[name])
@@ -203,30 +262,27 @@ def _our_config(path: Path) -> dict[str, Any] | None:
     return values if isinstance(values, dict) and values.get("format") == FORMAT else None
 
 
-def _read_ours(
+def _open_ours(
     file: TensorFile, path: Path, values: dict[str, Any], heads: int | None, changes: dict[str, Any]
-) -> Checkpoint:
-    if values.get("version") != 1 or not isinstance(values.get("encoder"), dict):
+) -> EncoderFile:
+    if values.get("version") != 1:
         raise LitetextError(
-            f"{path}: config.json is of version {values.get('version')!r}; this litetext reads version 1"
+            f"{path}: config.json is of version {short(values.get('version'))}; this litetext reads version 1"
         )
-    config = EncoderConfig.from_dict(values["encoder"], f"{path}/config.json")
+    config = EncoderConfig.from_dict(values.get("encoder"), f"{path}/config.json", "encoder")
     config = replace(config, heads=heads or config.heads).with_convention(**changes)
     expected = dict(our_shapes(config))
-    for key, shape in expected.items():
-        if key not in file:
-            raise LitetextError(f"{file.source}: key {key!r} is missing (litetext layout)")
-        if file.shape(key) != shape:
-            raise LitetextError(f"{file.source}: key {key!r} has shape {file.shape(key)}, expected {shape}")
+    check_tensors(file, expected, "litetext", file.source)
     for key in file:
         if key not in expected:
             raise LitetextError(f"{file.source}: unexpected key {key!r} (litetext layout)")
-    tokenizer = Tokenizer(values.get("vocabulary"))
-    _check_vocabulary(config, tokenizer, str(path))
-    return Checkpoint(config, {key: file.get(key) for key in expected}, tokenizer, "litetext", str(path))
+    kept = values.get("vocabulary")
+    tokenizer = Tokenizer() if kept is None else tokenizer_of(kept, config, str(path))
+    size = sum(map(file.bytes, expected))
+    return EncoderFile(config, tokenizer, "litetext", str(path), size, lambda: {key: file.get(key) for key in expected})
 
 
-def _read_foreign(file: TensorFile, path: Path, heads: int | None, changes: dict[str, Any]) -> Checkpoint:
+def _open_foreign(file: TensorFile, path: Path, heads: int | None, changes: dict[str, Any]) -> EncoderFile:
     layout, prefix = find_layout(file, file.source)
     config = layout.infer(file, prefix, heads or _transformers_heads(path), file.source)
     layout.check(file, prefix, config, file.source)
@@ -234,8 +290,8 @@ def _read_foreign(file: TensorFile, path: Path, heads: int | None, changes: dict
     config = replace(config.with_convention(**changes), variant=variant_of(config))
     if config.table_is_cut() and "positions" not in changes and config.convention.positions == "slice":
         warnings.warn(_cut_table_warning(config, file.source), LitetextWarning, stacklevel=2)
-    tokenizer = Tokenizer()
-    return Checkpoint(config, layout.read(file.get, prefix, config), tokenizer, layout.name, str(path))
+    size = sum(file.bytes(prefix + key) for key, _ in layout.expected(config))
+    return EncoderFile(config, Tokenizer(), layout.name, str(path), size, lambda: layout.read(file.get, prefix, config))
 
 
 def _named_context(config: EncoderConfig, source: str, changes: Mapping[str, Any]) -> dict[str, int]:
@@ -267,13 +323,10 @@ def _transformers_heads(path: Path) -> int | None:
     if not config.is_file():
         return None
     values = read_json(config)
-    values = values.get("detector_config") or values
-    text = values.get("text_config") if isinstance(values, dict) else None
-    return text.get("num_attention_heads") if isinstance(text, dict) else None
-
-
-def _check_vocabulary(config: EncoderConfig, tokenizer: Tokenizer, source: str) -> None:
-    if tokenizer.kept is not None and config.vocab_size != tokenizer.vocab_size:
-        raise LitetextError(
-            f"{source}: the embedding has {config.vocab_size} rows, its vocabulary {tokenizer.vocab_size}"
-        )
+    for key in ("detector_config", "text_config"):
+        inner = values.get(key) if isinstance(values, dict) else None
+        values = inner if key == "text_config" or inner else values
+    heads = values.get("num_attention_heads") if isinstance(values, dict) else None
+    if heads is not None and (type(heads) is not int or heads < 1):
+        raise LitetextError(f"{config}: key 'num_attention_heads' is {short(heads)}, where a whole number should stand")
+    return heads

@@ -7,14 +7,21 @@ weights, never guessed by the code that runs them.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields, replace
-from typing import Any, Literal, get_args
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Literal
 
 from ..errors import LitetextError, choice_error
+from ..tokenizer import Tokenizer
+from ..validation import check_ranges, from_values, ranged
 
 MaskPadding = Literal["none", "attention", "everywhere"]
 Positions = Literal["slice", "interpolate"]
+
+LONGEST_CONTEXT = 4096
+"""The most tokens a prompt, and rows a position table, can have; published encoders have 16, 32 and 77."""
+
+MOST_PARAMETERS = 4_000_000_000
+"""Of an encoder; SAM3's has 354 million."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,18 +39,13 @@ class Convention:
             (``slice``) or all of them, resized bilinearly (``interpolate``).
     """
 
-    context_length: int = 16
-    pad_id: int = 0
+    context_length: int = ranged(2, LONGEST_CONTEXT, 16)
+    pad_id: int = ranged(0, 10**6, 0)
     mask_padding: MaskPadding = "none"
     positions: Positions = "slice"
 
     def __post_init__(self) -> None:
-        if self.context_length < 2:
-            raise LitetextError(f"context_length must be 2 or more, got {self.context_length}")
-        if self.mask_padding not in get_args(MaskPadding):
-            raise choice_error("mask_padding", self.mask_padding, get_args(MaskPadding))
-        if self.positions not in get_args(Positions):
-            raise choice_error("positions", self.positions, get_args(Positions))
+        check_ranges(self)
 
 
 AUTHORS = Convention(16, 0, "none", "slice")
@@ -76,28 +78,35 @@ class EncoderConfig:
     """
 
     variant: str
-    width: int
-    heads: int
-    ffn: int
-    layers: int
+    width: int = ranged(1, 16_384)
+    heads: int = ranged(1, 1_024)
+    ffn: int = ranged(1, 65_536)
+    layers: int = ranged(1, 256)
     repmixer: bool = False
     causal: bool = False
-    vocab_size: int = 49408
-    position_rows: int = 16
-    output_dim: int = 256
-    unused_projection: int = 0
-    repmixer_kernel: int = 11
+    vocab_size: int = ranged(1, 10**6, 49_408)
+    position_rows: int = ranged(1, LONGEST_CONTEXT, 16)
+    output_dim: int = ranged(1, 16_384, 256)
+    unused_projection: int = ranged(0, 16_384, 0)
+    repmixer_kernel: int = ranged(1, 255, 11)
     convention: Convention = AUTHORS
 
     def __post_init__(self) -> None:
-        for name in ("width", "heads", "ffn", "layers", "vocab_size", "position_rows", "output_dim"):
-            if getattr(self, name) < 1:
-                raise LitetextError(f"encoder {name} must be 1 or more, got {getattr(self, name)}")
+        check_ranges(self)
         if self.width % self.heads:
             raise LitetextError(f"width {self.width} is not divisible by heads {self.heads}; give --heads a divisor")
         if self.repmixer and self.layers < 2:
             raise LitetextError(
                 f"a RepMixer encoder needs 2 layers or more (the first and the last), got {self.layers}"
+            )
+        if self.repmixer_kernel % 2 == 0:
+            raise LitetextError(f"repmixer_kernel is {self.repmixer_kernel}, where an odd number should stand")
+        if self.convention.pad_id >= self.vocab_size:
+            raise LitetextError(f"pad_id {self.convention.pad_id} is outside the {self.vocab_size} rows of vocab_size")
+        if self.parameters() > MOST_PARAMETERS:
+            raise LitetextError(
+                f"these sizes make an encoder of {self.parameters():,} parameters, more than {MOST_PARAMETERS:,}; "
+                "give smaller ones"
             )
         if self.convention.positions == "slice" and self.convention.context_length > self.position_rows:
             raise LitetextError(
@@ -144,18 +153,9 @@ class EncoderConfig:
         return asdict(self)
 
     @classmethod
-    def from_dict(cls, values: Mapping[str, Any], source: str = "config.json") -> EncoderConfig:
-        """Read what `to_dict` wrote; unknown or missing keys are an error that names them and ``source``."""
-        values = dict(values)
-        convention = values.pop("convention", {})
-        for given, known in ((values, cls), (convention, Convention)):
-            unknown = set(given) - {field.name for field in fields(known)}
-            if unknown:
-                raise LitetextError(f"{source}: unknown key {sorted(unknown)[0]!r} in the encoder's config")
-        try:
-            return cls(**values, convention=Convention(**convention))
-        except TypeError as error:
-            raise LitetextError(f"{source}: the encoder's config is incomplete ({error})") from None
+    def from_dict(cls, values: Any, source: str = "config.json", place: str = "") -> EncoderConfig:
+        """Read what `to_dict` wrote; unknown, missing and unfit keys are an error that names them and ``source``."""
+        return from_values(cls, values, source, place)
 
 
 PRESETS: dict[str, EncoderConfig] = {
@@ -186,3 +186,16 @@ def preset(name: str) -> EncoderConfig:
     if name not in PRESETS:
         raise choice_error("encoder preset", name, tuple(PRESETS))
     return PRESETS[name]
+
+
+def tokenizer_of(kept: Any, config: EncoderConfig, source: str) -> Tokenizer:
+    """Return the tokenizer of a config's ``vocabulary``, which must have as many rows as the embedding."""
+    try:
+        tokenizer = Tokenizer(kept)
+    except LitetextError as error:
+        raise LitetextError(f"{source}: key 'vocabulary': {error}") from None
+    if config.vocab_size != tokenizer.vocab_size:
+        raise LitetextError(
+            f"{source}: the embedding has {config.vocab_size} rows, its vocabulary {tokenizer.vocab_size}"
+        )
+    return tokenizer

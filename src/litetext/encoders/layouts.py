@@ -24,13 +24,17 @@ from .modules import build
 
 
 class Shapes(Protocol):
-    """What a layout needs to know of a file: its keys, and the shape of each."""
+    """What a layout needs to know of a file: its keys, and the shape and dtype of each."""
 
     def __iter__(self) -> Iterator[str]: ...
     def __contains__(self, key: object) -> bool: ...
 
     def shape(self, key: str) -> tuple[int, ...]:
         """Return the shape of the tensor under ``key``."""
+        ...
+
+    def dtype(self, key: str) -> torch.dtype:
+        """Return the dtype of the tensor under ``key``."""
         ...
 
 
@@ -73,8 +77,8 @@ class Layout:
     def infer(self, file: Shapes, prefix: str, heads: int | None, source: str) -> EncoderConfig:
         """Read the encoder's config off the shapes; the number of heads is width / 64 unless given."""
 
-        def shape(ours: str, dimensions: int) -> tuple[int, ...]:
-            key = prefix + self.their_name(ours)
+        def shape(ours: str, dimensions: int, mixer: bool = False) -> tuple[int, ...]:
+            key = prefix + self.their_name(ours, mixer)
             if key not in file:
                 raise LitetextError(f"{source}: key {key!r} is missing ({self.name} layout)")
             if len(file.shape(key)) != dimensions:
@@ -86,8 +90,8 @@ class Layout:
         layers = self._count_layers(file, prefix, source)
         mixes = bool(self.mixer) and prefix + self.their_name("layers.0.scale", mixer=True) in file
         if mixes:
-            ffn = file.shape(prefix + self.their_name("layers.0.ffn.up.bias", mixer=True))[0]
-            kernel = file.shape(prefix + self.their_name("layers.0.mixer.conv.weight", mixer=True))[-1]
+            ffn = shape("layers.0.ffn.up.bias", 1, mixer=True)[0]
+            kernel = shape("layers.0.mixer.conv.weight", 4 if self.table_4d else 3, mixer=True)[-1]
         else:
             ffn, kernel = shape("layers.0.ffn.up.bias", 1)[0], 11
         unused = 0
@@ -97,31 +101,31 @@ class Layout:
             raise LitetextError(
                 f"{source}: width {width} is not a multiple of 64, so the number of heads is unknown; give it (--heads)"
             )
-        config = EncoderConfig(
-            variant="custom",
-            width=width,
-            heads=heads or width // 64,
-            ffn=ffn,
-            layers=layers,
-            repmixer=mixes,
-            causal=self.causal,
-            vocab_size=vocabulary,
-            position_rows=table[-2],
-            output_dim=shape("projector.bias", 1)[0],
-            unused_projection=unused,
-            repmixer_kernel=kernel,
-            convention=_default_convention(self.convention, table[-2], vocabulary),
-        )
+        output_dim = shape("projector.bias", 1)[0]
+        try:
+            config = EncoderConfig(
+                variant="custom",
+                width=width,
+                heads=heads or width // 64,
+                ffn=ffn,
+                layers=layers,
+                repmixer=mixes,
+                causal=self.causal,
+                vocab_size=vocabulary,
+                position_rows=table[-2],
+                output_dim=output_dim,
+                unused_projection=unused,
+                repmixer_kernel=kernel,
+                convention=_default_convention(self.convention, table[-2], vocabulary),
+            )
+        except LitetextError as error:
+            raise LitetextError(f"{source}: {error}") from None
         return replace(config, variant=variant_of(config))
 
     def check(self, file: Shapes, prefix: str, config: EncoderConfig, source: str) -> None:
         """Raise unless the file holds every tensor of ``config`` in its right shape, and nothing beside it."""
         expected = {prefix + name: shape for name, shape in self.expected(config)}
-        for key, shape in expected.items():
-            if key not in file:
-                raise LitetextError(f"{source}: key {key!r} is missing ({self.name} layout)")
-            if file.shape(key) != shape:
-                raise LitetextError(f"{source}: key {key!r} has shape {file.shape(key)}, expected {shape}")
+        check_tensors(file, expected, self.name, source)
         unexpected = [key for key in file if self._in_scope(key, prefix) and key not in expected]
         if unexpected:
             raise LitetextError(f"{source}: unexpected key {unexpected[0]!r} beside the encoder ({self.name} layout)")
@@ -182,7 +186,7 @@ class Layout:
         return shape
 
     def _count_layers(self, file: Shapes, prefix: str, source: str) -> int:
-        pattern = re.compile(re.escape(prefix + self.block_prefix).replace(r"\{i\}", r"(\d+)"))
+        pattern = re.compile(re.escape(prefix + self.block_prefix).replace(r"\{i\}", r"(\d{1,4})"))
         found = {int(match[1]) for key in file if (match := pattern.match(key))}
         if found != set(range(len(found))) or not found:
             raise LitetextError(f"{source}: the blocks {sorted(found)} are not numbered 0, 1, 2 … ({self.name} layout)")
@@ -326,6 +330,21 @@ def find_layout(file: Shapes, source: str) -> tuple[Layout, str]:
         )
     places = ", ".join(repr(prefix + layout.top["token_embedding.weight"]) for layout, prefix in found)
     raise LitetextError(f"{source}: more than one text encoder in it ({places}); give a file that holds one")
+
+
+def check_tensors(file: Shapes, expected: Mapping[str, tuple[int, ...]], layout: str, source: str) -> None:
+    """Raise unless the file holds every tensor that is expected, in its shape and as floating-point numbers."""
+    for key, shape in expected.items():
+        if key not in file:
+            raise LitetextError(f"{source}: key {key!r} is missing ({layout} layout)")
+        if file.shape(key) != shape:
+            raise LitetextError(f"{source}: key {key!r} has shape {file.shape(key)}, expected {shape}")
+        counts = key.endswith("num_batches_tracked")  # BatchNorm's, which nothing reads
+        if file.dtype(key).is_floating_point == counts:
+            kind = str(file.dtype(key)).removeprefix("torch.")
+            raise LitetextError(
+                f"{source}: key {key!r} is stored as {kind}, expected {'whole' if counts else 'floating-point'} numbers"
+            )
 
 
 def our_shapes(config: EncoderConfig) -> list[tuple[str, tuple[int, ...]]]:

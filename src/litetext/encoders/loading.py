@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..errors import LitetextError
+from ..errors import LitetextError, short
 from .config import Positions
 from .features import TextEncoder
 from .runtime import OnnxTextEncoder, is_exported
@@ -24,22 +24,26 @@ def load_encoder(
     context_length: int | None = None,
     positions: Positions | None = None,
     threads: int | None = None,
+    allow_nan: bool = False,
 ) -> TextEncoder:
     """Load a text encoder ready to encode.
 
     Args:
         name_or_path: a directory that `litetext export` wrote or a bank that `litetext bank build` wrote, neither of
             which needs torch or ever imports it; or a checkpoint, see `read_checkpoint`.
-        device: where a checkpoint runs; the CPU by default.
+        device: where a checkpoint runs; the CPU by default, where an export and a bank always run.
         dtype: in what a checkpoint runs; float32 by default.
         heads: see `read_checkpoint`, as for the next two; all are fixed in an export or a bank.
         context_length: tokens a prompt is padded to.
         positions: how a position table longer than the context is read.
         threads: CPU threads of an exported encoder.
+        allow_nan: load a checkpoint with weights that are NaN or infinite too.
 
     Raises:
         LitetextError: nothing of that name, a malformed file, or an option that its kind does not take.
     """
+    if not isinstance(name_or_path, str | os.PathLike):
+        raise LitetextError(f"an encoder is named by a text or a path, got {short(name_or_path)}")
     path = Path(name_or_path)
     fixed = {"heads": heads, "context_length": context_length, "positions": positions, "dtype": dtype}
     given = [name for name, value in fixed.items() if value is not None]
@@ -60,7 +64,13 @@ def load_encoder(
 
         raise missing_extra("torch", "sam3") from None
     return load_torch_encoder(
-        name_or_path, device=device, dtype=dtype, heads=heads, context_length=context_length, positions=positions
+        name_or_path,
+        device=device,
+        dtype=dtype,
+        heads=heads,
+        context_length=context_length,
+        positions=positions,
+        allow_nan=allow_nan,
     )
 
 

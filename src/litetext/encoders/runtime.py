@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import os
 import platform
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -18,11 +19,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import LitetextError
+from ..errors import LitetextError, short
+from ..files import checked_file
 from ..json_files import read_json
 from ..memory import return_freed_memory
-from ..tokenizer import Tokenizer
-from .config import EncoderConfig
+from ..validation import from_values
+from .config import EncoderConfig, tokenizer_of
 from .features import TextFeatures
 from .trimming import equal_length_groups, padding_mask, real_lengths
 
@@ -48,19 +50,14 @@ class OnnxTextEncoder:
     """
 
     def __init__(self, folder: str | os.PathLike[str], *, threads: int | None = None) -> None:
-        folder = Path(folder)
-        values = _checked_config(folder)
-        self.config = EncoderConfig.from_dict(values["encoder"], f"{folder}/config.json")
+        self._folder = folder = Path(folder)
+        written = _read_config(folder)
+        self.config, self.trim = written.encoder, written.trim
         # the session first: what reading it leaves free is room enough to build the tokenizer in
         self._session = open_session(folder / "model.onnx", threads)
-        self.tokenizer = Tokenizer(values["vocabulary"])
-        self.trim = bool(values["trim"])
-        if self.tokenizer.vocab_size != self.config.vocab_size:
-            raise LitetextError(
-                f"{folder}: the embedding has {self.config.vocab_size} rows, its vocabulary {self.tokenizer.vocab_size}"
-            )
+        self.tokenizer = tokenizer_of(written.vocabulary, self.config, str(folder))
         inputs = {one.name for one in self._session.get_inputs()}
-        outputs = [(one.name, one.shape[-1]) for one in self._session.get_outputs()]
+        outputs = [(one.name, (one.shape or [None])[-1]) for one in self._session.get_outputs()]
         if not {"ids"} <= inputs <= {"ids", "padding"} or outputs != [("tokens", self.config.output_dim)]:
             raise LitetextError(
                 f"{folder}/model.onnx takes {sorted(inputs)} and gives {outputs}, which is not what config.json "
@@ -86,7 +83,12 @@ class OnnxTextEncoder:
 
     def _run(self, ids: np.ndarray, mask: np.ndarray) -> np.ndarray:
         feeds = {"ids": ids, "padding": mask} if self._wants_padding else {"ids": ids}
-        found: np.ndarray = self._session.run(["tokens"], feeds)[0]
+        found: np.ndarray = run_session(self._session, ["tokens"], feeds, self._folder / "model.onnx")[0]
+        if found.shape != (*ids.shape, self.config.output_dim):
+            raise LitetextError(
+                f"{self._folder}/model.onnx gives features of shape {list(found.shape)} for ids of {list(ids.shape)}; "
+                "export the encoder again"
+            )
         return found
 
 
@@ -111,25 +113,34 @@ def int8_weight_bits() -> int:
     return 8 if "avx512_vnni" in facts or "avx_vnni" in facts else 7
 
 
-def _checked_config(folder: Path) -> dict[str, Any]:
+@dataclass(frozen=True, slots=True)
+class _Written:
+    """What an export says of itself in config.json, beside ``format`` and ``version``; see `export_onnx`."""
+
+    encoder: EncoderConfig
+    trim: bool
+    precision: str
+    weight_bits: int | None
+    opset: int
+    vocabulary: list[int] | None
+
+
+def _read_config(folder: Path) -> _Written:
     values = read_json(folder / "config.json")
-    if not isinstance(values, dict) or values.get("format") != FORMAT:
+    if not isinstance(values, dict) or values.pop("format", None) != FORMAT:
         raise LitetextError(
             f"{folder} is not an exported encoder; write one with: litetext export CHECKPOINT --to onnx"
         )
-    if values.get("version") != 1:
-        raise LitetextError(
-            f"{folder}: config.json is of version {values.get('version')!r}; this litetext reads version 1"
-        )
-    for key in ("encoder", "vocabulary", "trim", "weight_bits"):
-        if key not in values:
-            raise LitetextError(f"{folder}/config.json: key {key!r} is missing; export the encoder again")
-    if values["weight_bits"] == 8 and int8_weight_bits() == 7:
+    version = values.pop("version", None)
+    if version != 1:
+        raise LitetextError(f"{folder}: config.json is of version {short(version)}; this litetext reads version 1")
+    written = from_values(_Written, values, f"{folder}/config.json")
+    if written.weight_bits == 8 and int8_weight_bits() == 7:
         raise LitetextError(
             f"{folder} holds 8-bit weights for CPUs with VNNI, and this one has none: its sums would overflow; "
             "export it with --weight-bits 7"
         )
-    return values
+    return written
 
 
 def open_session(path: Path, threads: int | None, *, keep_memory: bool = True) -> Any:
@@ -144,8 +155,7 @@ def open_session(path: Path, threads: int | None, *, keep_memory: bool = True) -
 
     if threads is not None and threads < 1:
         raise LitetextError(f"threads must be 1 or more, got {threads}")
-    if not path.is_file():
-        raise LitetextError(f"{path}: no such file; export the model again")
+    checked_file(path, "a folder that litetext export wrote")
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads or 0
     options.inter_op_num_threads = 1
@@ -156,3 +166,13 @@ def open_session(path: Path, threads: int | None, *, keep_memory: bool = True) -
     except Exception as error:  # ONNX Runtime raises classes of its own, derived from Exception alone
         reason = str(error).splitlines()[0].rpartition(" : ")[2]
         raise LitetextError(f"{path} is not a readable ONNX model ({reason}); is it cut short?") from None
+
+
+def run_session(session: Any, outputs: Sequence[str] | None, feeds: Mapping[str, Any], path: Path) -> list[Any]:
+    """Return what a graph gives for ``feeds``; one that cannot be run on them is a `LitetextError` that names it."""
+    try:
+        found: list[Any] = session.run(outputs, feeds)
+    except Exception as error:  # see `open_session`
+        reason = str(error).splitlines()[0].rpartition(" : ")[2]
+        raise LitetextError(f"{path} cannot be run ({reason}); export the model again") from None
+    return found

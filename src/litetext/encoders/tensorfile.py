@@ -2,47 +2,62 @@
 
 from __future__ import annotations
 
+import math
 import os
-import pickle
+import re
+import zipfile
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from ..errors import LitetextError
+from ..errors import LitetextError, short
+from ..files import checked_file
 from ..json_files import read_json
+from .safetensors_file import SafetensorsFile
+
+
+@dataclass(frozen=True, slots=True)
+class _Stored:
+    """What a file says of a tensor, and how to read it."""
+
+    shape: tuple[int, ...]
+    dtype: torch.dtype
+    read: Callable[[], Tensor]
 
 
 class TensorFile:
     """A safetensors file, a sharded set of them, or a ``.pt`` of tensors: keys, shapes, and tensors on demand."""
 
-    def __init__(
-        self, source: str, shapes: dict[str, tuple[int, ...]], bytes_: dict[str, int], get: Callable[[str], Tensor]
-    ) -> None:
+    def __init__(self, source: str, tensors: dict[str, _Stored]) -> None:
         self.source = source
-        self._shapes = shapes
-        self._bytes = bytes_
-        self._get = get
+        self._tensors = tensors
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._shapes)
+        return iter(self._tensors)
 
     def __contains__(self, key: object) -> bool:
-        return key in self._shapes
+        return key in self._tensors
 
     def shape(self, key: str) -> tuple[int, ...]:
         """Return the shape of one tensor without reading it."""
-        return self._shapes[key]
+        return self._tensors[key].shape
 
     def bytes(self, key: str) -> int:
         """Return the size of one tensor in the file, in bytes."""
-        return self._bytes[key]
+        stored = self._tensors[key]
+        return math.prod(stored.shape) * stored.dtype.itemsize
+
+    def dtype(self, key: str) -> torch.dtype:
+        """Return the dtype of one tensor in the file."""
+        return self._tensors[key].dtype
 
     def get(self, key: str) -> Tensor:
         """Read one tensor, in the dtype it was stored in."""
-        return self._get(key)
+        return self._tensors[key].read()
 
 
 def open_tensors(path: str | os.PathLike[str]) -> TensorFile:
@@ -51,10 +66,9 @@ def open_tensors(path: str | os.PathLike[str]) -> TensorFile:
     In a folder the order is ``model.safetensors``, its sharded index, one other safetensors file, one ``.pt``.
     """
     path = Path(path)
-    if not path.exists():
-        raise LitetextError(f"{path}: no such file or folder")
     if path.is_dir():
         path = _weights_in(path)
+    checked_file(path, "a checkpoint: a .safetensors or .pt file, or a folder that holds one")
     if path.name.endswith(".safetensors.index.json"):
         return _open_shards(path)
     if path.suffix == ".safetensors":
@@ -79,46 +93,52 @@ def _weights_in(folder: Path) -> Path:
 
 def _open_shards(index: Path) -> TensorFile:
     listing = read_json(index)
-    if not isinstance(listing, dict) or not isinstance(listing.get("weight_map"), dict):
-        raise LitetextError(f"{index}: key 'weight_map' is missing; is it a sharded checkpoint's index?")
-    shards = [index.parent / name for name in sorted(set(listing["weight_map"].values()))]
+    names = listing.get("weight_map") if isinstance(listing, dict) else None
+    if not isinstance(names, dict) or not all(isinstance(name, str) for name in names.values()):
+        raise LitetextError(f"{index}: key 'weight_map' should name the shard of every tensor")
+    shards = [index.parent / name for name in sorted(set(names.values()))]
     for shard in shards:
         if shard.parent != index.parent or not shard.is_file():
-            raise LitetextError(f"{index} names the shard {shard.name!r}, which is not beside it")
+            raise LitetextError(f"{index} names the shard {short(shard.name)}, which is not beside it")
     file = _open_safetensors(str(index), shards)
-    for key in listing["weight_map"]:
+    for key in names:
         if key not in file:
-            raise LitetextError(f"{index} lists {key!r}, which is in none of its shards")
+            raise LitetextError(f"{index} lists {short(key)}, which is in none of its shards")
     return file
 
 
 def _open_safetensors(source: str, paths: list[Path]) -> TensorFile:
-    handles, shapes, sizes = {}, {}, {}
+    tensors: dict[str, _Stored] = {}
     for path in paths:
-        try:
-            handle = safe_open(str(path), framework="pt")
-            for key in handle.keys():  # noqa: SIM118 (a safetensors handle is not a mapping)
-                part = handle.get_slice(key)
-                shapes[key], handles[key] = tuple(part.get_shape()), handle
-                sizes[key] = _count(shapes[key]) * _DTYPE_BYTES.get(part.get_dtype(), 4)
-        except (SafetensorError, OSError) as error:
-            raise LitetextError(f"{path} is not a readable safetensors file ({error}); is it cut short?") from None
-    return TensorFile(source, shapes, sizes, lambda key: handles[key].get_tensor(key))
+        file = SafetensorsFile(path, writable=True)  # torch warns of tensors over memory that cannot be written to
+        for key, stored in file.tensors.items():
+            if key in tensors:
+                raise LitetextError(f"{path} holds {short(key)}, which another shard holds too")
+            tensors[key] = _Stored(stored.shape, _TORCH_DTYPES[stored.dtype], _reader(file, key))
+    return TensorFile(source, tensors)
+
+
+def _reader(file: SafetensorsFile, key: str) -> Callable[[], Tensor]:
+    def read() -> Tensor:
+        stored = file.tensors[key]
+        dtype, content = _TORCH_DTYPES[stored.dtype], file.bytes_of(key)
+        if stored.start % dtype.itemsize:
+            content = content.copy()  # torch wants numbers to begin at a multiple of their size
+        return torch.from_numpy(content).view(dtype).reshape(stored.shape)
+
+    return read
+
+
+_TORCH_DTYPES = {
+    "F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16,
+    "I64": torch.int64, "I32": torch.int32, "I16": torch.int16, "I8": torch.int8, "BOOL": torch.bool,
+    "U64": torch.uint64, "U32": torch.uint32, "U16": torch.uint16, "U8": torch.uint8,
+    "F8_E4M3": torch.float8_e4m3fn, "F8_E5M2": torch.float8_e5m2, "C64": torch.complex64,
+}  # fmt: skip
 
 
 def _open_pickle(path: Path) -> TensorFile:
-    try:
-        content = torch.load(
-            path, map_location="cpu", weights_only=True, mmap=torch.serialization._is_zipfile(path.open("rb"))
-        )
-    except pickle.UnpicklingError:
-        raise LitetextError(
-            f"{path} holds Python objects beside its tensors, which could run code when loaded; "
-            "save it again as a plain dictionary of tensors or as safetensors"
-        ) from None
-    except (RuntimeError, EOFError, ValueError, KeyError, AttributeError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise LitetextError(f"{path} is not a readable PyTorch checkpoint ({reason}); is it cut short?") from None
+    content = _unpickled(path)
     for wrapper in ("model", "state_dict"):
         if isinstance(content, dict) and isinstance(content.get(wrapper), dict):
             content = content[wrapper]
@@ -127,16 +147,44 @@ def _open_pickle(path: Path) -> TensorFile:
     tensors = {key: value for key, value in content.items() if isinstance(value, Tensor)}
     if not tensors:
         raise LitetextError(f"{path} holds no tensors")
-    shapes = {key: tuple(value.shape) for key, value in tensors.items()}
-    sizes = {key: value.numel() * value.element_size() for key, value in tensors.items()}
-    return TensorFile(str(path), shapes, sizes, lambda key: tensors[key].clone())
+    for key, tensor in tensors.items():
+        if not isinstance(key, str):
+            raise LitetextError(f"{path}: a tensor is called {short(key)}, where a text should stand")
+        if tensor.layout is not torch.strided or tensor.is_quantized or tensor.device.type != "cpu":
+            raise LitetextError(f"{path}: {short(key)} is sparse, quantized or not in the file; save it as it is used")
+        if tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes():
+            raise LitetextError(f"{path}: {short(key)} has shape {short(tuple(tensor.shape))}, more than is stored")
+    return TensorFile(
+        str(path), {key: _Stored(tuple(value.shape), value.dtype, value.clone) for key, value in tensors.items()}
+    )
 
 
-_DTYPE_BYTES = {"F64": 8, "I64": 8, "F32": 4, "I32": 4, "F16": 2, "BF16": 2, "I16": 2, "I8": 1, "U8": 1, "BOOL": 1}
+def _unpickled(path: Path) -> Any:
+    """Return what a PyTorch file holds: tensors and plain containers, or an error that names what else it asks for."""
+    try:
+        zipped = zipfile.is_zipfile(path)
+        if zipped:
+            _check_archive(path)
+        return torch.load(path, map_location="cpu", weights_only=True, mmap=zipped)
+    except LitetextError:
+        raise
+    except Exception as error:  # a damaged pickle can fail in any way at all
+        message = str(error).rpartition("WeightsUnpickler error:")[2].strip() or type(error).__name__
+        asked = re.search(r"\bGLOBAL (\S+)", message)
+        if asked is None:
+            raise LitetextError(
+                f"{path} is not a readable PyTorch checkpoint ({message.splitlines()[0]}); is it cut short?"
+            ) from None
+        raise LitetextError(
+            f"{path} holds a Python object, {asked[1]}, beside its tensors, which could run code when loaded; "
+            "save it again as a plain dictionary of tensors or as safetensors"
+        ) from None
 
 
-def _count(shape: tuple[int, ...]) -> int:
-    count = 1
-    for size in shape:
-        count *= size
-    return count
+def _check_archive(path: Path) -> None:
+    """Refuse an archive whose entries are compressed or lie over one another, which torch never writes."""
+    with zipfile.ZipFile(path) as archive:
+        entries = archive.infolist()
+    unpacked, size = sum(entry.file_size for entry in entries), path.stat().st_size
+    if unpacked > size:
+        raise LitetextError(f"{path} would unpack to {unpacked:,} bytes from {size:,}; save it again with torch.save")

@@ -46,6 +46,7 @@ class TorchTextEncoder:
         """
         convention = self.config.convention
         ids = self.tokenizer(list(prompts), convention.context_length, convention.pad_id)
+        self._check_rows(torch.from_numpy(ids))
         if self.trim and len(ids):
             return self._encode_trimmed(ids)
         return self.encode_ids(torch.from_numpy(ids))
@@ -65,14 +66,17 @@ class TorchTextEncoder:
     @torch.inference_mode()
     def encode_ids(self, ids: Tensor) -> TextFeatures[Tensor]:
         """Return the features of ids int64 [B, L], for any L that the position table serves."""
-        if ids.numel() and not 0 <= int(ids.min()) <= int(ids.max()) < self.config.vocab_size:
-            raise LitetextError(
-                f"token id {int(ids.max())} is outside the embedding's {self.config.vocab_size} rows; "
-                "is this the vocabulary the encoder was made for?"
-            )
+        self._check_rows(ids)
         device = self.module.position_embedding.device
         parts = [self.module(chunk.to(device)) for chunk in ids.split(_BATCH)]
         if not parts:
             empty = self.module.position_embedding.new_zeros(0, ids.shape[1], self.config.output_dim)
             return TextFeatures(empty, torch.zeros(0, ids.shape[1], dtype=torch.bool, device=device))
         return TextFeatures(torch.cat([tokens for tokens, _ in parts]), torch.cat([mask for _, mask in parts]))
+
+    def _check_rows(self, ids: Tensor) -> None:
+        if ids.numel() and not 0 <= int(ids.min()) <= int(ids.max()) < self.config.vocab_size:
+            raise LitetextError(
+                f"token id {int(ids.max())} is outside the embedding's {self.config.vocab_size} rows; "
+                "is this the vocabulary the encoder was made for?"
+            )

@@ -71,7 +71,7 @@ def prune_checkpoint(checkpoint: Checkpoint, tokenizer: Tokenizer) -> Checkpoint
     table = checkpoint.state["token_embedding.weight"][rows].contiguous()
     return replace(
         checkpoint,
-        config=replace(config, vocab_size=len(rows)).with_convention(pad_id=int(pad_id[0])),
+        config=replace(config, vocab_size=len(rows), convention=replace(config.convention, pad_id=int(pad_id[0]))),
         state={**checkpoint.state, "token_embedding.weight": table},
         tokenizer=tokenizer,
     )

@@ -17,6 +17,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
+from ..devices import torch_device
 from ..errors import LitetextError
 from ..images import read_image
 from ..results import Instances, Masks
@@ -94,7 +95,7 @@ def load_baseline(detector: str, masks: str = MASKS, device: str | None = None) 
     """Load a detector and a mask model from folders or the hub; the device is a GPU if there is one."""
     from transformers import AutoModelForMaskGeneration, AutoModelForZeroShotObjectDetection, AutoProcessor
 
-    where = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    where = torch_device(device)
     parts = []
     for name, kind in ((detector, AutoModelForZeroShotObjectDetection), (masks, AutoModelForMaskGeneration)):
         try:

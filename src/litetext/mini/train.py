@@ -9,6 +9,7 @@ from pathlib import Path
 
 import torch
 
+from ..devices import torch_device
 from ..training.processes import Processes
 from ..training.trainer import Trainer, TrainReport
 from .config import MiniTrainConfig
@@ -22,7 +23,7 @@ def train(
     out: Path,
     *,
     resume: bool = True,
-    device: torch.device | None = None,
+    device: str | torch.device | None = None,
     initial: Callable[[MiniTask], None] | None = None,
     on_report: OnReport | None = None,
 ) -> MiniTask:
@@ -40,7 +41,7 @@ def train(
         LitetextError: a checkpoint of another run or a damaged one, or a loss that is not finite.
         KeyboardInterrupt: on Ctrl-C or SIGTERM, after a checkpoint was written.
     """
-    processes = Processes(device or torch.device("cuda" if torch.cuda.is_available() else "cpu"))
+    processes = Processes(torch_device(device))
     task = MiniTask(config, processes.device)
     trainer = Trainer(
         task,

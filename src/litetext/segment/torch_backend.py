@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
+from ..devices import torch_device
 from ..encoders.features import TextFeatures
-from ..errors import LitetextError
+from ..errors import LitetextError, short
 from ..memory import return_freed_memory
 from . import decode
 from .backend import Detections
@@ -38,7 +39,7 @@ class TorchBackend:
         cls, source: Path, device: str | torch.device | None = None, dtype: str | torch.dtype | None = None
     ) -> TorchBackend:
         """Load a detector (see `load_detector`), by default onto a GPU if there is one, in float32."""
-        detector = load_detector(source, _device(device), _dtype(dtype))
+        detector = load_detector(source, torch_device(device), _dtype(dtype))
         return cls(detector, load_image_processor(source, detector.config.image_size))
 
     @property
@@ -104,17 +105,8 @@ def _numpy(tensor: Tensor) -> NDArray[np.float32]:
     return array
 
 
-def _device(device: str | torch.device | None) -> torch.device:
-    if device is None:
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        return torch.device(device)
-    except RuntimeError:
-        raise LitetextError(f"unknown device {device!r}; give cpu, cuda or cuda:0") from None
-
-
 def _dtype(dtype: str | torch.dtype | None) -> torch.dtype:
     named = getattr(torch, dtype, None) if isinstance(dtype, str) else (dtype or torch.float32)
     if not isinstance(named, torch.dtype) or not named.is_floating_point:
-        raise LitetextError(f"unknown dtype {dtype!r}; give float32, bfloat16 or float16")
+        raise LitetextError(f"unknown dtype {short(dtype)}; give float32, bfloat16 or float16")
     return named

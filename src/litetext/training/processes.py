@@ -12,6 +12,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ..devices import torch_device
+
 
 @dataclass(frozen=True)
 class Processes:
@@ -29,7 +31,7 @@ class Processes:
     @classmethod
     def start(cls, device: str | torch.device | None) -> Processes:
         """Join the other processes, if any; ``device`` None is CUDA where there is one."""
-        wanted = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        wanted = torch_device(device)
         if int(os.environ.get("WORLD_SIZE", "1")) == 1:
             return cls(wanted)
         from accelerate import PartialState
