@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 
 from litetext import Segmenter
@@ -20,6 +22,7 @@ def test_mini_finds_the_same_without_torch(litetext: Run, tmp_path: Path) -> Non
     report = litetext("export", "mini", tmp_path / "device", "--whole", "--to", "onnx", "--json").json
     assert max(report["agreement"][key] for key in ("score", "presence", "box", "mask")) < 1e-3
     segmenters = [Segmenter.from_pretrained(one, device="cpu") for one in (tmp_path / "device", "mini")]
+    assert report["convention"]["name"] == segmenters[0].backend.convention.name == "mini"
     count = 0
     for sample in samples():
         found, wanted = (one.segment(sample.image, sample.phrases, threshold=0.3) for one in segmenters)
@@ -29,6 +32,40 @@ def test_mini_finds_the_same_without_torch(litetext: Run, tmp_path: Path) -> Non
         assert (found.masks != wanted.masks).mean() < 1e-4
         count += len(found)
     assert count > len(samples())
+    _write_as_version_1(tmp_path / "device")
+    old, new = Segmenter.from_pretrained(tmp_path / "device"), segmenters[0]
+    found, wanted = (one.segment(samples()[0].image, samples()[0].phrases, threshold=0.1) for one in (old, new))
+    assert found.labels == wanted.labels and len(found) > 3
+    np.testing.assert_allclose(found.scores, wanted.scores, atol=1e-6)
+    assert (found.masks != wanted.masks).mean() < 1e-5
+
+
+def _write_as_version_1(folder: Path) -> None:
+    """Make an export what litetext 0.1.0 wrote: probabilities in place of logits, and no word on the convention."""
+    config = json.loads((folder / "config.json").read_text())
+    del config["detector_convention"]
+    (folder / "config.json").write_text(json.dumps(config | {"version": 1}))
+    node = onnx.helper.make_node
+    for graph, nodes in (
+        (
+            "decoder",
+            [
+                node("Sigmoid", ["logits"], ["fit"]),
+                node("Sigmoid", ["presence_logits"], ["presence"]),
+                node("Reshape", ["presence", "column"], ["present"]),
+                node("Mul", ["fit", "present"], ["scores"]),
+            ],
+        ),
+        ("pixels", [node("Sigmoid", ["mask_logits"], ["masks"])]),
+    ):
+        model = onnx.load(folder / f"{graph}.onnx", load_external_data=False)
+        model.graph.node.extend(nodes)
+        model.graph.initializer.append(onnx.numpy_helper.from_array(np.array([-1, 1]), "column"))
+        for output in model.graph.output:
+            output.name = {"logits": "scores", "presence_logits": "presence", "mask_logits": "masks"}.get(
+                output.name, output.name
+            )
+        onnx.save(model, folder / f"{graph}.onnx")
 
 
 @pytest.mark.parametrize(

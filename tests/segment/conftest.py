@@ -30,7 +30,7 @@ _TEXT: dict[str, dict[str, Any]] = {
 _TEXT_WIDTHS = {"teacher": 64, "s0": 64, "s1": 64, "l": 128}  # heads are width / 64, as in every published encoder
 
 
-def small_config(structure: str, image_size: int = IMAGE_SIZE) -> Any:
+def small_config(structure: str, image_size: int = IMAGE_SIZE, convention: str = "transformers") -> Any:
     """A SAM3 with one of the four text towers, everything else tiny."""
     grid = image_size // 14
     text_width = _TEXT_WIDTHS[structure]
@@ -66,13 +66,16 @@ def small_config(structure: str, image_size: int = IMAGE_SIZE) -> Any:
         detr_encoder_config=block | {"num_layers": 2},
         detr_decoder_config=block | {"num_layers": 3, "num_queries": 7},
         mask_decoder_config={"hidden_size": WIDTH, "num_attention_heads": 4},
+        detector_convention=convention,
     )
 
 
-def random_model(structure: str, seed: int = 0) -> Any:
+def random_model(structure: str, seed: int = 0, convention: str = "transformers") -> Any:
     """A transformers model whose random weights are large enough for prompts, boxes and queries to differ."""
     torch.manual_seed(seed)
-    model = (Sam3Model if structure == "teacher" else Sam3LiteTextModel)(small_config(structure)).eval()
+    model = (Sam3Model if structure == "teacher" else Sam3LiteTextModel)(
+        small_config(structure, convention=convention)
+    ).eval()
     with torch.no_grad():
         for name, tensor in model.named_parameters():
             if tensor.dim() > 1:
@@ -119,7 +122,10 @@ class Reference:
 
     def spread_presence(self, photo: NDArray[np.uint8], prompts: tuple[str, ...], present: int) -> None:
         """Change the presence head so that exactly ``present`` of ``prompts`` are clearly there, and save again."""
-        logits = torch.cat([self.forward(photo, prompt).presence_logits[:, 0] for prompt in prompts])
+        segmenter = Segmenter.from_pretrained(self.folder, device="cpu")
+        text = segmenter.backend.prepare_text(segmenter.text.encode(prompts))
+        detections = segmenter.backend.detect(segmenter.encode_image(photo).state, text)
+        logits = torch.from_numpy(detections.presence_logits)
         ranked = logits.sort(descending=True).values
         middle = (ranked[present - 1] + ranked[present]) / 2
         gain = 4.0 / (ranked[present - 1] - ranked[present])
@@ -130,9 +136,9 @@ class Reference:
         self.model.save_pretrained(self.folder)
 
 
-def save_reference(structure: str, folder: Path, seed: int = 0) -> Reference:
-    """A random model and its image processor, saved in ``folder``."""
-    model = random_model(structure, seed)
+def save_reference(structure: str, folder: Path, seed: int = 0, convention: str = "transformers") -> Reference:
+    """A random model, whose folder says under which detector convention it is run, and its image processor."""
+    model = random_model(structure, seed, convention)
     processor = Sam3ImageProcessor(size={"height": IMAGE_SIZE, "width": IMAGE_SIZE})
     model.save_pretrained(folder)
     processor.save_pretrained(folder)

@@ -23,6 +23,7 @@ from litetext.encoders import read_checkpoint
 from litetext.outputs import RECORD
 from litetext.segment import export as exporting
 from litetext.segment import onnx_backend
+from litetext.segment.convention import META
 from litetext.segment.export import Agreement, WholeExport, export_segmenter
 
 from .conftest import IMAGE_SIZE, PROMPTS, Reference, save_reference
@@ -40,7 +41,7 @@ class Exported:
 
 @pytest.fixture(scope="module")
 def exported(tmp_path_factory: pytest.TempPathFactory, photo: NDArray[np.uint8]) -> Exported:
-    reference = save_reference("s0", tmp_path_factory.mktemp("whole"))
+    reference = save_reference("s0", tmp_path_factory.mktemp("whole"), convention="meta")
     reference.spread_presence(photo, PROMPTS[:10], present=5)
     folder = tmp_path_factory.mktemp("export") / "device"
     return Exported(
@@ -89,6 +90,17 @@ def test_detections_equal_torch(exported: Exported, photo: NDArray[np.uint8], co
     found, wanted = (one.segment(photo, PROMPTS[:count], threshold=0.0, batch_size=batch_size) for one in pair)
     _assert_same(found, wanted)
     assert len(found) == 7 * count
+
+
+def test_the_convention_is_carried(exported: Exported, photo: NDArray[np.uint8]) -> None:
+    values = json.loads((exported.folder / "config.json").read_text())
+    assert values["version"] == 2 and values["detector_convention"]["name"] == "meta"
+    assert Segmenter.from_pretrained(exported.folder).backend.convention == META
+    other = Segmenter.from_pretrained(exported.reference.folder, device="cpu", convention="transformers")
+    found, wanted = (
+        one.segment(photo, PROMPTS[:3], threshold=0.0) for one in (Segmenter.from_pretrained(exported.folder), other)
+    )
+    assert np.abs(found.boxes - wanted.boxes).max() > 0.1, "the convention must matter in this test"
 
 
 def test_large_models_decode_prompt_by_prompt(
@@ -169,7 +181,7 @@ except LitetextError as error:
 
 def test_the_program_of_the_readme_runs(exported: Exported, photo: NDArray[np.uint8], tmp_path: Path) -> None:
     (program,) = re.findall(r"```python\n(.*?)```", (exported.folder / "README.md").read_text(), re.DOTALL)
-    assert len(program.splitlines()) <= 20
+    assert len(program.splitlines()) <= 21
     assert max(map(len, program.splitlines())) <= 120
     picture = Image.fromarray(photo).resize((IMAGE_SIZE, IMAGE_SIZE))  # so that Pillow's rounding plays no part
     picture.save(tmp_path / "photo.png")
@@ -227,7 +239,12 @@ def _foreign(folder: Path) -> None:
         (lambda folder: shutil.rmtree(folder / "text"), "text: no such file or folder"),
         (lambda folder: (folder / "config.json").unlink(), "config.json: no such file"),
         (_config(format="other"), "is not a whole model's export"),
-        (_config(format="litetext-onnx-segmenter", version=2), "version 2; this litetext reads version 1"),
+        (_config(format="litetext-onnx-segmenter", version=3), "version 3; this litetext reads versions 1 and 2"),
+        (_config(format="litetext-onnx-segmenter", version=2, detector_convention="sam"), "detector_convention: unknown"),
+        (
+            _config(format="litetext-onnx-segmenter", version=2, detector_convention="transformers"),
+            "vision.onnx takes image and gives features_0, features_1, features_2, cls_token",
+        ),
     ],
 )
 def test_damaged_exports_are_refused(copied: Path, damage: Callable[[Path], None], message: str) -> None:
@@ -237,8 +254,8 @@ def test_damaged_exports_are_refused(copied: Path, damage: Callable[[Path], None
 
 
 def test_what_an_export_cannot_do_is_said(exported: Exported, tmp_path: Path) -> None:
-    for options in ({"device": "cuda"}, {"dtype": "bfloat16"}):
-        with pytest.raises(LitetextError, match="runs on the CPU in the precision it was written in"):
+    for options in ({"device": "cuda"}, {"dtype": "bfloat16"}, {"convention": "meta"}):
+        with pytest.raises(LitetextError, match="in the precision and under the convention it was written in"):
             Segmenter.from_pretrained(exported.folder, **options)
     checkpoint = read_checkpoint(exported.reference.folder)
     with pytest.raises(LitetextError, match="is an export already"):

@@ -128,7 +128,7 @@ def test_a_published_file_finds_what_the_transformers_folder_finds(
     torch.save({"model": checkpoint}, tmp_path / "sam3.pt")
     encoder = Constant()
     found, wanted = (
-        Segmenter.from_pretrained(source, text=encoder, device="cpu").segment(
+        Segmenter.from_pretrained(source, text=encoder, device="cpu", convention="transformers").segment(
             photo, PROMPTS[:2], [None, [[5, 5, 60, 60]]], threshold=0.0
         )
         for source in (tmp_path / "sam3.pt", teacher.folder)

@@ -7,7 +7,8 @@ which masks are drawn on, has four times the side of the ViT's grid: half of the
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -17,11 +18,15 @@ from transformers import CLIPTextConfig, Sam3Config
 from ..encoders.config import SAM3, EncoderConfig
 from ..encoders.modules import build
 from ..segment.checkpoint import Sam3Detector
+from ..segment.convention import KEY, TRANSFORMERS
 from ..segment.decode import run_detr
 from .art import COLORS
 from .concepts import CONCEPTS
 
 PATCH = 8
+
+CONVENTION = replace(TRANSFORMERS, name="mini")
+"""mini's own: its geometry encoder is never trained, so its CLS token must not stand behind text alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +58,7 @@ def detector_config(shape: Shape) -> Sam3Config:
     heads = max(1, width // 16)
     layer = {"hidden_size": width, "num_attention_heads": heads, "dropout": 0.0}
     ffn = {"intermediate_size": shape.detector_ffn}
+    convention: dict[str, Any] = {KEY: CONVENTION.to_dict()}
     return Sam3Config(
         vision_config={
             "model_type": "sam3_vision_model",
@@ -94,6 +100,7 @@ def detector_config(shape: Shape) -> Sam3Config:
             "num_attention_heads": heads,
             "num_upsampling_stages": 2,
         },
+        **convention,
     )
 
 

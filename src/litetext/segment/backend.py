@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..encoders.features import TextFeatures
+from .convention import DetectorConvention
 
 if TYPE_CHECKING:
     from ..images import ImageLike
@@ -39,21 +41,31 @@ class ImageFeatures:
         return f"ImageFeatures({self.size[1]}x{self.size[0]})"
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, eq=False)
 class Detections:
     """What the detector returns for P prompts with its Q queries each, before any pixel is decoded.
 
     Attributes:
-        scores: [P, Q] float32 in 0..1, presence times query score.
-        presence: [P] float32 in 0..1.
+        logits: [P, Q] float32, how well each query fits the prompt.
+        presence_logits: [P] float32, of the prompt being in the image at all.
         boxes: [P, Q, 4] float32, x1, y1, x2, y2 as fractions of the image.
         state: what the backend needs to decode masks.
     """
 
-    scores: NDArray[np.float32]
-    presence: NDArray[np.float32]
+    logits: NDArray[np.float32]
+    presence_logits: NDArray[np.float32]
     boxes: NDArray[np.float32]
     state: Any
+
+    @cached_property
+    def presence(self) -> NDArray[np.float32]:
+        """[P] float32 in 0..1."""
+        return sigmoid(self.presence_logits)
+
+    @cached_property
+    def scores(self) -> NDArray[np.float32]:
+        """[P, Q] float32 in 0..1: presence times query score, as SAM3 defines a detection's score."""
+        return sigmoid(self.logits) * self.presence[:, None]
 
 
 class Backend(Protocol):
@@ -62,6 +74,11 @@ class Backend(Protocol):
     @property
     def dim(self) -> int:
         """D, the numbers a text token must have; 256 for SAM3."""
+        ...
+
+    @property
+    def convention(self) -> DetectorConvention:
+        """What the checkpoint's weights expect of the code around them."""
         ...
 
     def prepare_text(self, text: TextFeatures) -> TextFeatures:
@@ -92,9 +109,21 @@ class Backend(Protocol):
     def decode_masks(
         self, state: Any, detections: Detections, prompt: int, queries: NDArray[np.int64]
     ) -> NDArray[np.float32]:
-        """Return mask probabilities, float32 [n, h, w], of the chosen ``queries`` [n] of one prompt (its row)."""
+        """Return mask logits, float32 [n, h, w], of the chosen ``queries`` [n] of one prompt (its row)."""
         ...
 
     def return_memory(self) -> None:
         """Return memory that a text encoder left free to the system."""
         ...
+
+
+def sigmoid(logits: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return probabilities of ``logits``, without overflow."""
+    small = np.exp(-np.abs(logits))
+    return np.where(logits < 0, small, np.float32(1)) / (1 + small)
+
+
+def logit(probabilities: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return the logits of ``probabilities``; 0 and 1 become the largest that float32 tells apart from them."""
+    near = np.clip(probabilities, np.finfo(np.float32).tiny, 1 - np.finfo(np.float32).epsneg)
+    return np.asarray(np.log(near) - np.log1p(-near), np.float32)

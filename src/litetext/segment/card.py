@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -18,13 +19,14 @@ photo = Image.open(photo).convert("RGB")
 features = vision.run(None, {"image": np.asarray(photo.resize((SIZE, SIZE), Image.Resampling.BILINEAR))})
 ids = tokenizers.Tokenizer.from_file(f"{folder}/text/tokenizer.json").encode(prompt).ids
 TOKENS
-scores, _, boxes, queries, encoded = decoder.run(None, {"features": features[-1], "text": tokens, "mask": mask})
+asked = {"text": tokens, "mask": mask}
+logits, presence, boxes, queries, encoded = decoder.run(None, {"features": features[-1]} | asked)
+scores = 1 / (1 + np.exp(-logits)) / (1 + np.exp(-presence[:, None]))
 found = np.flatnonzero(scores[0] >= 0.5)
-inputs = {f"features_{level}": one for level, one in enumerate(features[:-1])} | {"text": tokens, "mask": mask}
+inputs = {f"features_{level}": one for level, one in enumerate(features[:-1])} | asked
 inputs |= {"decoder_hidden_states": queries[:, found], "encoder_hidden_states": encoded}
-masks = pixels.run(None, inputs)[0]
-for score, box, mask in zip(scores[0, found], boxes[0, found] * [*photo.size, *photo.size], masks):
-    pixels = np.asarray(Image.fromarray(mask).resize(photo.size, Image.Resampling.BILINEAR)) > 0.5
+for score, box, mask in zip(scores[0, found], boxes[0, found] * [*photo.size, *photo.size], pixels.run(None, inputs)[0]):
+    pixels = np.asarray(Image.fromarray(MASK).resize(photo.size, Image.Resampling.BILINEAR)) > CUT
     print(f"{score:.3f}", *box.round(1), pixels.sum(), "pixels")
 """
 
@@ -56,9 +58,10 @@ def whole_model_card(export: WholeExport, text: Checkpoint) -> str:
         f"| `text/` ({config.variant}, {export.text.precision}) | {export.bytes['text']:,} |",
         "",
         f"Pictures are seen at {export.image_size} x {export.image_size}; operator set {export.opset}; the graphs",
-        f"compute in float32. Against torch, over all queries of {worst.prompts} prompts on {worst.photos} scenes, a",
-        f"score is off by at most {worst.score:.1e}, a box by {worst.box:.1e} of the picture, a mask's probability by",
-        f"{worst.mask:.1e}.",
+        f"compute in float32, under the detector convention `{export.convention.name}`.",
+        "",
+        f"Against torch, over all queries of {worst.prompts} prompts on {worst.photos} scenes, a score is off by",
+        f"at most {worst.score:.1e}, a box by {worst.box:.1e} of the picture, a mask's probability by {worst.mask:.1e}.",
         "",
         "## Without litetext",
         "",
@@ -95,4 +98,13 @@ def _program(export: WholeExport, text: Checkpoint) -> str:
     else:
         lines += [f"ids = np.array([ids + [{pad}] * {padding}])", f"mask = ids == {pad}"]
     lines.append(f"tokens = text.run(None, {feeds})[0]")
-    return _PROGRAM.replace("SIZE", str(export.image_size)).replace("TOKENS", "\n".join(lines))
+    if export.convention.cls_token == "always":
+        lines.append("tokens, mask = np.concatenate([tokens, features.pop()], 1), np.pad(mask, ((0, 0), (0, 1)))")
+    as_logits = export.convention.mask_resampling == "logits"
+    parts = {
+        "SIZE": str(export.image_size),
+        "TOKENS": "\n".join(lines),
+        "MASK": "mask" if as_logits else "1 / (1 + np.exp(-mask))",
+        "CUT": "0" if as_logits else "0.5",
+    }
+    return re.sub("|".join(parts), lambda part: parts[part[0]], _PROGRAM)

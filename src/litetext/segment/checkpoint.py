@@ -14,11 +14,14 @@ from typing import Any, TypeAlias
 
 import torch
 from safetensors import SafetensorError
+from torch import nn
 from transformers import AutoConfig, Sam3Config, Sam3ImageProcessor, Sam3LiteTextConfig, Sam3LiteTextModel, Sam3Model
+from transformers.models.sam3.modeling_sam3 import Sam3ViTModel
 from transformers.utils import logging as transformers_logging
 
 from ..encoders.tensorfile import open_tensors
 from ..errors import LitetextError
+from .convention import KEY, ConventionLike, convention_of, named_convention
 from .meta_layout import detector_config, detector_tensors, is_meta_layout
 from .sources import PUBLISHED
 
@@ -28,7 +31,11 @@ _NOT_OURS = [r"^(detector_model\.)?text_(encoder|projection)\.", r"^tracker_(mod
 
 
 class _TextFree:
-    """Mixed into a transformers SAM3 class: the same model without its text tower."""
+    """Mixed into a transformers SAM3 class: the same model without its text tower, under its checkpoint's convention.
+
+    Attributes:
+        convention: what the configuration says under `litetext.segment.convention.KEY`.
+    """
 
     base_model_prefix = "detector_model"  # as a `Sam3VideoModel` calls the detector inside it
     _keys_to_ignore_on_load_unexpected: Any = _NOT_OURS
@@ -36,6 +43,16 @@ class _TextFree:
     def __init__(self, config: Any) -> None:
         super().__init__(config)  # type: ignore[call-arg]
         del self.text_encoder, self.text_projection  # type: ignore[attr-defined]
+        self.convention = convention_of(getattr(config, KEY, None), "config.json")
+        self._set_vit_layer_norm_eps(self.convention.vit_layer_norm_eps)
+
+    def _set_vit_layer_norm_eps(self, eps: float | None) -> None:
+        backbone: Any = self.vision_encoder.backbone  # type: ignore[attr-defined]
+        if eps is None or not isinstance(backbone, Sam3ViTModel):
+            return
+        for module in backbone.modules():
+            if isinstance(module, nn.LayerNorm):
+                module.eps = eps
 
 
 class Sam3Detector(_TextFree, Sam3Model):
@@ -50,7 +67,9 @@ Detector: TypeAlias = "Sam3Detector | Sam3LiteTextDetector"
 _DETECTORS = {Sam3Config: Sam3Detector, Sam3LiteTextConfig: Sam3LiteTextDetector}
 
 
-def load_detector(source: Path, device: torch.device, dtype: torch.dtype) -> Detector:
+def load_detector(
+    source: Path, device: torch.device, dtype: torch.dtype, convention: ConventionLike | None = None
+) -> Detector:
     """Return the detector of a model, in evaluation mode.
 
     Args:
@@ -59,16 +78,18 @@ def load_detector(source: Path, device: torch.device, dtype: torch.dtype) -> Det
             SAM3 checkpoint file in Meta's layout, as SAM3-LiteText's authors publish it.
         device: where the weights go.
         dtype: what they are converted to.
+        convention: another than the one stored with the weights (see `litetext.segment.convention`).
 
     Raises:
         LitetextError: another kind of model, no weights, or keys that do not fit, by name.
     """
     if source.is_file():
-        return _from_meta_file(source, device, dtype)
+        return _from_meta_file(source, device, dtype, convention)
     config = _detector_config(source)
     if not any(source.glob("*.safetensors")):
         raise LitetextError(f"{source} holds no *.safetensors; save the model there with save_pretrained")
-    return _build(config, str(source), device, dtype, pretrained_model_name_or_path=str(source), use_safetensors=True)
+    files: dict[str, Any] = {"pretrained_model_name_or_path": str(source), "use_safetensors": True}
+    return _build(config, str(source), device, dtype, convention, **files)
 
 
 def load_image_processor(source: Path, image_size: int) -> Sam3ImageProcessor:
@@ -87,7 +108,9 @@ def load_image_processor(source: Path, image_size: int) -> Sam3ImageProcessor:
     return processor
 
 
-def _from_meta_file(path: Path, device: torch.device, dtype: torch.dtype) -> Detector:
+def _from_meta_file(
+    path: Path, device: torch.device, dtype: torch.dtype, convention: ConventionLike | None
+) -> Detector:
     file = open_tensors(path)
     if not is_meta_layout(file):
         raise LitetextError(
@@ -95,7 +118,7 @@ def _from_meta_file(path: Path, device: torch.device, dtype: torch.dtype) -> Det
             f"{PUBLISHED}"
         )
     config, tensors = detector_config(file), detector_tensors(file)
-    return _build(config, str(path), device, dtype, pretrained_model_name_or_path=None, state_dict=tensors)
+    return _build(config, str(path), device, dtype, convention, pretrained_model_name_or_path=None, state_dict=tensors)
 
 
 def _detector_config(folder: Path) -> Any:
@@ -114,7 +137,17 @@ def _detector_config(folder: Path) -> Any:
     return config
 
 
-def _build(config: Any, name: str, device: torch.device, dtype: torch.dtype, **source: Any) -> Detector:
+def _build(
+    config: Any,
+    name: str,
+    device: torch.device,
+    dtype: torch.dtype,
+    convention: ConventionLike | None,
+    **source: Any,
+) -> Detector:
+    stored = convention_of(getattr(config, KEY, None), f"{name}/config.json")
+    chosen = stored if convention is None else named_convention(convention)
+    setattr(config, KEY, chosen.to_dict())
     detector_class: Any = _DETECTORS[type(config)]
     with _quiet_transformers():
         try:

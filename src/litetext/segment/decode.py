@@ -8,7 +8,7 @@ costs more than the rest of a prompt together, runs only for prompts with someth
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -27,10 +27,12 @@ class FeaturePyramid:
     Attributes:
         maps: per level [B, C, h, w].
         positions: per level [B, C, h, w], their position encoding.
+        cls_token: [B, 1, C], what stands behind the text of prompts without example boxes; None: nothing does.
     """
 
     maps: tuple[Tensor, ...]
     positions: tuple[Tensor, ...]
+    cls_token: Tensor | None = None
 
     def images(self) -> list[FeaturePyramid]:
         """Return the pyramid of each image alone (B = 1), without copying it."""
@@ -38,6 +40,7 @@ class FeaturePyramid:
             FeaturePyramid(
                 tuple(level[row : row + 1] for level in self.maps),
                 tuple(level[row : row + 1] for level in self.positions),
+                None if self.cls_token is None else self.cls_token[row : row + 1],
             )
             for row in range(len(self.maps[0]))
         ]
@@ -47,6 +50,7 @@ class FeaturePyramid:
         return FeaturePyramid(
             tuple(level.expand(count, -1, -1, -1) for level in self.maps),
             tuple(level.expand(count, -1, -1, -1) for level in self.positions),
+            None if self.cls_token is None else self.cls_token.expand(count, -1, -1),
         )
 
 
@@ -60,7 +64,7 @@ class DetectorOutput:
         boxes: [P, Q, 4] x1, y1, x2, y2 as fractions of the image.
         decoder_hidden_states: [P, Q, C] the queries after the last decoder layer.
         encoder_hidden_states: [P, h*w, C] the image features after the detector's encoder, conditioned on the prompt.
-        prompt: [P, T, C] text tokens and box tokens.
+        prompt: [P, T, C] text tokens, then the geometry encoder's.
         valid: [P, T] bool, True = a real token (transformers' sense of a mask).
     """
 
@@ -82,7 +86,22 @@ def encode_images(detector: Detector, pixels: Tensor) -> FeaturePyramid:
     """Run the vision encoder on B images, ``pixels`` [B, 3, S, S]."""
     encoded = detector.vision_encoder(pixels)
     # The last level of SAM3's pyramid is made but read by nobody.
-    return FeaturePyramid(tuple(encoded.fpn_hidden_states[:-1]), tuple(encoded.fpn_position_encoding[:-1]))
+    pyramid = FeaturePyramid(tuple(encoded.fpn_hidden_states[:-1]), tuple(encoded.fpn_position_encoding[:-1]))
+    if detector.convention.cls_token == "always":
+        return replace(pyramid, cls_token=geometry_cls_token(detector, pyramid))
+    return pyramid
+
+
+def geometry_cls_token(detector: Detector, pyramid: FeaturePyramid) -> Tensor:
+    """Return the CLS token [B, 1, C] that the geometry encoder makes of B images where no example boxes are given."""
+    encoder = detector.geometry_encoder
+    level, positions = (one[-1].flatten(2).transpose(1, 2) for one in (pyramid.maps, pyramid.positions))
+    token: Tensor = encoder.prompt_layer_norm(encoder.final_proj(encoder.cls_embed.weight))
+    token = token.expand(level.shape[0], 1, -1)
+    for layer in encoder.layers:
+        token = layer(prompt_feats=token, vision_feats=level, vision_pos_encoding=positions, prompt_mask=None)
+    token = encoder.output_layer_norm(token)
+    return token
 
 
 def detect(
@@ -103,11 +122,12 @@ def detect(
     """
     # len() would fix an exported graph to the number of prompts it was traced with
     pyramid = pyramid.expand(text.tokens.shape[0])
-    prompt, valid = text.tokens, ~text.mask
+    prompt, valid, geometry = text.tokens, ~text.mask, pyramid.cls_token
     if boxes is not None and labels is not None:
-        examples = example_tokens(detector, pyramid, boxes, labels)
-        prompt = torch.cat([prompt, examples], dim=1)
-        valid = torch.cat([valid, valid.new_ones(examples.shape[:2])], dim=1)
+        geometry = example_tokens(detector, pyramid, boxes, labels)
+    if geometry is not None:
+        prompt = torch.cat([prompt, geometry], dim=1)
+        valid = torch.cat([valid, valid.new_ones(geometry.shape[:2])], dim=1)
     encoded, decoded = run_detr(detector, pyramid.maps[-1], pyramid.positions[-1], prompt, valid)
     states = decoded.intermediate_hidden_states[-1]
     offsets = detector.detr_decoder.box_head(states)

@@ -33,8 +33,10 @@ from ..files import write_json, write_text
 from ..images import read_image
 from ..outputs import atomic_folder
 from . import decode
+from .backend import sigmoid
 from .card import whole_model_card
-from .onnx_backend import DECODER_OUTPUTS, FORMAT
+from .convention import KEY, ConventionLike, DetectorConvention
+from .onnx_backend import CLS_TOKEN, DECODER_OUTPUTS, FORMAT, MASK_LOGITS, VERSION
 from .segmenter import Segmenter
 from .sources import GRAPHS, is_exported
 from .torch_backend import TorchBackend
@@ -80,6 +82,7 @@ class WholeExport:
         image_size: the model's side of a picture in pixels.
         opset: the ONNX operator set.
         bytes: of every graph with its weights, by name; ``text`` is the encoder.
+        convention: under which the graphs run.
         text: what was written of the text encoder.
         agreement: with torch, from words and photo to masks.
     """
@@ -88,6 +91,7 @@ class WholeExport:
     image_size: int
     opset: int
     bytes: dict[str, int]
+    convention: DetectorConvention
     text: Export
     agreement: Agreement
 
@@ -104,6 +108,7 @@ def export_segmenter(
     trim: bool = False,
     tolerance: float | None = None,
     overwrite: bool = False,
+    convention: ConventionLike | None = None,
 ) -> WholeExport:
     """Write a detector and a text encoder as a directory for `Segmenter.from_pretrained`, atomically.
 
@@ -118,6 +123,7 @@ def export_segmenter(
         trim: of the text encoder.
         tolerance: how far any number of `Agreement` may be off; `TOLERANCES` by default.
         overwrite: replace an earlier export.
+        convention: another than the detector's own, see `load_detector`.
 
     Raises:
         LitetextError: an unknown precision or opset, a text encoder of another width than the detector reads, or a
@@ -128,7 +134,7 @@ def export_segmenter(
         raise LitetextError(f"{detector} is an export already; give the model it was made from")
     if precision not in TOLERANCES:
         raise choice_error("precision", precision, get_args(GraphPrecision))
-    backend = TorchBackend.load(detector, "cpu")
+    backend = TorchBackend.load(detector, "cpu", convention=convention)
     if text.config.output_dim != backend.dim:
         raise LitetextError(
             f"the text encoder gives {text.config.output_dim} numbers a token, but {detector} reads {backend.dim}; "
@@ -139,7 +145,8 @@ def export_segmenter(
             text, temporary / "text", prompts, precision=precision, weight_bits=weight_bits, opset=opset, trim=trim
         )
         _write_graphs(backend, temporary, opset)
-        write_json(temporary / "config.json", {"format": FORMAT, "version": 1, "opset": opset})
+        config = {"format": FORMAT, "version": VERSION, "opset": opset, KEY: backend.convention.to_dict()}
+        write_json(temporary / "config.json", config)
         encoder = TorchTextEncoder(text.module(), text.tokenizer, trim=trim or trims_exactly(text.config))
         exported = Segmenter.from_pretrained(temporary, threads=1)
         agreement = measure_agreement(exported, Segmenter(backend, encoder), prompts)
@@ -155,6 +162,7 @@ def export_segmenter(
             image_size=int(backend.detector.config.image_size),
             opset=opset,
             bytes={graph: _graph_bytes(temporary, graph) for graph in GRAPHS} | {"text": written.bytes},
+            convention=backend.convention,
             text=replace(written, folder=str(Path(folder) / "text")),
             agreement=agreement,
         )
@@ -181,7 +189,7 @@ def measure_agreement(ours: Segmenter, reference: Segmenter, prompts: Sequence[s
             found = {"score": (a.scores, b.scores), "presence": (a.presence, b.presence), "box": (a.boxes, b.boxes)}
             best = np.argsort(-b.scores[0], kind="stable")[:_QUERIES]
             drawn = [
-                backend.decode_masks(state, one, 0, best)
+                sigmoid(backend.decode_masks(state, one, 0, best))
                 for (backend, state, _), one in zip(pairs, (a, b), strict=True)
             ]
             for name, (one, other) in (found | {"mask": tuple(drawn)}).items():
@@ -204,7 +212,10 @@ class _Graph(nn.Module):
 
 
 class _Vision(_Graph):
-    """``image`` uint8 [S, S, 3] to the levels that are read; the image processor's arithmetic is in it."""
+    """``image`` uint8 [S, S, 3] to the levels that are read and the CLS token, if one always stands behind the text.
+
+    The image processor's arithmetic is in it.
+    """
 
     def __init__(self, backend: TorchBackend, pyramid: decode.FeaturePyramid) -> None:
         super().__init__(backend, pyramid)
@@ -213,21 +224,22 @@ class _Vision(_Graph):
 
     def forward(self, inputs: dict[str, Tensor]) -> tuple[Tensor, ...]:
         pixels = inputs["image"].float() * self.scale + self.shift
-        return decode.encode_images(self.detector, pixels.permute(2, 0, 1)[None]).maps
+        pyramid = decode.encode_images(self.detector, pixels.permute(2, 0, 1)[None])
+        return pyramid.maps if pyramid.cls_token is None else (*pyramid.maps, pyramid.cls_token)
 
 
 class _Decoder(_Graph):
-    """Queries of all prompts: `decode.detect`, with its logits as probabilities."""
+    """Queries of all prompts: `decode.detect`, whose text has the geometry encoder's tokens behind it already."""
 
     def forward(self, inputs: dict[str, Tensor]) -> tuple[Tensor, ...]:
         text = TextFeatures(inputs["text"], inputs["mask"])
         output = decode.detect(self.detector, self.pyramid(inputs["features"]), text)
         states = output.decoder_hidden_states, output.encoder_hidden_states
-        return output.scores, output.presence.sigmoid(), output.boxes, *states
+        return output.logits, output.presence, output.boxes, *states
 
 
 class _Pixels(_Graph):
-    """Mask probabilities of n queries of one prompt.
+    """Mask logits of n queries of one prompt.
 
     Of the coarsest level the pixel decoder reads nothing but the shape: ``encoder_hidden_states`` take its place.
     """
@@ -235,7 +247,7 @@ class _Pixels(_Graph):
     def forward(self, inputs: dict[str, Tensor]) -> Tensor:
         *finer, decoder, encoder, text, mask = inputs.values()
         coarsest = encoder.transpose(1, 2).reshape(self.grid)
-        return decode.run_mask_decoder(self.detector, [*finer, coarsest], decoder, encoder, text, ~mask).sigmoid()
+        return decode.run_mask_decoder(self.detector, [*finer, coarsest], decoder, encoder, text, ~mask)
 
 
 class _Examples(_Graph):
@@ -265,6 +277,7 @@ def _write_graphs(backend: TorchBackend, folder: Path, opset: int) -> None:
     text = {"text": torch.zeros(3, 5, backend.dim), "mask": torch.zeros(3, 5, dtype=torch.bool)}
     prompt = {name: tensor[:1] for name, tensor in text.items()}
     zeros, flat = torch.zeros(1, 4, backend.dim), pyramid.maps[-1].flatten(2).transpose(1, 2)
+    seen = [*levels, *([] if pyramid.cls_token is None else [CLS_TOKEN])]
     hidden = dict(zip(DECODER_OUTPUTS[3:], (zeros, flat), strict=True))
     boxes = {"boxes": torch.from_numpy(_BOXES)[None], "labels": torch.from_numpy(_LABELS)[None]}
     tokens = Dim("tokens")
@@ -272,9 +285,9 @@ def _write_graphs(backend: TorchBackend, folder: Path, opset: int) -> None:
     queries, examples = {1: Dim("queries")}, {1: Dim("boxes")}
     masked = {DECODER_OUTPUTS[3]: queries, "text": columns, "mask": columns}
     for graph, kind, inputs, outputs, free in (
-        ("vision", _Vision, image, list(levels), {}),
+        ("vision", _Vision, image, seen, {}),
         ("decoder", _Decoder, coarsest | text, DECODER_OUTPUTS, {"text": rows, "mask": rows}),
-        ("pixels", _Pixels, finer | hidden | prompt, ["masks"], masked),
+        ("pixels", _Pixels, finer | hidden | prompt, [MASK_LOGITS], masked),
         ("examples", _Examples, coarsest | boxes, ["tokens"], {"boxes": examples, "labels": examples}),
     ):
         with _quiet_exporter(), torch.no_grad():

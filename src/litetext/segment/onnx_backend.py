@@ -4,16 +4,22 @@ Imports nothing but the base install. The export (`litetext export MODEL DIR --w
 encoder in ``text/`` (`litetext.encoders.runtime`) and four graphs with their weights beside them, which share no
 weight:
 
-- ``vision``: ``image`` uint8 [S, S, 3] to ``features_0`` … [1, C, h, w], fine to coarse;
-- ``decoder``: the coarsest ``features``, ``text`` [P, T, C] and ``mask`` [P, T] (True = padding) to ``scores`` [P, Q],
-  ``presence`` [P], ``boxes`` [P, Q, 4], and what masks are made of: ``decoder_hidden_states`` [P, Q, C] and
+- ``vision``: ``image`` uint8 [S, S, 3] to ``features_0`` … [1, C, h, w], fine to coarse, and where the checkpoint's
+  convention has the geometry encoder's CLS token always, to ``cls_token`` [1, 1, C], which stands behind the text of
+  prompts without example boxes;
+- ``decoder``: the coarsest ``features``, ``text`` [P, T, C] and ``mask`` [P, T] (True = padding) to ``logits`` [P, Q],
+  ``presence_logits`` [P], ``boxes`` [P, Q, 4], and what masks are made of: ``decoder_hidden_states`` [P, Q, C] and
   ``encoder_hidden_states`` [P, h*w, C];
-- ``pixels``: the finer features and the rows of one prompt, of whose decoder states any n, to ``masks`` [n, h, w];
+- ``pixels``: the finer features and the rows of one prompt, of whose decoder states any n, to ``mask_logits``
+  [n, h, w];
 - ``examples``: the coarsest ``features`` and example ``boxes`` [1, n, 4] with ``labels`` [1, n] to ``tokens``
   [1, n + 1, C], which stand behind the prompt's text.
 
+``config.json`` holds the convention (see `convention`). Exports of version 1 hold none and are run as they were
+written, as transformers' port; theirs give probabilities: ``scores``, ``presence``, ``masks``.
+
 Pixels are a graph of their own because they cost the most and most prompts have none: one graph would decode every
-query of every prompt. Example boxes are one because a prompt without them must not meet that encoder at all.
+query of every prompt. Example boxes are one because most prompts have none.
 """
 
 from __future__ import annotations
@@ -32,15 +38,25 @@ from ..encoders.runtime import open_session
 from ..errors import LitetextError
 from ..json_files import read_json
 from ..memory import return_freed_memory
-from .backend import Detections
+from .backend import Detections, logit
+from .convention import KEY, TRANSFORMERS, DetectorConvention, convention_of
 from .resampling import resized_photo
 from .sources import GRAPHS
 
 FORMAT = "litetext-onnx-segmenter"
 
-DECODER_OUTPUTS = ("scores", "presence", "boxes", "decoder_hidden_states", "encoder_hidden_states")
-_OLD_NAMES = {"states": "decoder_hidden_states", "seen": "encoder_hidden_states"}
-"""What exports of litetext 0.1.0 call these two."""
+VERSION = 2
+CLS_TOKEN = "cls_token"
+MASK_LOGITS = "mask_logits"
+DECODER_OUTPUTS = ("logits", "presence_logits", "boxes", "decoder_hidden_states", "encoder_hidden_states")
+_OLD_NAMES = {
+    "scores": "logits",
+    "presence": "presence_logits",
+    "masks": MASK_LOGITS,
+    "states": "decoder_hidden_states",
+    "seen": "encoder_hidden_states",
+}
+"""What exports of version 1 call these, or what stands there in their place."""
 
 ATTENTION_ENTRIES = 2**25
 """Prompts share a run of the decoder while all places looking at all places make no more numbers than this (a head).
@@ -71,11 +87,11 @@ class OnnxBackend:
     """
 
     def __init__(self, folder: Path, *, threads: int | None = None) -> None:
-        _check_config(folder)
+        self._version, self._convention = _config(folder)
         sessions = {graph: open_session(folder / f"{graph}.onnx", threads, keep_memory=False) for graph in GRAPHS}
-        _check_signatures(folder, sessions)
+        _check_signatures(folder, sessions, self._convention)
         self._vision, self._decoder, self._pixels, self._examples = (sessions[graph] for graph in GRAPHS)
-        self._levels = _names(self._vision.get_outputs())
+        self._levels = [name for name in _names(self._vision.get_outputs()) if name != CLS_TOKEN]
         self._image_size = int(self._vision.get_inputs()[0].shape[0])
         self._dim = int(self._decoder.get_inputs()[1].shape[2])
         self._mask_inputs = _names(self._pixels.get_inputs())[len(self._levels) - 1 :]
@@ -85,14 +101,19 @@ class OnnxBackend:
     def dim(self) -> int:
         return self._dim
 
+    @property
+    def convention(self) -> DetectorConvention:
+        return self._convention
+
     def prepare_text(self, text: TextFeatures) -> TextFeatures:
         return text.numpy()
 
     def encode_images(self, images: Sequence[NDArray[np.uint8]]) -> list[dict[str, NDArray[np.float32]]]:
-        """Return each image's features by their names in the graphs, fine to coarse; the graph takes one at a time."""
+        """Return what the vision graph gives of each image, by name; it takes one at a time."""
         size = (self._image_size, self._image_size)
-        runs = (self._vision.run(self._levels, {"image": resized_photo(image, size)}) for image in images)
-        return [dict(zip(self._levels, levels, strict=True)) for levels in runs]
+        names = _names(self._vision.get_outputs())
+        runs = (self._vision.run(names, {"image": resized_photo(image, size)}) for image in images)
+        return [dict(zip(names, outputs, strict=True)) for outputs in runs]
 
     def detect(
         self,
@@ -104,21 +125,37 @@ class OnnxBackend:
         arrays = text.numpy()
         tokens, mask = arrays.tokens, arrays.mask
         coarsest = state[self._levels[-1]]
-        if boxes is not None and labels is not None:
-            rows = [
-                self._examples.run(None, {"features": coarsest, "boxes": boxes[row], "labels": labels[row]})[0]
-                for row in np.arange(len(boxes))[:, None]
-            ]
-            examples = np.concatenate(rows)
-            tokens = np.concatenate([tokens, examples], axis=1)
-            mask = np.concatenate([mask, np.zeros(examples.shape[:2], dtype=bool)], axis=1)
+        geometry = self._geometry_tokens(state, len(tokens), boxes, labels)
+        if geometry is not None:
+            tokens = np.concatenate([tokens, geometry], axis=1)
+            mask = np.concatenate([mask, np.zeros(geometry.shape[:2], dtype=bool)], axis=1)
         together = max(1, ATTENTION_ENTRIES // (coarsest.shape[-2] * coarsest.shape[-1]) ** 2)
         parts = [
             self._decoder.run(None, {"features": coarsest, "text": tokens[rows], "mask": mask[rows]})
             for rows in (slice(start, start + together) for start in range(0, len(tokens), together))
         ]
-        scores, presence, found, decoder, encoder = (np.concatenate(part) for part in zip(*parts, strict=True))
-        return Detections(scores, presence, found, _DecoderState(decoder, encoder, tokens, mask))
+        logits, presence, found, decoder, encoder = (np.concatenate(part) for part in zip(*parts, strict=True))
+        if self._version == 1:
+            logits, presence = logit(logits / presence[:, None]), logit(presence)
+        return Detections(logits, presence, found, _DecoderState(decoder, encoder, tokens, mask))
+
+    def _geometry_tokens(
+        self,
+        state: dict[str, NDArray[np.float32]],
+        prompts: int,
+        boxes: NDArray[np.float32] | None,
+        labels: NDArray[np.int64] | None,
+    ) -> NDArray[np.float32] | None:
+        """The tokens [P, n, C] that stand behind the text: of the example boxes, or the CLS token alone."""
+        if boxes is None or labels is None:
+            cls_token = state.get(CLS_TOKEN)
+            return None if cls_token is None else cls_token.repeat(prompts, 0)
+        coarsest = state[self._levels[-1]]
+        rows = [
+            self._examples.run(None, {"features": coarsest, "boxes": boxes[row], "labels": labels[row]})[0]
+            for row in np.arange(len(boxes))[:, None]
+        ]
+        return np.concatenate(rows)
 
     def decode_masks(
         self, state: dict[str, NDArray[np.float32]], detections: Detections, prompt: int, queries: NDArray[np.int64]
@@ -133,34 +170,40 @@ class OnnxBackend:
         )
         feeds: dict[str, Any] = {name: state[name] for name in self._levels[:-1]}
         feeds |= dict(zip(self._mask_inputs, of_prompt, strict=True))
-        masks: NDArray[np.float32] = self._pixels.run(["masks"], feeds)[0]
-        return masks
+        masks: NDArray[np.float32] = self._pixels.run(None, feeds)[0]
+        return logit(masks) if self._version == 1 else masks
 
     def return_memory(self) -> None:
         gc.collect()
         return_freed_memory()
 
 
-def _check_config(folder: Path) -> None:
+def _config(folder: Path) -> tuple[int, DetectorConvention]:
+    """The version of an export and its convention."""
     values = read_json(folder / "config.json")
     if not isinstance(values, dict) or values.get("format") != FORMAT:
         raise LitetextError(
             f"{folder} is not a whole model's export; write one with: litetext export MODEL DIR --whole"
         )
-    if values.get("version") != 1:
+    version = values.get("version")
+    if version == 1:
+        return 1, TRANSFORMERS
+    if version != VERSION:
         raise LitetextError(
-            f"{folder}: config.json is of version {values.get('version')!r}; this litetext reads version 1"
+            f"{folder}: config.json is of version {version!r}; this litetext reads versions 1 and {VERSION}"
         )
+    return VERSION, convention_of(values.get(KEY), f"{folder}/config.json")
 
 
-def _check_signatures(folder: Path, sessions: dict[str, Any]) -> None:
+def _check_signatures(folder: Path, sessions: dict[str, Any], convention: DetectorConvention) -> None:
     """Refuse graphs that are not of this kind, or not of one export: their inputs and outputs do not fit."""
-    levels = {one.name: one.shape for one in sessions["vision"].get_outputs()}
+    levels = {one.name: one.shape for one in sessions["vision"].get_outputs() if one.name != CLS_TOKEN}
     *finer, coarsest = levels
+    seen = [f"features_{level}" for level in range(len(levels))]
     names = {
-        "vision": (["image"], [f"features_{level}" for level in range(len(levels))]),
+        "vision": (["image"], [*seen, *([CLS_TOKEN] if convention.cls_token == "always" else [])]),
         "decoder": (["features", "text", "mask"], list(DECODER_OUTPUTS)),
-        "pixels": ([*finer, *DECODER_OUTPUTS[3:], "text", "mask"], ["masks"]),
+        "pixels": ([*finer, *DECODER_OUTPUTS[3:], "text", "mask"], [MASK_LOGITS]),
         "examples": (["features", "boxes", "labels"], ["tokens"]),
     }
     for graph, session in sessions.items():

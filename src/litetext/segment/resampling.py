@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 
 from ..results import Masks
 from ..results.rle import encode_region
+from .backend import sigmoid
+from .convention import MaskResampling
 
 _LARGEST_BITS = 22  # of a weight's fraction, for sums in 32 bits
 _LARGEST_WEIGHT = 1 << 15
@@ -28,22 +30,27 @@ def resized_photo(photo: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np
     return photo
 
 
-def masks_at(probabilities: NDArray[np.float32], size: tuple[int, int]) -> Masks:
-    """Return masks of ``size``: ``probabilities`` [n, h, w] resized (bilinear), above a half.
+def masks_of(logits: NDArray[np.float32], size: tuple[int, int], resampling: MaskResampling) -> Masks:
+    """Return masks of ``size`` from mask ``logits`` [n, h, w], which are resized as a `DetectorConvention` says."""
+    return masks_at(logits, size, 0.0) if resampling == "logits" else masks_at(sigmoid(logits), size, 0.5)
 
-    Only the part of the image that can be above a half is computed, in strips of rows that stay in the processor's
+
+def masks_at(maps: NDArray[np.float32], size: tuple[int, int], threshold: float) -> Masks:
+    """Return masks of ``size``: ``maps`` [n, h, w] resized (bilinear), above ``threshold``.
+
+    Only the part of the image that can be above it is computed, in strips of rows that stay in the processor's
     cache: no mask of the image's size is ever held as floats, and only one at a time as pixels.
     """
-    return Masks(size, tuple(_encoded_at(probabilities, size)))
+    return Masks(size, tuple(_encoded_at(maps, size, threshold)))
 
 
-def _encoded_at(probabilities: NDArray[np.float32], size: tuple[int, int]) -> Iterator[bytes]:
+def _encoded_at(maps: NDArray[np.float32], size: tuple[int, int], threshold: float) -> Iterator[bytes]:
     height, width = size
-    upper, lower, down = _neighbors(probabilities.shape[1], height)
-    left, right, across = _neighbors(probabilities.shape[2], width)
+    upper, lower, down = _neighbors(maps.shape[1], height)
+    left, right, across = _neighbors(maps.shape[2], width)
     above, below = np.empty((2, _STRIP * width), dtype=np.float32)
-    for low in probabilities:
-        inside: NDArray[np.bool_] = low > 0.5
+    for low in maps:
+        inside: NDArray[np.bool_] = low > threshold
         y = _span(np.asarray(inside.any(1)), upper, lower)
         x = _span(np.asarray(inside.any(0)), left, right)
         # take(), since low[:, left] would lie in memory column by column
@@ -58,7 +65,7 @@ def _encoded_at(probabilities: NDArray[np.float32], size: tuple[int, int]) -> It
             first *= 1 - down[rows, None]
             second *= down[rows, None]
             first += second
-            np.greater(first, np.float32(0.5), out=region[top - y.start : rows.stop - y.start])
+            np.greater(first, np.float32(threshold), out=region[top - y.start : rows.stop - y.start])
         yield encode_region(region, y.start, x.start, size)
 
 

@@ -22,6 +22,7 @@ from ..errors import LitetextError, missing_extra
 from ..images import ImageLike, is_one_image, read_image
 from ..results import Instances, Masks
 from .backend import Backend, ImageFeatures
+from .convention import ConventionLike
 from .questions import (
     BoxPrompts,
     Question,
@@ -32,7 +33,7 @@ from .questions import (
     per_image_prompts,
     questions_of,
 )
-from .resampling import masks_at
+from .resampling import masks_of
 from .sources import is_exported, locate
 
 if TYPE_CHECKING:
@@ -61,6 +62,7 @@ class Segmenter:
         device: str | torch.device | None = None,
         dtype: str | torch.dtype | None = None,
         threads: int | None = None,
+        convention: ConventionLike | None = None,
     ) -> Segmenter:
         """Load a segmenter.
 
@@ -73,23 +75,25 @@ class Segmenter:
             device: ``"cpu"``, ``"cuda"``, …; by default a GPU if there is one. An export runs on the CPU.
             dtype: of the weights and the computing, such as ``"bfloat16"``; float32 by default. An export's is fixed.
             threads: CPU threads of an export; by default as many as there are cores.
+            convention: how the detector is run, ``"meta"`` or ``"transformers"``; by default as its checkpoint says,
+                and where that says nothing as Meta runs it (see `litetext.segment.convention`). An export's is fixed.
 
         Raises:
             LitetextError: an unknown name, a model out of reach, or a checkpoint that does not fit exactly.
         """
         parts = locate(name_or_path)
         if is_exported(parts.detector):
-            if str(device or "cpu") != "cpu" or dtype is not None:
+            if str(device or "cpu") != "cpu" or dtype is not None or convention is not None:
                 raise LitetextError(
-                    f"{name_or_path} is an export: it runs on the CPU in the precision it was written in; "
-                    "leave out device and dtype, or give the model it was made from"
+                    f"{name_or_path} is an export: it runs on the CPU in the precision and under the convention it was "
+                    "written in; leave out device, dtype and convention, or give the model it was made from"
                 )
             from .onnx_backend import OnnxBackend
 
             backend: Backend = OnnxBackend(parts.detector, threads=threads)
             text_device = None
         else:
-            backend = in_torch = _torch_backend().load(parts.detector, device, dtype)
+            backend = in_torch = _torch_backend().load(parts.detector, device, dtype, convention)
             text_device = in_torch.device
         text = parts.text if text is None else parts.encoder(text)
         if isinstance(text, str | os.PathLike):
@@ -288,8 +292,9 @@ class Segmenter:
                 queries = queries[scores[queries] >= threshold]
                 if len(queries) == 0:
                     continue
-                probabilities = self.backend.decode_masks(image.state, detections, row, queries)
-                rows.add(index, detections.boxes[row, queries], scores[queries], probabilities)
+                logits = self.backend.decode_masks(image.state, detections, row, queries)
+                masks = masks_of(logits, image.size, self.backend.convention.mask_resampling)
+                rows.add(index, detections.boxes[row, queries], scores[queries], masks)
         return rows.instances(tuple(question.prompt for question in asked), presence, image.image)
 
     def _text_of(self, questions: list[list[Question]]) -> list[TextFeatures]:
@@ -317,10 +322,10 @@ class _Rows:
         self._parts: dict[int, tuple[NDArray[np.float32], NDArray[np.float32], Masks]] = {}
 
     def add(
-        self, prompt: int, boxes: NDArray[np.float32], scores: NDArray[np.float32], probabilities: NDArray[np.float32]
+        self, prompt: int, boxes: NDArray[np.float32], scores: NDArray[np.float32], masks: Masks
     ) -> None:
-        """Take the instances of one prompt: boxes [n, 4] as fractions, scores [n], mask probabilities [n, h, w]."""
-        self._parts[prompt] = (boxes, scores, masks_at(probabilities, self._size))
+        """Take the instances of one prompt: boxes [n, 4] as fractions, scores [n], masks."""
+        self._parts[prompt] = (boxes, scores, masks)
 
     def instances(self, prompts: tuple[str, ...], presence: NDArray[np.float32], image: ImageLike | None) -> Instances:
         """All of them, in the order of the prompts."""

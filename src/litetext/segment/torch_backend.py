@@ -20,6 +20,7 @@ from ..memory import return_freed_memory
 from . import decode
 from .backend import Detections
 from .checkpoint import Detector, load_detector, load_image_processor
+from .convention import ConventionLike, DetectorConvention
 
 
 class TorchBackend:
@@ -36,10 +37,14 @@ class TorchBackend:
 
     @classmethod
     def load(
-        cls, source: Path, device: str | torch.device | None = None, dtype: str | torch.dtype | None = None
+        cls,
+        source: Path,
+        device: str | torch.device | None = None,
+        dtype: str | torch.dtype | None = None,
+        convention: ConventionLike | None = None,
     ) -> TorchBackend:
         """Load a detector (see `load_detector`), by default onto a GPU if there is one, in float32."""
-        detector = load_detector(source, torch_device(device), _dtype(dtype))
+        detector = load_detector(source, torch_device(device), _dtype(dtype), convention)
         return cls(detector, load_image_processor(source, detector.config.image_size))
 
     @property
@@ -56,6 +61,10 @@ class TorchBackend:
     def dim(self) -> int:
         config: Any = self.detector.config
         return int(config.detr_encoder_config.hidden_size)
+
+    @property
+    def convention(self) -> DetectorConvention:
+        return self.detector.convention
 
     def prepare_text(self, text: TextFeatures) -> TextFeatures[Tensor]:
         tensors = text.to_torch(self.device, self.dtype)
@@ -78,15 +87,14 @@ class TorchBackend:
             None if labels is None else torch.from_numpy(labels).to(self.device),
         )
         output = decode.detect(self.detector, state, text.to_torch(), *examples)
-        presence = output.presence.float().sigmoid()
-        return Detections(_numpy(output.scores), _numpy(presence), _numpy(output.boxes), output)
+        return Detections(_numpy(output.logits), _numpy(output.presence), _numpy(output.boxes), output)
 
     @torch.inference_mode()
     def decode_masks(
         self, state: decode.FeaturePyramid, detections: Detections, prompt: int, queries: NDArray[np.int64]
     ) -> NDArray[np.float32]:
         rows = torch.from_numpy(queries).to(self.device)
-        return _numpy(decode.mask_logits(self.detector, state, detections.state, prompt, rows).float().sigmoid())
+        return _numpy(decode.mask_logits(self.detector, state, detections.state, prompt, rows))
 
     def pixels(self, image: NDArray[np.uint8]) -> Tensor:
         """Return an image [H, W, 3] as the vision encoder reads it: [1, 3, S, S], on its device and of its dtype."""
