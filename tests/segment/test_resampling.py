@@ -30,7 +30,7 @@ def test_masks_are_resized_as_torch_does(size: tuple[int, int], low: tuple[int, 
     probabilities = (random.random((4, *low)) ** random.uniform(1, 8, (4, 1, 1))).astype(np.float32)
     high = interpolate(torch.from_numpy(probabilities)[None], size, mode="bilinear", align_corners=False)[0].numpy()
     sure = np.abs(high - 0.5) > 1e-5  # closer than that, the order of a sum decides
-    assert np.array_equal(masks_at(probabilities, size).dense()[sure], (high > 0.5)[sure])
+    assert np.array_equal(masks_at(probabilities, size, 0.5).dense()[sure], (high > 0.5)[sure])
 
 
 def test_large_masks_are_resized_strip_by_strip() -> None:
@@ -38,12 +38,12 @@ def test_large_masks_are_resized_strip_by_strip() -> None:
     distances = np.stack([(rows - y) ** 2 + (columns - 20) ** 2 for y in (3, 24, 44)])
     low = (1 / (1 + np.exp((distances - 90).clip(max=80)))).astype(np.float32)
     high = interpolate(torch.from_numpy(low)[None], (700, 500), mode="bilinear", align_corners=False)[0].numpy()
-    masks = masks_at(low, (700, 500)).dense()
+    masks = masks_at(low, (700, 500), 0.5).dense()
     assert 0.05 < masks.mean() < 0.2
     sure = np.abs(high - 0.5) > 1e-5
     assert np.array_equal(masks[sure], (high > 0.5)[sure])
 
 
 def test_no_masks_are_no_masks() -> None:
-    assert masks_at(np.zeros((0, 8, 8), np.float32), (20, 30)).shape == (0, 20, 30)
-    assert masks_at(np.full((1, 8, 8), 0.5, np.float32), (20, 30)).areas.tolist() == [0]
+    assert masks_at(np.zeros((0, 8, 8), np.float32), (20, 30), 0.5).shape == (0, 20, 30)
+    assert masks_at(np.full((1, 8, 8), 0.5, np.float32), (20, 30), 0.5).areas.tolist() == [0]

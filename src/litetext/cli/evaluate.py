@@ -14,6 +14,7 @@ from rich.table import Table
 
 from ..errors import LitetextError, choice_error
 from ..outputs import check_file
+from .convention_option import AS
 from .destination import OVERWRITE, paths_of
 from .output import console, notes, print_json, shown_progress, warn
 
@@ -43,6 +44,7 @@ def evaluate(
     ),
     model: str = typer.Option(None, help="Predict with this segmenter first (needs --images)."),
     text: str = typer.Option(None, help="Text encoder for --model, or a model's own."),
+    convention: str = AS,
     system: str = typer.Option(
         None, help="Predict with a baseline first: grounding-dino, mm-grounding-dino, llmdet, owlv2, owlvit."
     ),
@@ -75,7 +77,7 @@ def evaluate(
         raise LitetextError("nothing to score against: give --gt FILE (or --check P.json to check predictions alone)")
     predictor = None
     if model is not None or system is not None:
-        predictor = _Predictor(*_system(model, text, system, detector, masks), images, save_predictions)
+        predictor = _Predictor(*_system(model, text, convention, system, detector, masks), images, save_predictions)
     if video:
         _show_video(_score_video(gt, _sources(pred), predictor, kind), as_json)
         return
@@ -147,7 +149,12 @@ class _Predictor:
 
 
 def _system(
-    model: str | None, text: str | None, system: str | None, detector: str | None, masks: str | None
+    model: str | None,
+    text: str | None,
+    convention: str | None,
+    system: str | None,
+    detector: str | None,
+    masks: str | None,
 ) -> tuple[str, dict[str, Any], Callable[[], Any]]:
     """A name, what identifies the run, and how to load it."""
     if model is not None and system is not None:
@@ -158,9 +165,9 @@ def _system(
         def load_model() -> Any:
             from ..segment import Segmenter
 
-            return Segmenter.from_pretrained(chosen, text=text)
+            return Segmenter.from_pretrained(chosen, text=text, convention=convention)
 
-        settings = {"model": model, "text": text, "files": _stamps(model, text)}
+        settings = {"model": model, "text": text, "convention": convention, "files": _stamps(model, text)}
         return (f"{model}+{text}" if text else model), settings, load_model
 
     from ..evaluate.predict import BASELINES, MASKS

@@ -12,6 +12,7 @@ import typer
 from ..data import SHIPPED_PHRASES
 from ..errors import LitetextError, choice_error
 from ..outputs import Kind, check_folder
+from .convention_option import AS
 from .destination import OVERWRITE, paths_of
 from .encoder_options import CONTEXT, HEADS, POSITIONS, position_reading
 from .output import notes, print_json
@@ -35,6 +36,7 @@ def export(
     destination: Path = typer.Argument(..., metavar="DST", help="The folder to write."),
     whole: bool = typer.Option(False, "--whole", help="Export a whole model: vision, text and decoder."),
     text: str = typer.Option(None, help="With --whole: another text encoder for it; by default the model's own."),
+    convention: str = AS,
     to: str = typer.Option("onnx", help="onnx."),
     precision: str = typer.Option("fp32", help="Of the text encoder: fp32, fp16 (half the bytes) or int8."),
     vocabulary: str = typer.Option(None, metavar="FILE|N|FILE:N", help=VOCABULARY_HELP),
@@ -62,6 +64,8 @@ def export(
         raise choice_error("export format", to, ("onnx",))
     if text is not None and not whole:
         raise LitetextError("--text names the encoder of a whole model; give --whole too")
+    if convention is not None and not whole:
+        raise LitetextError("--as says how a whole model's detector is run; give --whole too")
     inputs = paths_of(checkpoint, text, vocabulary, prompts)
     kind: Kind = "exported model" if whole else "exported encoder"
     check_folder(destination, kind, overwrite=overwrite, inputs=inputs)
@@ -101,7 +105,7 @@ def export(
         else:
             from ..segment.export import export_segmenter
 
-            model = export_segmenter(source.detector, read, destination, texts, **options)
+            model = export_segmenter(source.detector, read, destination, texts, **options, convention=convention)
             written, said = asdict(model), _model_lines(model)
     if as_json:
         print_json(report | {key: value for key, value in written.items() if key != "folder"})

@@ -16,6 +16,7 @@ from ..errors import LitetextError
 from ..files import write_json
 from ..outputs import OutputFolder
 from ..segment.sources import PUBLISHED
+from .convention_option import AS
 from .output import console, notes, print_json, progress_bar
 
 if TYPE_CHECKING:
@@ -41,6 +42,7 @@ def segment(
         _DEFAULT_MODEL, help="mini, a folder (of a model or of its export), or a hub name of a SAM3 model."
     ),
     text: str = typer.Option(None, help="Another text encoder for it: a name, file, folder or hub name."),
+    convention: str = AS,
     out: Path = typer.Option(
         None, help=f"Folder for overlays (PNG) and instances.json (COCO); {_DEFAULT_OUT}/ unless --json is given."
     ),
@@ -62,7 +64,7 @@ def segment(
     if out is not None:
         folder = OutputFolder(out, "segmentation")
         folder.check([_COCO, *overlays])
-    run = _Run(_load(model, text), asked, threshold, folder)
+    run = _Run(_load(model, text, convention), asked, threshold, folder)
     run.over(images, overlays)
     if as_json:
         print_json(run.rows)
@@ -81,11 +83,11 @@ def segment(
         raise typer.Exit(2)
 
 
-def _load(model: str, text: str | None) -> Segmenter:
+def _load(model: str, text: str | None, convention: str | None) -> Segmenter:
     with notes.status(f"loading {model}"):
         from ..segment import Segmenter
 
-        return Segmenter.from_pretrained(model, text)
+        return Segmenter.from_pretrained(model, text, convention=convention)
 
 
 class _Run:

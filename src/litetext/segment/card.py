@@ -23,9 +23,10 @@ asked = {"text": tokens, "mask": mask}
 logits, presence, boxes, queries, encoded = decoder.run(None, {"features": features[-1]} | asked)
 scores = 1 / (1 + np.exp(-logits)) / (1 + np.exp(-presence[:, None]))
 found = np.flatnonzero(scores[0] >= 0.5)
-inputs = {f"features_{level}": one for level, one in enumerate(features[:-1])} | asked
-inputs |= {"decoder_hidden_states": queries[:, found], "encoder_hidden_states": encoded}
-for score, box, mask in zip(scores[0, found], boxes[0, found] * [*photo.size, *photo.size], pixels.run(None, inputs)[0]):
+inputs = asked | {"decoder_hidden_states": queries[:, found], "encoder_hidden_states": encoded}
+inputs |= {f"features_{level}": one for level, one in enumerate(features[:-1])}
+boxes = boxes[0, found] * [*photo.size, *photo.size]
+for score, box, mask in zip(scores[0, found], boxes, pixels.run(None, inputs)[0]):
     pixels = np.asarray(Image.fromarray(MASK).resize(photo.size, Image.Resampling.BILINEAR)) > CUT
     print(f"{score:.3f}", *box.round(1), pixels.sum(), "pixels")
 """
@@ -60,8 +61,9 @@ def whole_model_card(export: WholeExport, text: Checkpoint) -> str:
         f"Pictures are seen at {export.image_size} x {export.image_size}; operator set {export.opset}; the graphs",
         f"compute in float32, under the detector convention `{export.convention.name}`.",
         "",
-        f"Against torch, over all queries of {worst.prompts} prompts on {worst.photos} scenes, a score is off by",
-        f"at most {worst.score:.1e}, a box by {worst.box:.1e} of the picture, a mask's probability by {worst.mask:.1e}.",
+        f"Against torch, over all queries of {worst.prompts} prompts on {worst.photos} scenes, a score is off",
+        f"by at most {worst.score:.1e}, a box by {worst.box:.1e} of the picture, a mask's probability by",
+        f"{worst.mask:.1e}.",
         "",
         "## Without litetext",
         "",

@@ -321,9 +321,7 @@ class _Rows:
         self._size = size
         self._parts: dict[int, tuple[NDArray[np.float32], NDArray[np.float32], Masks]] = {}
 
-    def add(
-        self, prompt: int, boxes: NDArray[np.float32], scores: NDArray[np.float32], masks: Masks
-    ) -> None:
+    def add(self, prompt: int, boxes: NDArray[np.float32], scores: NDArray[np.float32], masks: Masks) -> None:
         """Take the instances of one prompt: boxes [n, 4] as fractions, scores [n], masks."""
         self._parts[prompt] = (boxes, scores, masks)
 
