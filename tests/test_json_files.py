@@ -1,3 +1,4 @@
+import gzip
 import json
 import os
 import time
@@ -143,3 +144,14 @@ def test_paths_that_are_no_text_file(tmp_path):
     (tmp_path / "binary.json").write_bytes(b"\xff\xfe[]")
     with pytest.raises(LitetextError, match="not UTF-8"):
         list(stream_json(tmp_path / "binary.json"))
+
+
+@pytest.mark.parametrize("kept", [12, 40, 10_000])
+def test_gzip_is_read_and_its_damage_is_named(tmp_path, kept):
+    packed = gzip.compress(json.dumps({"images": [{"id": n} for n in range(2000)]}).encode())
+    path = tmp_path / "a.json"
+    path.write_bytes(packed)
+    assert [entry.value["id"] for entry in stream_json(path)] == list(range(2000))
+    path.write_bytes(packed[:kept] if kept < len(packed) else packed[:-9] + b"damaged..")
+    with pytest.raises(LitetextError, match=r"a\.json is not"):
+        list(stream_json(path))

@@ -179,6 +179,27 @@ def held(path: Path) -> Iterator[None]:
         os.close(handle)
 
 
+@contextlib.contextmanager
+def exclusive(file: BinaryIO, message: str) -> Iterator[None]:
+    """Keep other processes out of an open file for as long as the block runs; where there are no locks, do nothing.
+
+    Raises:
+        LitetextError: with ``message``, another process has the file.
+    """
+    try:
+        import fcntl
+    except ImportError:
+        yield
+        return
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise LitetextError(f"{message}; wait for it, or write elsewhere") from None
+    except OSError:
+        pass  # a file system without locks
+    yield
+
+
 @lru_cache(maxsize=256)
 def sweep(parent: Path) -> None:
     """Remove what killed processes left in a folder, and put back an output that one had moved away."""

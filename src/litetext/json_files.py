@@ -11,13 +11,15 @@ reads them in chunks with the standard library's decoder; what is not a list arr
 from __future__ import annotations
 
 import dataclasses
+import gzip
 import io
 import json
 import os
 import re
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, BinaryIO, TextIO
 
 from .errors import LitetextError, short
 from .files import open_file, read_text
@@ -85,7 +87,7 @@ def parse_json(text: str, source: str) -> Any:
 def stream_json(path: str | os.PathLike[str]) -> Iterator[Entry]:
     """Yield every element of every top-level list of a JSON file, in file order, and every other top-level value.
 
-    An empty list yields nothing, an empty object itself.
+    An empty list yields nothing, an empty object itself. The file may be compressed by gzip.
 
     Raises:
         LitetextError: the file is missing, no regular file, malformed, out of bounds or cut short; the message names
@@ -93,10 +95,19 @@ def stream_json(path: str | os.PathLike[str]) -> Iterator[Entry]:
     """
     path = Path(path)
     try:
-        with io.TextIOWrapper(open_file(path, "a JSON file"), encoding="utf-8-sig") as file:
-            yield from _Cursor(path, file).entries()
+        with open_file(path, "a JSON file") as file, _unpacked(file) as plain:
+            yield from _Cursor(path, io.TextIOWrapper(plain, encoding="utf-8-sig")).entries()
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise LitetextError(f"{path} is not a whole gzip file ({error}); write it again") from None
     except UnicodeDecodeError as error:
         raise LitetextError(f"{path} is not UTF-8 text ({error.reason}); give a JSON file") from None
+
+
+def _unpacked(file: BinaryIO) -> BinaryIO:
+    """The file itself, or what is in it where its first two bytes are those of gzip."""
+    packed = file.read(2) == b"\x1f\x8b"
+    file.seek(0)
+    return gzip.GzipFile(fileobj=file) if packed else file  # type: ignore[return-value]
 
 
 class _OutOfBoundsError(ValueError):

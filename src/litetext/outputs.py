@@ -31,6 +31,7 @@ Kind = Literal[
     "feature file",
     "concept bank",
     "evaluation report",
+    "predictions",
     "segmentation",
     "audit",
 ]
@@ -57,7 +58,7 @@ def check_file(destination: StrPath, kind: Kind, *, overwrite: bool = False, inp
         LitetextError: naming the destination and the remedy.
     """
     path = Path(destination)
-    _check_place(path, inputs)
+    check_place(path, inputs)
     if not os.path.lexists(path):
         return
     if path.is_dir():
@@ -85,7 +86,7 @@ def check_folder(destination: StrPath, kind: Kind, *, overwrite: bool = False, i
         LitetextError: naming the destination and the remedy.
     """
     path = Path(destination)
-    _check_place(path, inputs)
+    check_place(path, inputs)
     if path.parent.exists():
         sweep(path.parent.resolve())
     if path.is_symlink():
@@ -129,7 +130,7 @@ def atomic_folder(destination: StrPath, kind: Kind, *, overwrite: bool = False) 
     check_folder(destination, kind, overwrite=overwrite)
     with temporary_beside(destination, folder=True) as temporary:
         yield temporary
-        digests = {name: _digest(temporary / name) for name in _names(temporary)}
+        digests = {name: digest_of(temporary / name) for name in _names(temporary)}
         for name in digests:
             (temporary / name).chmod(new_mode())  # some writers keep what they write to the user alone
         temporary.chmod(new_mode(folder=True))
@@ -156,7 +157,7 @@ class OutputFolder:
         self._kind = kind
         if os.path.lexists(self.path) and not self.path.is_dir():
             raise LitetextError(f"{self.path} is a file; give the path of a folder to write into")
-        _check_place(self.path / RECORD, ())
+        check_place(self.path / RECORD)
         self._recorded = _recorded(self.path, kind)
 
     def check(self, names: Iterable[str]) -> None:
@@ -176,7 +177,7 @@ class OutputFolder:
         """
         with temporary_beside(self.path / "new", folder=True) as temporary:
             yield temporary
-            digests = {name: _digest(temporary / name) for name in _names(temporary)}
+            digests = {name: digest_of(temporary / name) for name in _names(temporary)}
             self.check(digests)
             # Recorded first: a kill in between leaves a record of a file that is not there, and never the reverse.
             _record(self.path, self._kind, digests)
@@ -187,7 +188,7 @@ class OutputFolder:
                 (temporary / name).replace(self.path / name)
 
 
-def _check_place(destination: Path, inputs: Iterable[StrPath]) -> None:
+def check_place(destination: Path, inputs: Iterable[StrPath] = ()) -> None:
     """Refuse a destination that is an input or holds one, or whose parent cannot be made or written."""
     for given in map(Path, inputs):
         if destination.exists() and given.exists():
@@ -236,10 +237,11 @@ def _record(folder: Path, kind: Kind, digests: dict[str, str]) -> None:
 
 def _is_ours(folder: Path, name: str, recorded: dict[str, set[str]]) -> bool:
     path = folder / name
-    return name in recorded and not path.is_symlink() and path.is_file() and _digest(path) in recorded[name]
+    return name in recorded and not path.is_symlink() and path.is_file() and digest_of(path) in recorded[name]
 
 
-def _digest(path: Path) -> str:
+def digest_of(path: Path) -> str:
+    """Return the SHA-256 of a file, in hexadecimal."""
     import hashlib  # here, since who only reads should not pay for it: megabytes on a small device
 
     digest = hashlib.sha256()

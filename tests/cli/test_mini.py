@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -91,11 +92,14 @@ def test_what_evaluate_says_is_what_any_evaluator_says_of_the_export(
     assert code == 0
     own = json.loads(out)
     truth = tmp_path / "world" / "gold_mini.json"
-    with pytest.raises(SystemExit):
-        main(["evaluate", "--gt", str(truth), "--pred", str(tmp_path / "p.json"), "--json"])
-    other = json.loads(capsys.readouterr().out)
-    for name in ("cgF1", "pmF1", "IL_MCC"):
-        assert own[name] == pytest.approx(other[name], abs=1e-9)
+    packed = tmp_path / "packed.json.gz"
+    packed.write_bytes(gzip.compress(truth.read_bytes()))
+    for given in (truth, truth.parent, packed):
+        with pytest.raises(SystemExit):
+            main(["evaluate", "--gt", str(given), "--pred", str(tmp_path / "p.json"), "--json"])
+        other = json.loads(capsys.readouterr().out)
+        for name in ("cgF1", "pmF1", "IL_MCC"):
+            assert own[name] == pytest.approx(other[name], abs=1e-9)
 
 
 def test_gold_is_seven_subsets_that_evaluate_reads(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -104,11 +108,12 @@ def test_gold_is_seven_subsets_that_evaluate_reads(tmp_path: Path, capsys: pytes
     )
     assert code == 0 and len(json.loads(out)["subsets"]) == 7
     assert len(list((tmp_path / "annotations").glob("gold_*_merged_[abc]_release_test.json"))) == 21
-    (tmp_path / "none.json").write_text("[]")
-    with pytest.raises(SystemExit) as end:
-        main(["evaluate", "--gt", str(tmp_path / "annotations"), "--pred", str(tmp_path / "none.json"), "--json"])
-    assert not end.value.code
-    assert len(json.loads(capsys.readouterr().out)["subsets"]) == 7
+    tmp_path.with_name("none.json").write_text("[]")
+    for truth in (tmp_path / "annotations", tmp_path):
+        with pytest.raises(SystemExit) as end:
+            main(["evaluate", "--gt", str(truth), "--pred", str(tmp_path.with_name("none.json")), "--json"])
+        assert not end.value.code
+        assert len(json.loads(capsys.readouterr().out)["subsets"]) == 7
 
 
 def test_train_leaves_a_model_that_evaluate_and_segment_take(

@@ -87,3 +87,38 @@ def test_a_model_trained_anew_is_predicted_anew(world, capsys, monkeypatch, tmp_
     os.utime(weights, ns=(0, weights.stat().st_mtime_ns + 1))
     anew = run(capsys, *given).err
     assert cached[0] == cached[1] != anew
+
+
+def test_other_images_are_predicted_anew(world, capsys, monkeypatch, tmp_path):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    images = tmp_path / "images"
+    images.mkdir()
+    for path in world.glob("*.png"):
+        (images / path.name).write_bytes(path.read_bytes())
+    given = ["--gt", world / "truth.json", "--model", world / "sam3", "--json", "--images"]
+    seen, segment = [], Segmenter.segment
+
+    def counted(self, image, *arguments, **options):
+        seen.append(image)
+        return segment(self, image, *arguments, **options)
+
+    monkeypatch.setattr(Segmenter, "segment", counted)
+    first = run(capsys, *given, images)
+    assert len(seen) == 4 and run(capsys, *given, images).out == first.out and len(seen) == 4
+    run(capsys, *given, world)  # other files of the same names
+    assert len(seen) == 8
+    Image.new("RGB", (WIDTH, HEIGHT)).save(images / "0.png")
+    run(capsys, *given, images)
+    assert len(seen) == 12
+    cached = sorted((tmp_path / "cache").rglob("*.json"))
+    assert run(capsys, *given, images, "--no-cache").err == ""
+    assert len(seen) == 16 and sorted((tmp_path / "cache").rglob("*.json")) == cached
+
+
+def test_predictions_say_how_large_their_text_encoder_was(world, capsys, tmp_path):
+    given = ["--gt", world / "truth.json", "--resamples", 10, "--json"]
+    run(capsys, *given, "--model", world / "sam3", "--images", world, "--save-predictions", tmp_path / "s0.json")
+    (tmp_path / "l.json").write_text((tmp_path / "s0.json").read_text())
+    document = json.loads(run(capsys, *given, "--pred", tmp_path / "s0.json", "--pred", tmp_path / "l.json").out)
+    recorded, unknown = document["retention"]
+    assert 0 < recorded["parameters"] < 10_000_000 and unknown["parameters"] is unknown["compression"] is None

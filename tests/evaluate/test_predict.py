@@ -1,4 +1,5 @@
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import pytest
 from litetext.errors import LitetextError
 from litetext.evaluate import evaluate_images, read_ground_truth
 from litetext.evaluate.predict import LazySystem, predict
+from litetext.journal import recorded_facts
 from litetext.results.rle import decode
 from litetext.segment import Instances
 
@@ -99,10 +101,75 @@ def test_another_run_is_refused(world):
     predict(Painter(truth), truth, folder / "images", folder / "out.json", settings=SETTINGS)
     with pytest.raises(LitetextError, match="is of another run"):
         predict(Painter(truth), truth, folder / "images", folder / "out.json", settings={**SETTINGS, "text": "s0"})
-    shutil.move(folder / "out.json.run.json", folder / "out.json.partial")
-    (folder / "out.json").unlink()
-    with pytest.raises(LitetextError, match="is of another run"):
-        predict(Painter(truth), truth, folder / "images", folder / "out.json", settings={"model": "other"})
+    painter = Painter(truth)
+    other = {**SETTINGS, "text": "s0"}
+    predict(painter, truth, folder / "images", folder / "out.json", settings=other, overwrite=True)
+    assert len(painter.seen) == 5
+    with pytest.raises(KeyboardInterrupt):
+        predict(Painter(truth, dies_at="3.png"), truth, folder / "images", folder / "cut.json", settings=SETTINGS)
+    with pytest.raises(LitetextError, match=r"cut\.json\.partial is of another run \(its text differ\)"):
+        predict(Painter(truth), truth, folder / "images", folder / "cut.json", settings=other)
+
+
+@pytest.mark.parametrize("change", ["contents", "folder", "same size"])
+def test_other_images_are_another_run(world, change):
+    folder, truth = world
+    images = folder / "images"
+    (images / "0.png").write_bytes(b"white" * 10_000)
+    predict(Painter(truth), truth, images, folder / "out.json", settings=SETTINGS)
+    if change == "folder":
+        images = shutil.copytree(images, folder / "others")
+    elif change == "contents":
+        (images / "3.png").write_bytes(b"black")
+    else:  # and the same time of change
+        status = (images / "0.png").stat()
+        (images / "0.png").write_bytes(b"black" * 10_000)
+        os.utime(images / "0.png", ns=(status.st_atime_ns, status.st_mtime_ns))
+    with pytest.raises(LitetextError, match="its images differ"):
+        predict(Painter(truth), truth, images, folder / "out.json", settings=SETTINGS)
+
+
+@pytest.mark.parametrize("name", ["out.json", "out.json.partial", "out.json.run.json"])
+@pytest.mark.parametrize("content", ["", "mine", "[]", '{"run": {}}', '["no end'])
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_files_of_the_users_are_refused(world, name, content, overwrite):
+    folder, truth = world
+    (folder / name).write_text(content)
+    with pytest.raises(LitetextError, match="choose another name, or move it away"):
+        predict(Painter(truth), truth, folder / "images", folder / "out.json", settings=SETTINGS, overwrite=overwrite)
+    assert (folder / name).read_text() == content
+    assert sorted(path.name for path in folder.iterdir()) == sorted(["images", "truth.json", name])
+
+
+def test_predictions_that_were_edited_are_refused(world):
+    folder, truth = world
+    path = predict(Painter(truth), truth, folder / "images", folder / "out.json", settings=SETTINGS)
+    path.write_text("[]")
+    with pytest.raises(LitetextError, match="is not what litetext wrote there"):
+        predict(Painter(truth), truth, folder / "images", path, settings=SETTINGS, overwrite=True)
+    assert path.read_text() == "[]"
+
+
+def test_one_process_writes_at_a_time(world):
+    folder, truth = world
+
+    class Second(Painter):
+        def segment(self, images, prompts, *, threshold):
+            with pytest.raises(LitetextError, match="is being written by another process"):
+                predict(Painter(self.truth), self.truth, folder / "images", folder / "out.json", settings=SETTINGS)
+            return super().segment(images, prompts, threshold=threshold)
+
+    predict(Second(truth), truth, folder / "images", folder / "out.json", settings=SETTINGS)
+
+
+def test_facts_are_recorded_until_the_file_changes(world):
+    folder, truth = world
+    path = folder / "out.json"
+    facts = {"text_parameters": 7}
+    predict(Painter(truth), truth, folder / "images", path, settings=SETTINGS, facts=lambda: facts)
+    assert recorded_facts(path) == facts
+    path.write_text(path.read_text() + " ")
+    assert recorded_facts(path) == {}
 
 
 def test_missing_images_are_told_before_the_first_is_predicted(world):

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -57,6 +58,9 @@ def evaluate(
     seen_words: Path = typer.Option(
         None, help="Training prompts, one a line: groups prompts by seen and unseen words."
     ),
+    no_cache: bool = typer.Option(
+        False, "--no-cache", help="Predict anew and keep no predictions (but for --save-predictions)."
+    ),
     calibrate: bool = typer.Option(False, "--calibrate", help="Search the best thresholds and measure reliability."),
     html: Path = typer.Option(None, help="Write a report with the worst cases drawn (on the photos, with --images)."),
     resamples: int = typer.Option(1000, min=10, help="Draws of the bootstrap."),
@@ -77,7 +81,8 @@ def evaluate(
         raise LitetextError("nothing to score against: give --gt FILE (or --check P.json to check predictions alone)")
     predictor = None
     if model is not None or system is not None:
-        predictor = _Predictor(*_system(model, text, convention, system, detector, masks), images, save_predictions)
+        found = _system(model, text, convention, system, detector, masks)
+        predictor = _Predictor(*found, images, save_predictions, overwrite, no_cache)
     if video:
         _show_video(_score_video(gt, _sources(pred), predictor, kind), as_json)
         return
@@ -87,14 +92,16 @@ def evaluate(
     with shown_progress("reading ground truth"):
         subsets = read_benchmark(gt, kind)
     sources = _sources(pred)
-    if predictor is not None:
-        sources[predictor.name] = _predicted(predictor, subsets)
-    if not sources:
-        raise LitetextError("nothing to score: give --pred FILE, --model NAME or --system NAME")
-    predictions = _read_all(sources, subsets, kind)
+    with ExitStack() as predicted:
+        if predictor is not None:
+            sources[predictor.name] = predicted.enter_context(_predicted(predictor, subsets))
+        if not sources:
+            raise LitetextError("nothing to score: give --pred FILE, --model NAME or --system NAME")
+        predictions = _read_all(sources, subsets, kind)
+        parameters = _parameters(sources, subsets)
     boards = [_score(name, own, subsets, processes) for name, own in predictions.items()]
     words = _seen_words(seen_words)
-    document = _document(boards, subsets, predictions, words, calibrate, resamples)
+    document = _document(boards, subsets, predictions, parameters, words, calibrate, resamples)
     if html is not None:
         from ..evaluate.report import write_report
 
@@ -123,13 +130,19 @@ def _sources(pred: Sequence[str]) -> dict[str, Path]:
 
 @dataclasses.dataclass(frozen=True)
 class _Predictor:
-    """A system to run before scoring: ``load`` is called only if something is left to predict."""
+    """A system to run before scoring: ``load`` is called only if something is left to predict.
+
+    ``encoder`` is what its text encoder is read from, for how many parameters that has.
+    """
 
     name: str
     settings: Mapping[str, Any]
     load: Callable[[], Any]
+    encoder: Callable[[], Any] | None
     images: Path | None
     destination: Path | None
+    overwrite: bool
+    no_cache: bool
 
     def folder(self) -> Path:
         """Where the images are."""
@@ -137,15 +150,29 @@ class _Predictor:
             raise LitetextError("predicting needs the images: give --images DIR")
         return self.images
 
-    def target(self, fingerprints: Sequence[str]) -> Path:
-        """Where predictions go: as asked, or in the cache folder."""
+    @contextmanager
+    def target(self, fingerprints: Sequence[str]) -> Iterator[Path]:
+        """Yield where predictions go: as asked, in the cache folder, or nowhere to stay."""
         from ..evaluate.predict import default_destination
 
         if self.destination is not None:
-            return self.destination
-        target = default_destination(self.settings, fingerprints)
-        notes.print(f"predictions: {target}", highlight=False, soft_wrap=True)
-        return target
+            if self.destination.is_dir():
+                raise LitetextError(f"--save-predictions {self.destination} is a folder; give the name of a .json file")
+            yield self.destination
+        elif self.no_cache:
+            with tempfile.TemporaryDirectory() as folder:
+                yield Path(folder) / "predictions.json"
+        else:
+            target = default_destination(self.settings, fingerprints)
+            notes.print(f"predictions: {target}", highlight=False, soft_wrap=True)
+            yield target
+
+    def facts(self) -> dict[str, Any]:
+        """What is recorded with the predictions: the parameters of the text encoder, where they can be counted."""
+        with suppress(LitetextError):
+            if self.encoder is not None:
+                return {"text_parameters": self.encoder().config.parameters()}
+        return {}
 
 
 def _system(
@@ -155,8 +182,8 @@ def _system(
     system: str | None,
     detector: str | None,
     masks: str | None,
-) -> tuple[str, dict[str, Any], Callable[[], Any]]:
-    """A name, what identifies the run, and how to load it."""
+) -> tuple[str, dict[str, Any], Callable[[], Any], Callable[[], Any] | None]:
+    """A name, what identifies the run, how to load it, and how to read its text encoder."""
     if model is not None and system is not None:
         raise LitetextError("give --model or --system, not both")
     if model is not None:
@@ -167,8 +194,15 @@ def _system(
 
             return Segmenter.from_pretrained(chosen, text=text, convention=convention)
 
+        def read_encoder() -> Any:
+            from ..encoders import read_checkpoint
+            from ..segment.sources import locate
+
+            parts = locate(chosen)
+            return read_checkpoint(parts.encoder(text) if text else parts.text)
+
         settings = {"model": model, "text": text, "convention": convention, "files": _stamps(model, text)}
-        return (f"{model}+{text}" if text else model), settings, load_model
+        return (f"{model}+{text}" if text else model), settings, load_model, read_encoder
 
     from ..evaluate.predict import BASELINES, MASKS
 
@@ -182,7 +216,7 @@ def _system(
         return load_baseline(boxes, mask_model)
 
     settings = {"system": system, "detector": boxes, "masks": mask_model, "files": _stamps(boxes, mask_model)}
-    return system, settings, load_system
+    return system, settings, load_system, None
 
 
 def _stamps(*names: str | None) -> list[str]:
@@ -195,20 +229,30 @@ def _stamps(*names: str | None) -> list[str]:
     return [hashlib.sha256(repr(stamp(path)).encode()).hexdigest()[:16] for path in paths if path.exists()]
 
 
-def _predicted(predictor: _Predictor, subsets: Sequence[Subset]) -> Path:
-    """Predict every subset; return the file, or the folder of one file a subset."""
-    from ..evaluate.predict import LazySystem, fingerprint, predict
+@contextmanager
+def _predicted(predictor: _Predictor, subsets: Sequence[Subset]) -> Iterator[Path]:
+    """Predict every subset; yield the file, or the folder of one file a subset."""
+    from ..evaluate.predict import LazySystem, images_fingerprint, predict
 
     images = predictor.folder()
-    target = predictor.target([fingerprint(subset.truths[0]) for subset in subsets])
-    loaded, folder = LazySystem(predictor.load), target.with_suffix("")
-    for subset in subsets:
-        file = target if len(subsets) == 1 else folder / f"{subset.name}.json"
-        truth = subset.truths[0]
-        count = len({pair.file_name for pair in truth.pairs.values()})
-        with shown_progress(f"predicting {subset.name or predictor.name}", count) as progress:
-            predict(loaded, truth, images, file, settings=predictor.settings, progress=progress)
-    return target if len(subsets) == 1 else folder
+    with predictor.target([images_fingerprint(subset.truths[0], images) for subset in subsets]) as target:
+        loaded, folder = LazySystem(predictor.load), target.with_suffix("")
+        for subset in subsets:
+            file = target if len(subsets) == 1 else folder / f"{subset.name}.json"
+            truth = subset.truths[0]
+            count = len({pair.file_name for pair in truth.pairs.values()})
+            with shown_progress(f"predicting {subset.name or predictor.name}", count) as progress:
+                predict(
+                    loaded,
+                    truth,
+                    images,
+                    file,
+                    settings=predictor.settings,
+                    progress=progress,
+                    overwrite=predictor.overwrite,
+                    facts=predictor.facts,
+                )
+        yield target if len(subsets) == 1 else folder
 
 
 def _read_all(
@@ -239,6 +283,7 @@ def _document(
     boards: Sequence[Scoreboard],
     subsets: Sequence[Subset],
     predictions: Mapping[str, Mapping[str, Predictions]],
+    parameters: Mapping[str, int],
     seen_words: frozenset[str] | None,
     calibrate: bool,
     resamples: int,
@@ -258,7 +303,7 @@ def _document(
         comparisons[board.system] = _comparison(boards[0], board, seen_words, resamples)
     return {
         "systems": documents,
-        "retention": retention(boards, _parameters([board.system for board in boards])),
+        "retention": retention(boards, parameters),
         "comparisons": {"first": boards[0].system, "with": comparisons},
     }
 
@@ -291,18 +336,16 @@ def _calibrations(system: str, predictions: Mapping[str, Predictions], subsets: 
     return found if len(subsets) > 1 else found[subsets[0].name]
 
 
-def _parameters(systems: Sequence[str]) -> dict[str, int]:
-    """Parameters of the text encoder, for systems named after a preset or, as --model does, MODEL+TEXT."""
-    from ..encoders.config import PRESETS
+def _parameters(sources: Mapping[str, Path], subsets: Sequence[Subset]) -> dict[str, int]:
+    """Parameters of the text encoder by system, for predictions that say so because this command made them."""
+    from ..evaluate.tables import file_of
+    from ..journal import recorded_facts
 
-    found = {name: PRESETS[name.lower()].parameters() for name in systems if name.lower() in PRESETS}
-    for name in systems:
-        _, plus, encoder = name.partition("+")
-        if plus:
-            from ..encoders import read_checkpoint
-
-            with suppress(LitetextError):  # some other system with a plus in its name
-                found[name] = read_checkpoint(encoder).config.parameters()
+    found = {}
+    for name, path in sources.items():
+        recorded = recorded_facts(file_of(path, subsets[0].name) if path.is_dir() else path)
+        if isinstance(recorded.get("text_parameters"), int):
+            found[name] = recorded["text_parameters"]
     return found
 
 
@@ -362,22 +405,36 @@ def _score_video(
     if len(gt) != 1 or len(sources) + (predictor is not None) != 1:
         raise LitetextError("--video scores one system against one ground truth: give --gt once, and --pred or --model")
     truth = read_video_truth(gt[0])
-    source = _predicted_videos(predictor, truth) if predictor else next(iter(sources.values()))
-    with shown_progress("scoring videos") as progress:
-        metrics = evaluate_videos(truth, source, iou_type=kind, progress=progress)
+    with ExitStack() as predicted:
+        if predictor is not None:
+            source = predicted.enter_context(_predicted_videos(predictor, truth))
+        else:
+            source = next(iter(sources.values()))
+        with shown_progress("scoring videos") as progress:
+            metrics = evaluate_videos(truth, source, iou_type=kind, progress=progress)
     for warning in metrics.warnings:
         warn(warning)
     return metrics
 
 
-def _predicted_videos(predictor: _Predictor, truth: VideoTruth) -> Path:
+@contextmanager
+def _predicted_videos(predictor: _Predictor, truth: VideoTruth) -> Iterator[Path]:
     from ..evaluate.predict import LazySystem
-    from ..evaluate.tracking import predict_videos, video_fingerprint
+    from ..evaluate.tracking import frames_fingerprint, predict_videos
 
-    frames, target = predictor.folder(), predictor.target([video_fingerprint(truth)])
-    with shown_progress(f"tracking with {predictor.name}", len(truth.videos)) as progress:
-        system = LazySystem(predictor.load)
-        return predict_videos(system, truth, frames, target, settings=predictor.settings, progress=progress)
+    frames = predictor.folder()
+    with predictor.target([frames_fingerprint(truth, frames)]) as target:
+        with shown_progress(f"tracking with {predictor.name}", len(truth.videos)) as progress:
+            predict_videos(
+                LazySystem(predictor.load),
+                truth,
+                frames,
+                target,
+                settings=predictor.settings,
+                progress=progress,
+                overwrite=predictor.overwrite,
+            )
+        yield target
 
 
 def _show_video(metrics: VideoMetrics, as_json: bool) -> None:

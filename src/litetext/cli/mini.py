@@ -9,6 +9,7 @@ import typer
 from rich.table import Table
 
 from ..errors import LitetextError, choice_error
+from ..journal import check_resumable, write_recorded
 from ..outputs import check_folder
 from .destination import OVERWRITE
 from .output import console, notes, print_json, shown_progress
@@ -123,11 +124,15 @@ def evaluate(
     combinations: str = typer.Option("all", help=f"all; {_NEW_ONLY}."),
     text: str = typer.Option(None, help="Another text encoder for it: a name, file or folder."),
     save_predictions: Path = typer.Option(None, help="Write the predictions there, as SA-Co results."),
+    overwrite: bool = OVERWRITE,
     as_json: bool = typer.Option(False, "--json", help="Print the figures as JSON."),
 ) -> None:
     """Score a mini on scenes drawn anew: cgF1, pmF1, IL_MCC, and IL_MCC with the phrases permuted."""
+    asked = {"model": model, "text": text, "seed": seed, "pairs": pairs, "style": style, "size": size}
+    run = {"settings": {**asked, "combinations": combinations}}
+    if save_predictions is not None:
+        check_resumable(save_predictions, run, overwrite=overwrite)
     from ..data import resolve
-    from ..files import write_json
     from ..mini.evaluation import evaluate_segmenter
     from ..mini.export import draw_pairs, statistics
     from ..mini.ship import FACTS, facts_of
@@ -145,7 +150,7 @@ def evaluate(
     with shown_progress("segmenting") as progress:
         result = evaluate_segmenter(segmenter, drawn, seed, progress)
     if save_predictions is not None:
-        write_json(save_predictions, result.predictions, indent=None)
+        write_recorded(save_predictions, run, result.predictions, {})
     document: dict[str, Any] = {
         "model": model,
         "text": text or "its own",

@@ -1,8 +1,7 @@
 """Predict, then score: run a system over the pairs of a ground truth file, and go on where a killed run stopped.
 
-Every image's results are appended to a journal beside the output (one JSON line an image) as soon as they are there.
-A second run with the same settings skips the images of the journal; with other settings it refuses. When all images
-are done the journal becomes the predictions file.
+What a run is, is said by its settings, the pairs it is asked, and the images, of which the contents count: other images
+under the same names are another run. See `litetext.journal` for how it goes on.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from ..errors import LitetextError
-from ..files import atomic_path, write_json
+from ..journal import write_resumable
 from ..progress import Progress, no_progress
 from ..results.formats import coco, saco
 from .formats import GroundTruth, Pair
@@ -34,6 +33,8 @@ BASELINES = {
 
 MASKS = "facebook/sam-vit-huge"
 """The usual checkpoint that turns boxes into masks; any mask generation model of transformers does (SAM, SAM 2, …)."""
+
+_SAMPLE = 4096  # bytes at the start, in the middle and at the end of a file
 
 LOWEST_SCORE = 0.1
 """Predictions are kept from here on, so that thresholds can be calibrated; scoring counts them from 0.5."""
@@ -55,12 +56,25 @@ def predict(
     *,
     settings: Mapping[str, Any],
     progress: Progress = no_progress,
+    overwrite: bool = False,
+    facts: Callable[[], Mapping[str, Any]] = dict,
 ) -> Path:
     """Write a system's predictions for every pair of a ground truth file (COCO results with ``presence``).
 
-    ``settings`` (model, text, …, JSON values) and the pairs identify the run: a journal of another run is refused
-    with a `LitetextError`. An output that this very run finished before is left as it is. ``progress`` counts
-    images. Boxes are divided by the image size for SA-Co files, in pixels for COCO and LVIS.
+    Boxes are divided by the image size for SA-Co files, in pixels for COCO and LVIS.
+
+    Args:
+        system: what predicts.
+        truth: the pairs.
+        images: the folder of the images that ``truth`` names.
+        destination: the file to write; where this very run finished it before, it is left as it is.
+        settings: what identifies the system: model, text, …, JSON values.
+        progress: counts images.
+        overwrite: replace the predictions of another run.
+        facts: what else to record about the run, asked at its end.
+
+    Raises:
+        LitetextError: an image is missing or of another size, or ``destination`` is of another run, or not ours.
     """
     by_image = _pairs_by_image(truth, images)
 
@@ -70,45 +84,25 @@ def predict(
         _check_image(images / name, found.size, pairs)
         return _results(found, pairs, min(truth.categories))
 
-    header = {"settings": {**settings, "threshold": LOWEST_SCORE}, "pairs": fingerprint(truth)}
-    return write_resumable(destination, header, list(by_image), results, progress)
+    run = {
+        "settings": {**settings, "threshold": LOWEST_SCORE},
+        "pairs": fingerprint(truth),
+        "images": files_fingerprint(images, by_image),
+    }
+    return write_resumable(destination, run, list(by_image), results, progress, overwrite=overwrite, facts=facts)
 
 
-def write_resumable(
-    destination: Path,
-    header: Mapping[str, Any],
-    units: Sequence[str],
-    results: Callable[[str], Iterable[Mapping[str, Any]]],
-    progress: Progress,
-) -> Path:
-    """Write the results of all ``units`` (images, videos) as one JSON list, unit by unit through a journal.
-
-    ``header`` says what the run is: a journal or an output of another run is refused. ``progress`` counts units,
-    those of an earlier run at once.
-    """
-    journal = destination.with_name(destination.name + ".partial")
-    finished = destination.with_name(destination.name + ".run.json")
-    if destination.exists():
-        _check_same_run(destination, _read_line(finished), header)
-        progress(len(units), len(units))
-        return destination
-    done = _done_units(journal, header)
-    count = len(done)
-    progress(count, len(units))
-    destination.parent.mkdir(parents=True, exist_ok=True)
-    with journal.open("a", encoding="utf-8") as file:
-        if not journal.stat().st_size:
-            _append(file, header)
-        for unit in units:
-            if unit not in done:
-                _append(file, {"unit": unit, "results": list(results(unit))})
-                count += 1
-                progress(count, len(units))
-    with atomic_path(destination) as path, path.open("w", encoding="utf-8") as output:
-        _write_results(journal, output)
-    write_json(finished, header, indent=None)
-    journal.unlink()
-    return destination
+def files_fingerprint(folder: Path, names: Iterable[str]) -> str:
+    """Return a hash of a folder's path and of files in it: names, sizes, times of change, and samples of contents."""
+    digest = hashlib.sha256(os.fsencode(folder.resolve()))
+    for name in names:
+        with (folder / name).open("rb") as file:
+            status = os.fstat(file.fileno())
+            digest.update(f"{name} {status.st_size} {status.st_mtime_ns} ".encode(errors="surrogatepass"))
+            for start in (0, status.st_size // 2, max(0, status.st_size - _SAMPLE)):
+                file.seek(start)
+                digest.update(file.read(_SAMPLE))
+    return digest.hexdigest()
 
 
 def _pairs_by_image(truth: GroundTruth, images: Path) -> dict[str, list[Pair]]:
@@ -126,68 +120,15 @@ def _pairs_by_image(truth: GroundTruth, images: Path) -> dict[str, list[Pair]]:
     return by_image
 
 
+def images_fingerprint(truth: GroundTruth, images: Path) -> str:
+    """Return a hash of the pairs and images that a run is about."""
+    return fingerprint(truth) + files_fingerprint(images, _pairs_by_image(truth, images))
+
+
 def fingerprint(truth: GroundTruth) -> str:
     """Return a hash of the pairs, images and prompts that a run is about."""
     text = "\n".join(f"{pair.id} {pair.file_name} {pair.prompt}" for pair in truth.pairs.values())
     return hashlib.sha256(text.encode()).hexdigest()
-
-
-def _check_same_run(path: Path, found: Any, wanted: Mapping[str, Any]) -> None:
-    if found == wanted:
-        return
-    settings = found.get("settings") if isinstance(found, dict) else None
-    raise LitetextError(
-        f"{path} is of another run ({settings or 'unknown settings'}, this one: {wanted['settings']}); score it with "
-        "--pred, remove it, or choose another --save-predictions"
-    )
-
-
-def _done_units(journal: Path, header: Mapping[str, Any]) -> set[str]:
-    """The units of a journal of this very run; a last line that a kill cut short is removed."""
-    if not journal.exists() or not journal.stat().st_size:
-        return set()
-    content = journal.read_bytes()
-    whole = content.rfind(b"\n") + 1
-    if whole < len(content):
-        with journal.open("r+b") as file:
-            file.truncate(whole)
-    lines = _lines(journal)
-    first = next(lines, None)
-    if first is None:
-        return set()
-    _check_same_run(journal, first, header)
-    return {line["unit"] for line in lines}
-
-
-def _lines(path: Path) -> Iterator[Any]:
-    with path.open(encoding="utf-8") as file:
-        for number, line in enumerate(file, start=1):
-            try:
-                yield json.loads(line)
-            except json.JSONDecodeError as error:
-                raise LitetextError(f"{path}: line {number} is damaged ({error.msg}); remove the file") from None
-
-
-def _read_line(path: Path) -> Any:
-    return next(_lines(path), None) if path.exists() else None
-
-
-def _append(file: Any, value: Mapping[str, Any]) -> None:
-    file.write(json.dumps(value, ensure_ascii=False, allow_nan=False) + "\n")
-    file.flush()
-    os.fsync(file.fileno())
-
-
-def _write_results(journal: Path, output: Any) -> None:
-    lines = _lines(journal)
-    next(lines)
-    output.write("[")
-    separator = "\n"
-    for line in lines:
-        for result in line["results"]:
-            output.write(separator + json.dumps(result))
-            separator = ",\n"
-    output.write("\n]\n")
 
 
 def _check_image(path: Path, size: tuple[int, int], pairs: Sequence[Pair]) -> None:

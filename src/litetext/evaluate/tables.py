@@ -17,7 +17,12 @@ from ..progress import Progress, no_progress, shifted
 from .formats import GroundTruth, IouType, Predictions, check_predictions, read_ground_truth, read_predictions
 from .image import ImageMetrics, PairScores, score_pairs, warnings_of
 
-_SACO_FILE = re.compile(r"(?:gold|silver)_(?P<subset>.+?)(?:_merged)?_(?P<annotator>[a-z])_release_test\.json$")
+_SACO_FILE = re.compile(
+    r"(?:gold|silver)_(?P<subset>.+?)(?:_merged)?_(?P<annotator>[a-z])_release_test\.json(?:\.gz)?$"
+)
+
+STATISTICS = "stats.json"
+"""The figures that stand beside the annotations of a drawn world."""
 
 # As table 3 of the paper heads its columns, in its order.
 COLUMN_NAMES = {
@@ -68,10 +73,14 @@ class Scoreboard:
 
 
 def read_benchmark(paths: Sequence[Path], iou_type: IouType = "segm") -> list[Subset]:
-    """Read annotation files, or all JSON files of a folder, grouped into subsets in the order of the paper's table."""
-    files = [file for path in paths for file in (sorted(path.glob("*.json")) if path.is_dir() else [path])]
+    """Read annotation files, or all of a folder, grouped into subsets in the order of the paper's table.
+
+    A folder's annotations are its files ``*.json`` and ``*.json.gz``, or where it has none those in its
+    ``annotations/``. What litetext itself writes beside annotations and predictions does not count.
+    """
+    files = [file for path in paths for file in (_annotations(path) if path.is_dir() else [path])]
     if not files:
-        raise LitetextError(f"{paths[0]} holds no .json file; give annotation files" if paths else "give --gt FILE")
+        raise LitetextError("give --gt FILE")
     matches = [_SACO_FILE.search(file.name) for file in files]
     grouped: dict[str, list[Path]] = {}
     for file, match in zip(files, matches, strict=True):
@@ -81,6 +90,15 @@ def read_benchmark(paths: Sequence[Path], iou_type: IouType = "segm") -> list[Su
     return [Subset(name, tuple(read_ground_truth(file, iou_type) for file in grouped[name])) for name in names]
 
 
+def _annotations(folder: Path) -> list[Path]:
+    for place in (folder, folder / "annotations"):
+        files = sorted(file for kind in ("*.json", "*.json.gz") for file in place.glob(kind))
+        files = [file for file in files if file.name != STATISTICS and not file.name.endswith(".run.json")]
+        if files:
+            return files
+    raise LitetextError(f"{folder} holds no .json file of annotations; give files, or the folder that they are in")
+
+
 def read_system(path: Path, subsets: Sequence[Subset], iou_type: IouType = "segm") -> dict[str, Predictions]:
     """Read a system's predictions for every subset: one file for all, or a folder with one file a subset.
 
@@ -88,7 +106,7 @@ def read_system(path: Path, subsets: Sequence[Subset], iou_type: IouType = "segm
     all needs pair ids that no two subsets share.
     """
     if path.is_dir():
-        return {subset.name: read_predictions(_file_of(path, subset.name), iou_type) for subset in subsets}
+        return {subset.name: read_predictions(file_of(path, subset.name), iou_type) for subset in subsets}
     predictions = read_predictions(path, iou_type)
     if len(subsets) > 1:
         _check_ids_differ(path, subsets)
@@ -138,7 +156,8 @@ def retention(boards: Sequence[Scoreboard], parameters: Mapping[str, int]) -> li
     return rows
 
 
-def _file_of(folder: Path, subset: str) -> Path:
+def file_of(folder: Path, subset: str) -> Path:
+    """Return the predictions of a subset in a folder of one file a subset."""
     # Beside each file of predictions that we wrote lies one that says which run it was.
     files = [file for file in sorted(folder.rglob("*.json")) if not file.name.endswith(".run.json")]
     files = [file for file in files if subset in str(file.relative_to(folder))]

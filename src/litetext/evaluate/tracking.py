@@ -15,10 +15,11 @@ from typing import Any
 import numpy as np
 
 from ..errors import LitetextError
+from ..journal import write_resumable
 from ..progress import Progress, no_progress
 from ..results.rle import Size, areas, bounding_boxes
 from .coco_masks import mask_ious
-from .predict import System, write_resumable
+from .predict import System, files_fingerprint
 from .video_formats import Video, VideoTruth
 
 THRESHOLD = 0.5
@@ -48,23 +49,34 @@ def predict_videos(
     *,
     settings: Mapping[str, Any],
     progress: Progress = no_progress,
+    overwrite: bool = False,
 ) -> Path:
     """Write a segmenter's tracks for every (video, phrase) pair of a VEval file; resumable video by video.
 
     ``frames``: the folder that the videos' ``file_names`` are in. ``settings`` identify the run, as in
-    `litetext.evaluate.predict.predict`. ``progress`` counts videos.
+    `litetext.evaluate.predict.predict`. ``progress`` counts videos. ``overwrite``: replace what another run wrote.
     """
     asked = _phrases(truth)
-    for video in asked:
-        _check_frames(truth.videos[video], frames)
     names = {str(video): video for video in asked}
 
     def results(name: str) -> Iterator[dict[str, Any]]:
         video = truth.videos[names[name]]
         return _tracks(system, video, frames, asked[video.id], truth.categories)
 
-    header = {"settings": {**settings, "threshold": THRESHOLD}, "pairs": video_fingerprint(truth)}
-    return write_resumable(destination, header, list(names), results, progress)
+    run = {
+        "settings": {**settings, "threshold": THRESHOLD},
+        "videos": frames_fingerprint(truth, frames),
+    }
+    return write_resumable(destination, run, list(names), results, progress, overwrite=overwrite)
+
+
+def frames_fingerprint(truth: VideoTruth, frames: Path) -> str:
+    """Return a hash of the videos and phrases that a run is about, and of the frames."""
+    videos = [truth.videos[video] for video in _phrases(truth)]
+    for video in videos:
+        _check_frames(video, frames)
+    files = files_fingerprint(frames, (name for video in videos for name in video.file_names))
+    return video_fingerprint(truth) + files
 
 
 def video_fingerprint(truth: VideoTruth) -> str:

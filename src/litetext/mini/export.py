@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from ..evaluate.tables import STATISTICS
 from ..files import write_json
 from ..outputs import atomic_folder
 from ..progress import Progress, no_progress
@@ -150,7 +151,7 @@ def export(drawn: DrawnPairs, folder: Path, settings: dict[str, Any], *, overwri
         for row, scene in enumerate(drawn.scenes):
             Image.fromarray(scene.image).save(staged / "images" / scene_name(row))
         write_json(staged / "gold_mini.json", saco_document(drawn), indent=None)
-        write_json(staged / "stats.json", figures)
+        write_json(staged / STATISTICS, figures)
     return figures
 
 

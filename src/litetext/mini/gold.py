@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy import ndimage
 
+from ..evaluate.tables import STATISTICS
 from ..files import write_json
 from ..outputs import atomic_folder
 from ..progress import Progress, no_progress, shifted
@@ -117,7 +118,7 @@ def export_gold(
                 name = f"gold_{subset.name}_merged_{annotator}_release_test.json"
                 write_json(staged / "annotations" / name, document, indent=None)
             figures[subset.name] = {"mirrors": subset.about, **statistics(drawn)}
-        write_json(staged / "stats.json", {"seed": seed, "size": size, "subsets": figures})
+        write_json(staged / STATISTICS, {"seed": seed, "size": size, "subsets": figures})
     return figures
 
 
