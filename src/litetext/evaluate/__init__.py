@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from .calibrate import Calibration, calibrate
 from .compare import Comparison, compare
+from .evaluation import EvaluationReport, SystemEvaluation, evaluate
 from .formats import GroundTruth, Predictions, ground_truth_from, predictions_from, read_ground_truth, read_predictions
 from .image import ImageMetrics, PairScores, evaluate_images
 from .predict import predict
@@ -13,13 +14,16 @@ from .video_formats import read_video_predictions, read_video_truth
 __all__ = [
     "Calibration",
     "Comparison",
+    "EvaluationReport",
     "GroundTruth",
     "ImageMetrics",
     "PairScores",
     "Predictions",
+    "SystemEvaluation",
     "VideoMetrics",
     "calibrate",
     "compare",
+    "evaluate",
     "evaluate_images",
     "evaluate_videos",
     "ground_truth_from",
