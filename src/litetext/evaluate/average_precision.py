@@ -30,8 +30,13 @@ class RankedMatches:
 def ranked_matches(scores: Sequence[float], ious: NDArray[np.float64], crowd: Sequence[bool]) -> RankedMatches:
     """Match the 100 best-scored predictions of a pair one by one, as COCOeval does.
 
-    ``ious`` [predictions, truths]. A prediction takes the free truth of highest IoU at or above the threshold, a
-    crowd only if no other fits; on a crowd it is ignored.
+    A prediction takes the free truth of highest IoU at or above the threshold, a crowd only if no other fits; on a
+    crowd it is ignored.
+
+    Args:
+        scores: [predictions].
+        ious: [predictions, truths].
+        crowd: [truths].
     """
     order = np.argsort(-np.asarray(scores, dtype=np.float64), kind="stable")[:_MOST_PREDICTIONS]
     ignore = np.asarray(crowd, dtype=bool)

@@ -70,10 +70,13 @@ class Calibration:
 def calibrate(
     truths: Sequence[GroundTruth], predictions: Predictions, *, progress: Progress = no_progress
 ) -> Calibration:
-    """Search both thresholds on a grid and measure reliability; ``progress`` counts the 19 query thresholds.
+    """Search both thresholds on a grid and measure reliability.
 
-    The predictions should reach far below 0.5 (``litetext evaluate --model`` keeps them from 0.1 on): what a file
-    does not hold cannot be kept by a lower threshold.
+    Args:
+        truths: one an annotator.
+        predictions: they should reach far below 0.5 (``litetext evaluate --model`` keeps them from 0.1 on): what a
+            file does not hold cannot be kept by a lower threshold.
+        progress: counts the 19 query thresholds.
     """
     pairs = evaluated_pairs(truths)
     found = [predictions.of_pair(pair.id, truths[0]) for pair in pairs]

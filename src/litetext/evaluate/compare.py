@@ -83,8 +83,15 @@ def compare(
 ) -> Comparison:
     """Compare two systems' scores on the same pairs, in the same order.
 
-    ``seen_words``: the words of a training list; prompts are then also grouped by whether every word was in it.
-    Raises `LitetextError` if the pairs are not the same.
+    Args:
+        first: what the other is compared with.
+        second: of the same pairs.
+        seen_words: the words of a training list; prompts are then also grouped by whether every word was in it.
+        resamples: draws of the bootstrap.
+        seed: of the draws.
+
+    Raises:
+        LitetextError: the pairs are not the same.
     """
     ids = [pair.id for pair in first.pairs]
     if ids != [pair.id for pair in second.pairs]:
@@ -116,8 +123,12 @@ def words_of(prompt: str) -> list[str]:
 
 
 def groups_of(scores: PairScores, seen_words: Collection[str] | None = None) -> dict[str, dict[str, NDArray[np.bool_]]]:
-    """Return which rows [P] fall in each group, by kind: prompt length, number of instances and, with
-    ``seen_words``, whether all words were seen."""
+    """Return which rows fall in each group, bool [P], by kind of group and name.
+
+    Args:
+        scores: of P pairs, grouped by prompt length and number of instances.
+        seen_words: the words of a training list, for a third kind: whether all words were seen.
+    """
     lengths = np.array([len(words_of(pair.prompt)) for pair in scores.pairs], dtype=np.int64)
     groups = {
         "prompt_length": {name: (lengths >= low) & (lengths <= high) for name, (low, high) in _LENGTHS.items()},

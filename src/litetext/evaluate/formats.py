@@ -109,8 +109,13 @@ class Predictions:
 def read_ground_truth(path: str | Path, iou_type: IouType = "segm") -> GroundTruth:
     """Read a SA-Co, COCO or LVIS annotation file; which one it is shows in its ``images``.
 
-    Raises `LitetextError` naming file, entry and key for missing or mistyped keys, duplicate ids, ids that no image or
-    category has, and masks that do not fit their image.
+    Args:
+        path: the file.
+        iou_type: whether masks (``segm``) or boxes (``bbox``) will be compared.
+
+    Raises:
+        LitetextError: missing or mistyped keys, duplicate ids, ids that no image or category has, or masks that do not
+            fit their image; the message names file, entry and key.
     """
     return _ground_truth(str(path), stream_json(path), iou_type)
 
@@ -128,7 +133,15 @@ def ground_truth_from(
 
 
 def read_predictions(path: str | Path, iou_type: IouType = "segm") -> Predictions:
-    """Read COCO results; `LitetextError` names file, entry and key of what is missing, mistyped or not a number."""
+    """Read COCO results.
+
+    Args:
+        path: the file.
+        iou_type: whether masks (``segm``) or boxes (``bbox``) will be compared.
+
+    Raises:
+        LitetextError: what is missing, mistyped or not a number; the message names file, entry and key.
+    """
     return _predictions(str(path), stream_json(path), iou_type)
 
 
@@ -142,8 +155,13 @@ def predictions_from(
 def check_predictions(predictions: Predictions, truths: Sequence[GroundTruth]) -> list[str]:
     """Check predictions against the ground truth they are to be scored on, and return warnings about what is dropped.
 
-    Raises `LitetextError` for an ``image_id`` that no ground truth knows, a mask of another size than its image, and
-    boxes in pixels against boxes divided by the image size (or the reverse).
+    Args:
+        predictions: to check.
+        truths: one an annotator or a subset.
+
+    Raises:
+        LitetextError: an ``image_id`` that no ground truth knows, a mask of another size than its image, or boxes in
+            pixels against boxes divided by the image size (or the reverse).
     """
     sizes: dict[Any, Size] = {}
     for truth in truths:
@@ -251,11 +269,13 @@ class MaskCheck:
         self._waiting: list[tuple[bytes, Size, str, str]] = []
 
     def add(self, mask: bytes, size: Size, place: str, key: str) -> None:
+        """Take a mask to check, soon, together with others."""
         self._waiting.append((mask, size, place, key))
         if len(self._waiting) >= _CHECKED_TOGETHER:
             self.finish()
 
     def finish(self) -> None:
+        """Check what is still waiting."""
         totals = run_totals([mask for mask, *_ in self._waiting])
         for total, (_, (height, width), place, key) in zip(totals.tolist(), self._waiting, strict=True):
             if total != height * width:

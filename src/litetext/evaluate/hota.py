@@ -113,7 +113,10 @@ def association_sums(
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
     """Return the sums over matches of Jaccard index, recall and precision of the joined tracks, each [t].
 
-    ``joined`` [t, truths, predictions] counts the frames in which two tracks match at a threshold.
+    Args:
+        joined: [t, truths, predictions], the frames in which two tracks match at a threshold.
+        truth_lengths: [truths], the frames in which each true track is seen.
+        prediction_lengths: [predictions], the same of predicted tracks.
     """
     either = truth_lengths[:, None] + prediction_lengths - joined
     jaccard = (joined * joined / np.maximum(1, either)).sum((1, 2))

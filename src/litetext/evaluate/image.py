@@ -121,14 +121,17 @@ class ImageMetrics:
 
     @property
     def cgF1(self) -> float:  # noqa: N802 - the metric's name
+        """Classification-gated F1, 0 to 100."""
         return 100 * official_mean(self.summary["cgF1"])
 
     @property
     def pmF1(self) -> float:  # noqa: N802
+        """Micro F1 over the pairs that have objects, 0 to 100."""
         return 100 * official_mean(self.summary["positive_micro_F1"])
 
     @property
     def IL_MCC(self) -> float:  # noqa: N802
+        """Matthews correlation of "something predicted" and "something there", -1 to 1."""
         return float(self.summary["IL_MCC"])
 
     @property
@@ -187,9 +190,18 @@ def evaluate_images(
 ) -> ImageMetrics:
     """Score predictions (a COCO results file or list) against one annotator's ground truth, or the best of several.
 
-    The order of annotators decides ties between them, as in the official evaluator. ``processes`` above 1 starts
-    fresh Python processes for large sets (guard a script with ``if __name__ == "__main__"``). ``progress`` counts
-    pairs. Raises `LitetextError` for malformed input, naming file, entry and key.
+    Args:
+        ground_truths: an annotation file or several, one an annotator; their order decides ties between annotators, as
+            in the official evaluator.
+        predictions: a COCO results file, its list, or what was read of it.
+        iou_type: of masks (``segm``) or boxes (``bbox``).
+        score_threshold: predictions with a lower score do not count.
+        processes: above 1, large sets are scored in fresh Python processes (guard a script with
+            ``if __name__ == "__main__"``).
+        progress: counts pairs.
+
+    Raises:
+        LitetextError: malformed input; the message names file, entry and key.
     """
     several = [ground_truths] if isinstance(ground_truths, (str, Path, GroundTruth)) else list(ground_truths)
     truths = [truth if isinstance(truth, GroundTruth) else read_ground_truth(truth, iou_type) for truth in several]
@@ -212,8 +224,15 @@ def score_pairs(
 ) -> PairScores:
     """Match predictions with ground truth in every pair that all annotators marked exhaustive, in file order.
 
-    Masks are handed to ``processes`` a few hundred pairs at a time; beside the input, memory holds one matching. A set
-    that is scored sooner than processes start is scored here.
+    Masks are handed to processes a few hundred pairs at a time; beside the input, memory holds one matching. A set
+    that is scored sooner than processes start is scored in this one.
+
+    Args:
+        truths: one an annotator.
+        predictions: of the same pairs.
+        score_threshold: predictions with a lower score do not count.
+        processes: that share the work.
+        progress: counts pairs.
     """
     pairs = evaluated_pairs(truths)
     tasks = _tasks(pairs, truths, predictions, score_threshold)
@@ -287,8 +306,10 @@ def local_f1(hits: ArrayLike, truths: ArrayLike, predictions: ArrayLike) -> NDAr
 def summarise(scores: PairScores, weights: NDArray[np.int64] | None = None) -> dict[str, NDArray[np.float64]]:
     """Return the official evaluator's metrics as fractions, from sums over pairs.
 
-    ``weights`` [..., P] counts how often each pair occurs (a bootstrap draws rows of them); its leading dimensions
-    come first in every result, the threshold dimension [10] last where a metric has one.
+    Args:
+        scores: of P pairs.
+        weights: int [..., P], how often each pair occurs (a bootstrap draws rows of them); its leading dimensions come
+            first in every result, the threshold dimension [10] last where a metric has one.
     """
     sums = _sums(scores, weights)
     tp, fp, fn = sums["TPs"], sums["FPs"], sums["FNs"]
@@ -434,7 +455,7 @@ def _mean_f1(row: _Row) -> float:
 
 
 def warnings_of(truths: Sequence[GroundTruth], scores: PairScores) -> list[str]:
-    """What the official evaluator leaves out without a word."""
+    """Return warnings about what the official evaluator leaves out silently."""
     warnings = []
     left_out = len(truths[0].pairs) - len(scores)
     if left_out:

@@ -78,7 +78,9 @@ class _ClassCounts:
 def teta_scores(scenes: Sequence[VideoFrames], classes: Sequence[int]) -> dict[str, float]:
     """Return TETA and its parts, 0 to 1, averaged over the classes that have objects or candidates (all 0 without any).
 
-    ``classes``: those with ground truth in any video, in the order of the file's categories.
+    Args:
+        scenes: the videos.
+        classes: those with ground truth in any video, in the order of the file's categories.
     """
     totals = {name: _ClassCounts() for name in classes}
     for scene in scenes:

@@ -160,11 +160,19 @@ def evaluate_videos(
     iou_type: IouType = "segm",
     progress: Progress = no_progress,
 ) -> VideoMetrics:
-    """Score predicted tracks against a VEval annotation file; headline numbers are of masks or of boxes (``iou_type``).
+    """Score predicted tracks against a VEval annotation file.
 
     Where the official code fails (nothing predicted, or nothing above the threshold) the defined values are returned,
-    and ``warnings`` say so. ``progress`` counts (video, phrase) pairs, those of masks first, then those of
-    boxes. Raises `LitetextError` for malformed input, naming file, entry and key.
+    and ``warnings`` say so.
+
+    Args:
+        truth: the annotation file, or what was read of it.
+        predictions: a list of tracks as a file, or what was read of it.
+        iou_type: whether the headline numbers are of masks (``segm``) or boxes (``bbox``).
+        progress: counts (video, phrase) pairs, those of masks first, then those of boxes.
+
+    Raises:
+        LitetextError: malformed input; the message names file, entry and key.
     """
     truth = truth if isinstance(truth, VideoTruth) else read_video_truth(truth)
     if not isinstance(predictions, VideoPredictions):

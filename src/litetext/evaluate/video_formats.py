@@ -96,7 +96,14 @@ def read_video_predictions(path: str | Path, truth: VideoTruth) -> VideoPredicti
     """Read predicted tracks ({video_id, category_id, score, segmentations, bboxes, areas}) for a ground truth.
 
     ``bboxes`` and ``areas`` may be left out: they follow from the masks. A frame without the object holds None, or an
-    empty RLE with box [0, 0, 0, 0]. `LitetextError` names file, entry and key of what is wrong.
+    empty RLE with box [0, 0, 0, 0].
+
+    Args:
+        path: the file.
+        truth: what the tracks are to be scored on.
+
+    Raises:
+        LitetextError: malformed input; the message names file, entry and key.
     """
     name = str(path)
     masks = MaskCheck(name)
