@@ -82,6 +82,7 @@ def legend(figure: Figure) -> list[tuple[str, int, str]]:
 
 
 def color_of(line: Line, turn: int) -> int:
+    """Return the palette index of a line that is the ``turn``-th of its chart."""
     return (turn if line.color is None else line.color) % len(PALETTE)
 
 

@@ -84,14 +84,17 @@ class VideoMetrics:
 
     @property
     def cgF1(self) -> float | None:  # noqa: N802 - the metric's name
+        """Classification-gated F1, 0 to 100; None without negatives."""
         return 100 * official_mean(self._summary()["cgF1"]) if self.has_negatives else None
 
     @property
     def pmF1(self) -> float:  # noqa: N802
+        """Micro F1 over the pairs that have objects, 0 to 100."""
         return 100 * official_mean(self._summary()["positive_micro_F1"])
 
     @property
     def VL_MCC(self) -> float | None:  # noqa: N802
+        """Matthews correlation of "something predicted" and "something there", -1 to 1; None without negatives."""
         return float(self._summary()["IL_MCC"]) if self.has_negatives else None
 
     @property

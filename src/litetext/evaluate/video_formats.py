@@ -49,6 +49,7 @@ class Track:
 
     @property
     def pair(self) -> VideoPairId:
+        """Video and phrase, by their ids."""
         return (self.video, self.category)
 
 

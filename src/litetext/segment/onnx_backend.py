@@ -99,13 +99,16 @@ class OnnxBackend:
 
     @property
     def dim(self) -> int:
+        """D, the numbers a text token must have."""
         return self._dim
 
     @property
     def convention(self) -> DetectorConvention:
+        """What the checkpoint expects of the code that runs it."""
         return self._convention
 
     def prepare_text(self, text: TextFeatures) -> TextFeatures:
+        """Return text features as `detect` reads them."""
         return text.numpy()
 
     def encode_images(self, images: Sequence[NDArray[np.uint8]]) -> list[dict[str, NDArray[np.float32]]]:
@@ -122,6 +125,7 @@ class OnnxBackend:
         boxes: NDArray[np.float32] | None = None,
         labels: NDArray[np.int64] | None = None,
     ) -> Detections:
+        """Decode P prompts over one image, see `Backend.detect`."""
         arrays = text.numpy()
         tokens, mask = arrays.tokens, arrays.mask
         coarsest = state[self._levels[-1]]
@@ -160,6 +164,7 @@ class OnnxBackend:
     def decode_masks(
         self, state: dict[str, NDArray[np.float32]], detections: Detections, prompt: int, queries: NDArray[np.int64]
     ) -> NDArray[np.float32]:
+        """Return mask probabilities, float32 [n, h, w], of some queries of one prompt."""
         decoded: _DecoderState = detections.state
         row = slice(prompt, prompt + 1)
         of_prompt = (
@@ -174,6 +179,7 @@ class OnnxBackend:
         return logit(masks) if self._version == 1 else masks
 
     def return_memory(self) -> None:
+        """Return memory that a text encoder left free to the system."""
         gc.collect()
         return_freed_memory()
 

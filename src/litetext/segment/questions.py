@@ -45,6 +45,7 @@ def questions_of(prompts: Any, boxes: Any, box_labels: Any) -> list[Question]:
 
 
 def checked_prompt(prompt: Any) -> str:
+    """Return ``prompt``; what is not text, or empty, is an error."""
     if not isinstance(prompt, str):
         raise LitetextError(f"a prompt must be text, got {prompt!r}; for several images give a list of lists")
     if not prompt.strip():
@@ -99,6 +100,7 @@ def _per_prompt(name: str, values: Any, count: int, flat_dims: int) -> list[Any]
 
 
 def per_image(name: str, values: Any, count: int) -> list[Any]:
+    """Return one value for each of ``count`` images; None stands for none at all."""
     if values is None:
         return [None] * count
     if len(values) != count:
@@ -107,6 +109,7 @@ def per_image(name: str, values: Any, count: int) -> list[Any]:
 
 
 def per_image_prompts(prompts: Any, count: int) -> list[Any]:
+    """Return the prompts of each of ``count`` images; one list of texts is asked of all of them."""
     if prompts is None or isinstance(prompts, str):
         return [prompts] * count
     prompts = list(prompts)

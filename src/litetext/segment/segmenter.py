@@ -150,7 +150,11 @@ class Segmenter:
 
         Args:
             features: of the image, from `encode_image` of a segmenter with this backend.
-            prompts, boxes, box_labels, threshold, batch_size: as in `segment`, of one image.
+            prompts: as in `segment`, of one image; so are the others.
+            boxes: example boxes.
+            box_labels: of the example boxes.
+            threshold: lowest score that counts.
+            batch_size: prompts run through the detector together.
 
         Raises:
             LitetextError: features of another model, or whatever `segment` refuses of prompts and boxes.

@@ -59,19 +59,23 @@ class TorchBackend:
 
     @property
     def dim(self) -> int:
+        """D, the numbers a text token must have."""
         config: Any = self.detector.config
         return int(config.detr_encoder_config.hidden_size)
 
     @property
     def convention(self) -> DetectorConvention:
+        """What the checkpoint expects of the code that runs it."""
         return self.detector.convention
 
     def prepare_text(self, text: TextFeatures) -> TextFeatures[Tensor]:
+        """Return text features as `detect` reads them."""
         tensors = text.to_torch(self.device, self.dtype)
         return TextFeatures(tensors.tokens.detach(), tensors.mask)  # a graph would keep the encoder's weights alive
 
     @torch.inference_mode()
     def encode_images(self, images: Sequence[NDArray[np.uint8]]) -> list[decode.FeaturePyramid]:
+        """Return the encoded state of each image, uint8 [H, W, 3]."""
         return decode.encode_images(self.detector, torch.cat([self.pixels(image) for image in images])).images()
 
     @torch.inference_mode()
@@ -82,6 +86,7 @@ class TorchBackend:
         boxes: NDArray[np.float32] | None = None,
         labels: NDArray[np.int64] | None = None,
     ) -> Detections:
+        """Decode P prompts over one image, see `Backend.detect`."""
         examples = (
             None if boxes is None else torch.from_numpy(boxes).to(self.device, self.dtype),
             None if labels is None else torch.from_numpy(labels).to(self.device),
@@ -93,6 +98,7 @@ class TorchBackend:
     def decode_masks(
         self, state: decode.FeaturePyramid, detections: Detections, prompt: int, queries: NDArray[np.int64]
     ) -> NDArray[np.float32]:
+        """Return mask probabilities, float32 [n, h, w], of some queries of one prompt."""
         rows = torch.from_numpy(queries).to(self.device)
         return _numpy(decode.mask_logits(self.detector, state, detections.state, prompt, rows))
 
@@ -102,6 +108,7 @@ class TorchBackend:
         return pixels.to(self.device, self.dtype)
 
     def return_memory(self) -> None:
+        """Return memory that a text encoder left free to the system."""
         gc.collect()
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
