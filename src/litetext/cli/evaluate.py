@@ -20,8 +20,10 @@ from .destination import OVERWRITE, paths_of
 from .output import console, notes, print_json, shown_progress, warn
 
 if TYPE_CHECKING:
+    from ..evaluate.calibrate import Calibration
+    from ..evaluate.evaluation import EvaluationReport
     from ..evaluate.formats import IouType, Predictions
-    from ..evaluate.tables import Scoreboard, Subset
+    from ..evaluate.tables import Subset
     from ..evaluate.video import VideoMetrics
     from ..evaluate.video_formats import VideoTruth
 
@@ -99,18 +101,14 @@ def evaluate(
             raise LitetextError("nothing to score: give --pred FILE, --model NAME or --system NAME")
         predictions = _read_all(sources, subsets, kind)
         parameters = _parameters(sources, subsets)
-    boards = [_score(name, own, subsets, processes) for name, own in predictions.items()]
-    words = _seen_words(seen_words)
-    document = _document(boards, subsets, predictions, parameters, words, calibrate, resamples)
+    report = _scored(predictions, subsets, parameters, _seen_words(seen_words), calibrate, resamples, processes)
     if html is not None:
-        from ..evaluate.report import write_report
-
-        write_report(html, boards, subsets, predictions, document, images=images)
+        report.save_html(html, images)
         notes.print(f"report: {html}", highlight=False, soft_wrap=True)
     if as_json:
-        print_json(document)
+        print_json(report.to_dict())
     else:
-        _show(boards, document)
+        _show(report)
 
 
 def _sources(pred: Sequence[str]) -> dict[str, Path]:
@@ -268,72 +266,33 @@ def _read_all(
     return found
 
 
-def _score(name: str, predictions: Mapping[str, Predictions], subsets: Sequence[Subset], processes: int) -> Scoreboard:
-    from ..evaluate.tables import score_system
-
-    with shown_progress(f"scoring {name}", sum(len(subset.truths[0].pairs) for subset in subsets)) as progress:
-        board = score_system(name, predictions, subsets, processes=processes, progress=progress)
-    for subset, metrics in board.subsets.items():
-        for warning in metrics.warnings:
-            warn(f"{subset}: {warning}" if subset else warning)
-    return board
-
-
-def _document(
-    boards: Sequence[Scoreboard],
-    subsets: Sequence[Subset],
+def _scored(
     predictions: Mapping[str, Mapping[str, Predictions]],
+    subsets: Sequence[Subset],
     parameters: Mapping[str, int],
     seen_words: frozenset[str] | None,
     calibrate: bool,
     resamples: int,
-) -> dict[str, Any]:
-    """What ``--json`` prints: one system's metrics, or all systems with retention and comparisons with the first."""
-    from ..evaluate.tables import retention
+    processes: int,
+) -> EvaluationReport:
+    from ..evaluate.evaluation import evaluate_systems
 
-    documents = {board.system: board.to_dict() for board in boards}
-    for board in boards:
-        documents[board.system]["groups"] = _groups(board, seen_words)
-        if calibrate:
-            documents[board.system]["calibration"] = _calibrations(board.system, predictions[board.system], subsets)
-    if len(boards) == 1:
-        return documents[boards[0].system]
-    comparisons = {}
-    for board in boards[1:]:
-        comparisons[board.system] = _comparison(boards[0], board, seen_words, resamples)
-    return {
-        "systems": documents,
-        "retention": retention(boards, parameters),
-        "comparisons": {"first": boards[0].system, "with": comparisons},
-    }
-
-
-def _groups(board: Scoreboard, seen_words: frozenset[str] | None) -> dict[str, Any]:
-    from ..evaluate.compare import group_metrics, groups_of
-
-    scores = board.scores
-    return {
-        kind: {name: {"pairs": int(rows.sum()), **group_metrics(scores, rows)} for name, rows in parts.items()}
-        for kind, parts in groups_of(scores, seen_words).items()
-    }
-
-
-def _comparison(
-    first: Scoreboard, second: Scoreboard, seen_words: frozenset[str] | None, resamples: int
-) -> dict[str, Any]:
-    from ..evaluate.compare import compare
-
-    return compare(first.scores, second.scores, seen_words=seen_words, resamples=resamples).to_dict()
-
-
-def _calibrations(system: str, predictions: Mapping[str, Predictions], subsets: Sequence[Subset]) -> dict[str, Any]:
-    from ..evaluate.calibrate import GRID, calibrate
-
-    found = {}
-    for subset in subsets:
-        with shown_progress(f"calibrating {subset.name or system}", len(GRID)) as progress:
-            found[subset.name] = calibrate(subset.truths, predictions[subset.name], progress=progress).to_dict()
-    return found if len(subsets) > 1 else found[subsets[0].name]
+    with shown_progress("scoring") as progress:
+        report = evaluate_systems(
+            subsets,
+            predictions,
+            seen_words=seen_words,
+            calibration=calibrate,
+            resamples=resamples,
+            processes=processes,
+            text_parameters=parameters,
+            progress=progress,
+        )
+    for board in report.scoreboards:
+        for subset, metrics in board.subsets.items():
+            for warning in metrics.warnings:
+                warn(f"{subset}: {warning}" if subset else warning)
+    return report
 
 
 def _parameters(sources: Mapping[str, Path], subsets: Sequence[Subset]) -> dict[str, int]:
@@ -450,9 +409,10 @@ def _show_video(metrics: VideoMetrics, as_json: bool) -> None:
     console.print(table)
 
 
-def _show(boards: Sequence[Scoreboard], document: Mapping[str, Any]) -> None:
+def _show(report: EvaluationReport) -> None:
     from ..evaluate.tables import COLUMN_NAMES
 
+    boards = report.scoreboards
     subsets = list(boards[0].subsets)
     if len(subsets) > 1:
         table = Table("system", "", "Avg.", *(COLUMN_NAMES.get(name, name) for name in subsets))
@@ -470,26 +430,25 @@ def _show(boards: Sequence[Scoreboard], document: Mapping[str, Any]) -> None:
             table.add_row(board.system, *cells, f"{shown['pairs']:,}", f"{shown['positive_pairs']:,}")
     console.print(table)
     if len(boards) > 1:
-        _show_retention(document)
-    for board in boards:
-        facts: Mapping[str, Any] = document if len(boards) == 1 else document["systems"][board.system]
-        if "calibration" in facts:
-            _show_calibration(board.system, facts["calibration"])
+        _show_retention(report)
+    for name, system in report.systems.items():
+        if system.calibration is not None:
+            _show_calibration(name, system.calibration)
 
 
-def _show_retention(document: Mapping[str, Any]) -> None:
-    first = document["comparisons"]["first"]
+def _show_retention(report: EvaluationReport) -> None:
+    first = report.scoreboards[0].system
     table = Table("system", "cgF1", f"of {first}", "difference [95 %]", "won", "lost", "text", "smaller")
-    for row in document["retention"]:
+    for row in report.retention:
         name = row["system"]
         cells = ["", "", ""]
         if name != first:
-            comparison = document["comparisons"]["with"][name]
-            change = comparison["differences"]["cgF1"]
+            comparison = report.comparisons[name]
+            change = comparison.differences["cgF1"]
             cells = [
-                f"{change['difference']:+.2f} [{change['low']:+.2f}, {change['high']:+.2f}]",
-                str(comparison["won"]),
-                str(comparison["lost"]),
+                f"{change.difference:+.2f} [{change.low:+.2f}, {change.high:+.2f}]",
+                str(comparison.won),
+                str(comparison.lost),
             ]
         parameters = f"{row['parameters'] / 1e6:.2f} M" if row["parameters"] else ""
         compression = f"{row['compression']:.1f} x" if row["compression"] else ""
@@ -497,14 +456,13 @@ def _show_retention(document: Mapping[str, Any]) -> None:
     console.print(table)
 
 
-def _show_calibration(system: str, calibration: Mapping[str, Any]) -> None:
-    parts: dict[str, Any] = {"": calibration} if "best" in calibration else dict(calibration)
+def _show_calibration(system: str, calibration: Mapping[str, Calibration]) -> None:
     table = Table(
         "subset", "presence", "query", "cgF1 there", "cgF1 held out", "cgF1 at 0.5", title=f"{system}: thresholds"
     )
-    for name, part in parts.items():
-        cells = [_number(part[key], 2) for key in ("best_presence", "best_query", "best", "held_out", "official")]
-        table.add_row(name or "all", *cells)
+    for name, part in calibration.items():
+        figures = (part.best_presence, part.best_query, part.best, part.held_out, part.official)
+        table.add_row(name or "all", *(_number(figure, 2) for figure in figures))
     console.print(table)
 
 

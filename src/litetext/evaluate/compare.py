@@ -61,6 +61,16 @@ class Comparison:
     flips: tuple[Flip, ...]
     groups: Mapping[str, Mapping[str, Mapping[str, Any]]]
 
+    @property
+    def won(self) -> int:
+        """Pairs whose "is it there?" only the second system got right."""
+        return sum(flip.won for flip in self.flips)
+
+    @property
+    def lost(self) -> int:
+        """Pairs whose "is it there?" only the first system got right."""
+        return sum(not flip.won for flip in self.flips)
+
     def to_dict(self) -> dict[str, Any]:
         """Return everything JSON-ready; differences carry ``clear``."""
         return {
@@ -68,8 +78,8 @@ class Comparison:
             "differences": {
                 name: {**dataclasses.asdict(value), "clear": value.clear} for name, value in self.differences.items()
             },
-            "won": sum(flip.won for flip in self.flips),
-            "lost": sum(not flip.won for flip in self.flips),
+            "won": self.won,
+            "lost": self.lost,
         }
 
 
