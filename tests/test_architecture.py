@@ -37,8 +37,9 @@ FLOORS = {
     "evaluate": 3,
     "probe": 3,
     "mini": 4,
+    "photo": 5,
     "bench": 4,
-    "cli": 5,
+    "cli": 6,
 }
 GROUND = {
     "errors",

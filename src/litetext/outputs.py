@@ -27,6 +27,7 @@ Kind = Literal[
     "exported encoder",
     "exported model",
     "mini model",
+    "photo model",
     "drawn world",
     "feature file",
     "concept bank",

@@ -31,6 +31,7 @@ _COMMANDS = (
     "info",
     "mini",
     "parity",
+    "photo",
     "segment",
 )
 

@@ -59,9 +59,9 @@ def audit(
     if not prompts and not encoder:
         encoder = "teacher"
     if encoder and not segmenter:
-        from ..encoders.checkpoints import SHIPPED
+        from ..data import SHIPPED_ENCODERS
 
-        if encoder in SHIPPED:
+        if encoder in SHIPPED_ENCODERS:
             segmenter = "mini"
     if segmenter and not encoder:
         raise LitetextError(f"--segmenter {segmenter} needs an encoder whose features it takes; give it with --encoder")

@@ -19,7 +19,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from ..data import resolve
+from ..data import SHIPPED_ENCODERS, resolve
 from ..devices import torch_device
 from ..errors import LitetextError, LitetextWarning, short
 from ..files import atomic_path, write_json, write_text
@@ -35,9 +35,6 @@ from .tensorfile import TensorFile, open_tensors
 from .torch_encoder import TorchTextEncoder
 
 FORMAT = "litetext-encoder"
-
-SHIPPED = {"mini": "mini/text/student", "student": "mini/text/student", "teacher": "mini/text/teacher"}
-"""Encoders that come with the package: name -> where `litetext.data` keeps them."""
 
 
 @dataclass(frozen=True)
@@ -180,8 +177,8 @@ def find_checkpoint(name_or_path: str | os.PathLike[str]) -> Path:
     if not isinstance(name_or_path, str | os.PathLike):
         raise LitetextError(f"an encoder is named by a text or a path, got {short(name_or_path)}")
     name = str(name_or_path)
-    if name in SHIPPED:
-        return resolve(SHIPPED[name])
+    if name in SHIPPED_ENCODERS:
+        return resolve(SHIPPED_ENCODERS[name])
     if name in PRESETS and not Path(name).exists():
         raise LitetextError(
             f"{name} is the shape of an encoder, without weights; give a checkpoint, "

@@ -6,15 +6,16 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 from ..errors import LitetextError, choice_error, missing_extra
 from ..files import write_json, write_text
 from ..outputs import atomic_folder
 from .card import model_card
 from .checkpoints import Checkpoint
+from .config import EncoderConfig
 from .difference import FeatureDifference, measure_difference
-from .runtime import FORMAT, OnnxTextEncoder, int8_weight_bits
+from .runtime import FORMAT, GRAPH_BESIDE, OnnxTextEncoder, int8_weight_bits
 from .torch_encoder import TorchTextEncoder
 from .trimming import trims_exactly
 
@@ -22,6 +23,7 @@ try:
     from onnx import ModelProto, TensorProto
 
     from .graph import OPSETS, GraphPrecision, encoder_graph
+    from .shared_weights import share_weights
 except ModuleNotFoundError as error:
     if error.name != "onnx":
         raise
@@ -112,17 +114,7 @@ def export_onnx(
     )
     with atomic_folder(folder, "exported encoder", overwrite=overwrite) as temporary:
         size = _write_model(model, temporary)
-        kept = checkpoint.tokenizer.kept
-        values = {
-            "format": FORMAT,
-            "version": 1,
-            "encoder": config.to_dict(),
-            "trim": reference.trim,
-            "precision": precision,
-            "weight_bits": bits,
-            "opset": opset,
-            "vocabulary": list(kept) if kept is not None else None,
-        }
+        values = _runtime_config(config, checkpoint, reference.trim, precision, bits, opset)
         write_json(temporary / "config.json", values, indent=None)
         checkpoint.tokenizer.save(temporary / "tokenizer.json")
         difference = measure_difference(OnnxTextEncoder(temporary, threads=1), reference, prompts)
@@ -136,6 +128,48 @@ def export_onnx(
         export = Export(str(folder), precision, bits, opset, reference.trim, size, difference, trimming)
         write_text(temporary / "README.md", model_card(config, size, _notes(export)))
     return export
+
+
+def write_graph_beside(checkpoint: Checkpoint, folder: Path, opset: int = OPSETS[0]) -> None:
+    """Write an encoder's graph into its own folder, where it reads the weights of ``model.safetensors``.
+
+    Args:
+        checkpoint: what the folder holds.
+        folder: gets ``model.onnx`` and ``graph.json``.
+        opset: the ONNX operator set.
+
+    Raises:
+        LitetextError: the encoder reads its padding, which a graph beside its weights does not.
+    """
+    if not trims_exactly(checkpoint.config):
+        raise LitetextError(f"{folder}: the encoder reads its padding; write a graph of its own with litetext export")
+    context = checkpoint.config.convention.context_length
+    config = replace(checkpoint.config, position_rows=context, unused_projection=0).with_convention(positions="slice")
+    module = checkpoint.module().folded().requires_grad_(False)
+    weights = {name: tensor.float().numpy() for name, tensor in module.state_dict().items()}
+    weights["position_embedding"] = module.positions(context).float().numpy()
+    model = encoder_graph(config, weights, precision="fp32", weight_bits=8, opset=opset, padding=False)
+    share_weights(model, folder / "model.safetensors")
+    (folder / "model.onnx").write_bytes(model.SerializeToString())
+    values = _runtime_config(config, checkpoint, True, "fp32", None, opset)
+    write_json(folder / GRAPH_BESIDE, values, indent=None)
+
+
+def _runtime_config(
+    config: EncoderConfig, checkpoint: Checkpoint, trim: bool, precision: GraphPrecision, bits: int | None, opset: int
+) -> dict[str, Any]:
+    """What the runtime has to know beside the graph."""
+    kept = checkpoint.tokenizer.kept
+    return {
+        "format": FORMAT,
+        "version": 1,
+        "encoder": config.to_dict(),
+        "trim": trim,
+        "precision": precision,
+        "weight_bits": bits,
+        "opset": opset,
+        "vocabulary": list(kept) if kept is not None else None,
+    }
 
 
 def _write_model(model: ModelProto, folder: Path) -> int:

@@ -6,10 +6,11 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..data import SHIPPED_ENCODERS, resolve
 from ..errors import LitetextError, short
 from .config import Positions
 from .features import TextEncoder
-from .runtime import OnnxTextEncoder, is_exported
+from .runtime import OnnxTextEncoder, has_graph, is_exported
 
 if TYPE_CHECKING:
     import torch
@@ -44,9 +45,12 @@ def load_encoder(
     """
     if not isinstance(name_or_path, str | os.PathLike):
         raise LitetextError(f"an encoder is named by a text or a path, got {short(name_or_path)}")
-    path = Path(name_or_path)
+    name = os.fspath(name_or_path)
+    path = resolve(SHIPPED_ENCODERS[name]) if name in SHIPPED_ENCODERS else Path(name)
     fixed = {"heads": heads, "context_length": context_length, "positions": positions, "dtype": dtype}
     given = [name for name, value in fixed.items() if value is not None]
+    if has_graph(path) and not given and device is None:
+        return OnnxTextEncoder(path, threads=threads)
     if is_exported(path):
         _refuse(path, "an exported encoder", given)
         return OnnxTextEncoder(path, threads=threads)

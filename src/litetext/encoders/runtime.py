@@ -30,6 +30,9 @@ from .trimming import equal_length_groups, padding_mask, real_lengths
 
 FORMAT = "litetext-onnx-encoder"
 
+GRAPH_BESIDE = "graph.json"
+"""What ``config.json`` is to an export, for a graph that lies beside a checkpoint and reads its weights."""
+
 _BATCH = 32  # prompts run at once: as fast as more, in less memory
 
 
@@ -97,6 +100,11 @@ def is_exported(path: Path) -> bool:
     return (path / "model.onnx").is_file() and not (path / "model.safetensors").exists()
 
 
+def has_graph(path: Path) -> bool:
+    """Whether ``path`` is a checkpoint's directory with a graph beside the weights."""
+    return (path / GRAPH_BESIDE).is_file()
+
+
 @lru_cache(maxsize=1)
 def int8_weight_bits() -> int:
     """Return how many bits an int8 weight may use on this CPU: 8, or 7 where sums of two products could saturate.
@@ -126,15 +134,16 @@ class _Written:
 
 
 def _read_config(folder: Path) -> _Written:
-    values = read_json(folder / "config.json")
+    name = GRAPH_BESIDE if has_graph(folder) else "config.json"
+    values = read_json(folder / name)
     if not isinstance(values, dict) or values.pop("format", None) != FORMAT:
         raise LitetextError(
             f"{folder} is not an exported encoder; write one with: litetext export CHECKPOINT --to onnx"
         )
     version = values.pop("version", None)
     if version != 1:
-        raise LitetextError(f"{folder}: config.json is of version {short(version)}; this litetext reads version 1")
-    written = from_values(_Written, values, f"{folder}/config.json")
+        raise LitetextError(f"{folder}: {name} is of version {short(version)}; this litetext reads version 1")
+    written = from_values(_Written, values, f"{folder}/{name}")
     if written.weight_bits == 8 and int8_weight_bits() == 7:
         raise LitetextError(
             f"{folder} holds 8-bit weights for CPUs with VNNI, and this one has none: its sums would overflow; "

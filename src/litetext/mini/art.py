@@ -45,6 +45,18 @@ class Sprite:
     rgba: NDArray[np.uint8]
     truths: dict[str, bool | None] = field(default_factory=dict)
 
+    @classmethod
+    def natural(cls, rgba: NDArray[np.uint8]) -> Sprite:
+        """Return a sprite in its own colours, of which it is known what they can be called."""
+        shares = _color_shares(rgba)
+        return cls(
+            rgba,
+            {
+                color: True if shares[color] >= _TRUE_SHARE else False if shares[color] <= _FALSE_SHARE else None
+                for color in COLORS
+            },
+        )
+
     def tinted(self, color: str) -> Sprite:
         """Return the sprite in one colour: its own light and shade, the tint's hue."""
         light = self.rgba[..., :3].astype(np.float32) @ np.array([0.299, 0.587, 0.114], np.float32) / 255
@@ -69,12 +81,7 @@ def sprite(icon: str, style: str, color: str | None = None) -> Sprite:
     cell = _cells(style)[icon]
     rows, columns = np.nonzero(cell[..., 3] > 24)
     rgba = np.ascontiguousarray(cell[rows.min() : rows.max() + 1, columns.min() : columns.max() + 1])
-    shares = _color_shares(rgba)
-    truths = {
-        color: True if shares[color] >= _TRUE_SHARE else False if shares[color] <= _FALSE_SHARE else None
-        for color in COLORS
-    }
-    return Sprite(rgba, truths)
+    return Sprite.natural(rgba)
 
 
 def icons_of(style: str) -> frozenset[str]:

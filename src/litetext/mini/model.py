@@ -181,23 +181,14 @@ class Mini(nn.Module):
     @torch.no_grad()
     def _draw_weights(self) -> None:
         """Draw weights for narrow layers: transformers' and CLIP's 0.02 are meant for widths of 256 and more."""
-        for module in self.detector.modules():
-            if isinstance(module, nn.Linear | nn.Conv2d | nn.ConvTranspose2d):
-                inputs = module.weight.shape[0] if isinstance(module, nn.ConvTranspose2d) else module.weight[0].numel()
-                nn.init.trunc_normal_(module.weight, std=inputs**-0.5)
-                if module.bias is not None:
-                    nn.init.zeros_(module.bias)
-        for layer in self.detector.vision_encoder.backbone.layers:
+        draw_detector_weights(self.detector)
+        backbone: Any = self.detector.vision_encoder.backbone
+        for layer in backbone.layers:
             layer.attention.o_proj.weight.mul_(0.4)
             layer.mlp.fc2.weight.mul_(0.4)
         self.box_head.bias.copy_(torch.tensor([0.0, 0.0, -1.2, -1.2]))
         nn.init.normal_(self.text.token_embedding.weight, std=0.3)
         nn.init.normal_(self.text.position_embedding, std=0.1)
-        decoder = self.detector.detr_decoder
-        nn.init.normal_(decoder.query_embed.weight)
-        nn.init.normal_(decoder.presence_token.weight)
-        nn.init.normal_(decoder.box_head.get_parameter("layer3.weight"), std=1e-2)
-        decoder.reference_points.weight.copy_(_spread_boxes(self.shape.queries))
 
     def texts(self, ids: Tensor) -> tuple[Tensor, Tensor]:
         """Return the tokens [P, L, D] of ids [P, L], and which of them are real, bool [P, L].
@@ -276,6 +267,22 @@ class Mini(nn.Module):
             prompt_mask=real[rows],
         )
         return output.pred_masks, output.semantic_seg.squeeze(1)
+
+
+@torch.no_grad()
+def draw_detector_weights(detector: Sam3Detector) -> None:
+    """Draw a narrow detector's weights, each by the number of its inputs, and spread the queries over the image."""
+    for module in detector.modules():
+        if isinstance(module, nn.Linear | nn.Conv2d | nn.ConvTranspose2d):
+            inputs = module.weight.shape[0] if isinstance(module, nn.ConvTranspose2d) else module.weight[0].numel()
+            nn.init.trunc_normal_(module.weight, std=inputs**-0.5)
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
+    decoder = detector.detr_decoder
+    nn.init.normal_(decoder.query_embed.weight)
+    nn.init.normal_(decoder.presence_token.weight)
+    nn.init.normal_(decoder.box_head.get_parameter("layer3.weight"), std=1e-2)
+    decoder.reference_points.weight.copy_(_spread_boxes(len(decoder.reference_points.weight)))
 
 
 def _spread_boxes(queries: int) -> Tensor:

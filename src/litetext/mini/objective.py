@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -20,9 +22,34 @@ def losses_of(model: Mini, batch: Batch, stage: int, mask_rows: int, class_copie
     vision = model.vision(pixels_of(batch.images))
     tokens, real = model.texts(batch.ids)
     losses = _dense_losses(model, vision, tokens, real, batch)
-    if stage == 0:
-        return losses
     # The detector's first steps must not undo what the dense stage taught, so its losses start beside it.
+    return (
+        losses
+        if stage == 0
+        else losses | detector_losses(model, batch, vision, tokens, real, stage == 2, mask_rows, class_copies)
+    )
+
+
+def detector_losses(
+    model: Mini,
+    batch: Batch,
+    vision: Vision,
+    tokens: Tensor,
+    real: Tensor,
+    instances: bool,
+    mask_rows: int,
+    class_copies: int = 1,
+) -> dict[str, Tensor]:
+    """Return SAM3's losses: presence and semantic map and, with ``instances``, classes, boxes and masks.
+
+    Args:
+        model, batch, vision: what was asked of which images, and those encoded.
+        tokens, real: the phrases encoded, as `Mini.texts` returns them.
+        instances: whether single objects are learned.
+        mask_rows: phrases, at most, whose masks are computed.
+        class_copies: queries that learn to score one object.
+    """
+    losses = {}
     prediction = model.detect(vision, batch.image_of, tokens, real)
     present = batch.targets[:, 0] > 0
     losses["presence"] = F.binary_cross_entropy_with_logits(
@@ -39,7 +66,7 @@ def losses_of(model: Mini, batch: Batch, stage: int, mask_rows: int, class_copie
     masks, semantic = model.pixels(vision, batch.image_of, tokens, real, prediction, drawn)
     target = coverage(batch, semantic.shape[-1], drawn)
     losses["semantic"] = focal(semantic, target) * 5 + dice(semantic, target)
-    if stage == 1:
+    if not instances:
         return losses
     valid = batch.targets[rows] > 0
     wanted = batch.boxes[rows]
@@ -65,9 +92,9 @@ def losses_of(model: Mini, batch: Batch, stage: int, mask_rows: int, class_copie
     return losses
 
 
-def total_loss(losses: dict[str, Tensor]) -> Tensor:
+def total_loss(losses: dict[str, Tensor], weights: Mapping[str, float] = WEIGHTS) -> Tensor:
     """The weighted sum."""
-    return torch.stack([WEIGHTS[name] * value for name, value in losses.items()]).sum()
+    return torch.stack([weights[name] * value for name, value in losses.items()]).sum()
 
 
 def coverage(batch: Batch, side: int, rows: Tensor | slice) -> Tensor:
@@ -87,7 +114,7 @@ def _dense_losses(model: Mini, vision: Vision, tokens: Tensor, real: Tensor, bat
     Phrases asked of other images are phrases like any other here, so one pass over B images is B * P questions.
     """
     losses = {}
-    coarse = _centres(batch.instances, vision.maps[-1].shape[-1]).flatten(1)
+    coarse = centres(batch.instances, vision.maps[-1].shape[-1]).flatten(1)
     concepts = batch.concept_of.gather(1, coarse).flatten()
     colors = batch.color_of.gather(1, coarse).flatten()
     on_object = concepts > 0
@@ -96,28 +123,36 @@ def _dense_losses(model: Mini, vision: Vision, tokens: Tensor, real: Tensor, bat
     losses["concept"] = F.cross_entropy(model.concept_head(vision.hidden).flatten(0, 1).float(), concepts, rarity)
     hidden = vision.hidden.flatten(0, 1)[on_object]
     losses["color"] = F.cross_entropy(model.color_head(hidden).float(), colors[on_object])
-    losses |= _dense_boxes(model, vision, batch)
+    losses |= dense_box_losses(model, vision, batch)
     phrases = []
     for level in vision.maps:
         logits = model.dense_logits(level, tokens, real)
-        places = _centres(batch.instances, level.shape[-1])
+        places = centres(batch.instances, level.shape[-1])
         rows = torch.arange(len(places), device=places.device)[:, None, None]
-        truth = batch.truth[rows, places]  # [B, h, w, P]
-        true, clear = (truth == 1).float(), (truth >= 0).float()
-        wrong = (true - logits.detach().sigmoid()).abs() ** 2
-        entropy = F.binary_cross_entropy_with_logits(logits.float(), true, reduction="none")
-        phrases.append((entropy * wrong * clear * (0.25 + 0.5 * true)).sum() / (true.sum() + 1))
+        phrases.append(phrase_loss(logits, batch.truth[rows, places]))
     losses["phrases"] = torch.stack(phrases).sum()
     return losses
 
 
-def _dense_boxes(model: Mini, vision: Vision, batch: Batch) -> dict[str, Tensor]:
+def phrase_loss(logits: Tensor, truth: Tensor) -> Tensor:
+    """Focal cross-entropy of phrases at places, over the number of truths; where one could argue (-1) counts nothing.
+
+    Args:
+        logits, truth: of one shape; truth is 1, 0 or -1.
+    """
+    true, clear = (truth == 1).float(), (truth >= 0).float()
+    wrong = (true - logits.detach().sigmoid()).abs() ** 2
+    entropy = F.binary_cross_entropy_with_logits(logits.float(), true, reduction="none")
+    return (entropy * wrong * clear * (0.25 + 0.5 * true)).sum() / (true.sum() + 1)
+
+
+def dense_box_losses(model: Mini, vision: Vision, batch: Batch) -> dict[str, Tensor]:
     """Every place on an object says where that object is: its box on the coarse map, its centre on the fine one.
 
     Phrases have no part in it, so one pass over an image teaches all its objects' places.
     """
     rows = torch.arange(len(batch.images), device=batch.images.device)[:, None, None]
-    coarse, fine = (_centres(batch.instances, level.shape[-1]) for level in (vision.maps[-1], vision.maps[0]))
+    coarse, fine = (centres(batch.instances, level.shape[-1]) for level in (vision.maps[-1], vision.maps[0]))
     found, wanted = model.dense_boxes(vision.maps[-1])[coarse > 0], batch.box_of[rows, coarse][coarse > 0]
     _, giou = box_iou(corners(found), corners(wanted))
     centers = model.dense_centers(vision.maps[0])[fine > 0]
@@ -127,7 +162,7 @@ def _dense_boxes(model: Mini, vision: Vision, batch: Batch) -> dict[str, Tensor]
     }
 
 
-def _centres(instances: Tensor, side: int) -> Tensor:
+def centres(instances: Tensor, side: int) -> Tensor:
     """The object numbers at the centres of a side x side grid: [B, side, side] int64."""
     step = instances.shape[-1] // side
     return instances[:, step // 2 :: step, step // 2 :: step].long()

@@ -19,7 +19,7 @@ class MuonAndAdamW:
     """Both optimizers as one: the same learning rate for every group (Muon's is matched to AdamW's step size).
 
     Args:
-        model: every parameter of it is trained.
+        model: every parameter of it that requires a gradient is trained.
         learning_rate: of every group.
         weight_decay: decoupled, for matrices and kernels; biases, norms and embeddings are not decayed.
     """
@@ -27,6 +27,8 @@ class MuonAndAdamW:
     def __init__(self, model: nn.Module, learning_rate: float, weight_decay: float) -> None:
         inner, kernels, others = [], [], []
         for name, parameter in model.named_parameters():
+            if not parameter.requires_grad:
+                continue
             at_the_rim = any(part in name for part in _RIM)
             if parameter.ndim == 2 and min(parameter.shape) > 8 and not at_the_rim and not name.startswith("text."):
                 inner.append(parameter)

@@ -59,12 +59,12 @@ def evaluate_quickly(
     model.train()
     hit, extra, missed = counts
     f1 = float(np.mean(2 * hit / np.maximum(2 * hit + extra + missed, 1)))
-    mcc = _mcc(np.array(said), np.array(true))
+    correlation = mcc(np.array(said), np.array(true))
     return {
-        "cgF1": 100 * f1 * mcc,
+        "cgF1": 100 * f1 * correlation,
         "pmF1": 100 * f1,
-        "IL_MCC": mcc,
-        "presence_auc": _auc(np.array(sure), np.array(true)),
+        "IL_MCC": correlation,
+        "presence_auc": auc(np.array(sure), np.array(true)),
         "dense_accuracy": float(np.mean(hits)),
     }
 
@@ -79,13 +79,15 @@ def _dense_hits(model: Mini, vision: Vision, batch: Batch) -> float:
     return float((best == concepts)[concepts > 0].float().mean())
 
 
-def _mcc(said: np.ndarray, true: np.ndarray) -> float:
+def mcc(said: np.ndarray, true: np.ndarray) -> float:
+    """Matthews correlation of two bool arrays; 0 where one of them is constant."""
     if said.std() == 0 or true.std() == 0:
         return 0.0
     return float(np.corrcoef(said, true)[0, 1])
 
 
-def _auc(score: np.ndarray, true: np.ndarray) -> float:
+def auc(score: np.ndarray, true: np.ndarray) -> float:
+    """The chance that a true one scores above another; NaN where all are alike."""
     ranks = score.argsort().argsort() + 1
     positives = int(true.sum())
     negatives = len(true) - positives

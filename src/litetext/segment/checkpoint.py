@@ -22,6 +22,7 @@ from transformers.utils import logging as transformers_logging
 from ..encoders.tensorfile import open_tensors
 from ..errors import LitetextError
 from .convention import KEY, ConventionLike, convention_of, named_convention
+from .lite import LITE, LiteVisionModel
 from .meta_layout import detector_config, detector_tensors, is_meta_layout
 from .sources import PUBLISHED
 
@@ -42,6 +43,8 @@ class _TextFree:
 
     def __init__(self, config: Any) -> None:
         super().__init__(config)  # type: ignore[call-arg]
+        if config.vision_config.backbone_config.model_type == LITE:
+            self.vision_encoder: Any = LiteVisionModel(config.vision_config)
         del self.text_encoder, self.text_projection  # type: ignore[attr-defined]
         self.convention = convention_of(getattr(config, KEY, None), "config.json")
         self._set_vit_layer_norm_eps(self.convention.vit_layer_norm_eps)

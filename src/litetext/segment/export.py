@@ -144,7 +144,7 @@ def export_segmenter(
         written = export_onnx(
             text, temporary / "text", prompts, precision=precision, weight_bits=weight_bits, opset=opset, trim=trim
         )
-        _write_graphs(backend, temporary, opset)
+        write_graphs(backend, temporary, opset)
         config = {"format": FORMAT, "version": VERSION, "opset": opset, KEY: backend.convention.to_dict()}
         write_json(temporary / "config.json", config)
         encoder = TorchTextEncoder(text.module(), text.tokenizer, trim=trim or trims_exactly(text.config))
@@ -266,7 +266,7 @@ def _normalization(processor: Any) -> tuple[Tensor, Tensor]:
     return factor / std, -mean / std
 
 
-def _write_graphs(backend: TorchBackend, folder: Path, opset: int) -> None:
+def write_graphs(backend: TorchBackend, folder: Path, opset: int) -> None:
     """Trace the four graphs one by one and write each with its weights beside it."""
     size = int(backend.detector.config.image_size)
     with torch.no_grad():

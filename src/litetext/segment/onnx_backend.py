@@ -41,7 +41,7 @@ from ..memory import return_freed_memory
 from .backend import Detections, logit
 from .convention import KEY, TRANSFORMERS, DetectorConvention, convention_of
 from .resampling import resized_photo
-from .sources import GRAPHS
+from .sources import GRAPHS, GRAPHS_BESIDE, has_graphs
 
 FORMAT = "litetext-onnx-segmenter"
 
@@ -186,7 +186,8 @@ class OnnxBackend:
 
 def _config(folder: Path) -> tuple[int, DetectorConvention]:
     """The version of an export and its convention."""
-    values = read_json(folder / "config.json")
+    name = GRAPHS_BESIDE if has_graphs(folder) else "config.json"
+    values = read_json(folder / name)
     if not isinstance(values, dict) or values.get("format") != FORMAT:
         raise LitetextError(
             f"{folder} is not a whole model's export; write one with: litetext export MODEL DIR --whole"
@@ -195,10 +196,8 @@ def _config(folder: Path) -> tuple[int, DetectorConvention]:
     if version == 1:
         return 1, TRANSFORMERS
     if version != VERSION:
-        raise LitetextError(
-            f"{folder}: config.json is of version {version!r}; this litetext reads versions 1 and {VERSION}"
-        )
-    return VERSION, convention_of(values.get(KEY), f"{folder}/config.json")
+        raise LitetextError(f"{folder}: {name} is of version {version!r}; this litetext reads versions 1 and {VERSION}")
+    return VERSION, convention_of(values.get(KEY), f"{folder}/{name}")
 
 
 def _check_signatures(folder: Path, sessions: dict[str, Any], convention: DetectorConvention) -> None:

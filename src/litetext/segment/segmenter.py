@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
@@ -18,7 +19,7 @@ from numpy.typing import NDArray
 
 from ..encoders.features import TextEncoder, TextFeatures
 from ..encoders.loading import load_encoder
-from ..errors import LitetextError, missing_extra
+from ..errors import LitetextError, choice_error, missing_extra
 from ..images import ImageLike, is_one_image, read_image
 from ..results import Instances, Masks
 from .backend import Backend, ImageFeatures
@@ -34,7 +35,7 @@ from .questions import (
     questions_of,
 )
 from .resampling import masks_of
-from .sources import is_exported, locate
+from .sources import has_graphs, is_exported, locate
 
 if TYPE_CHECKING:
     import torch
@@ -63,6 +64,7 @@ class Segmenter:
         dtype: str | torch.dtype | None = None,
         threads: int | None = None,
         convention: ConventionLike | None = None,
+        backend: str | None = None,
     ) -> Segmenter:
         """Load a segmenter.
 
@@ -77,12 +79,17 @@ class Segmenter:
             threads: CPU threads of an export; by default as many as there are cores.
             convention: how the detector is run, ``"meta"`` or ``"transformers"``; by default as its checkpoint says,
                 and where that says nothing as Meta runs it (see `litetext.segment.convention`). An export's is fixed.
+            backend: ``"torch"`` or ``"onnx"`` for a model that runs in both, as `photo` does; by default ONNX Runtime,
+                which starts faster, unless ``device``, ``dtype`` or ``convention`` ask for torch.
 
         Raises:
             LitetextError: an unknown name, a model out of reach, or a checkpoint that does not fit exactly.
         """
         parts = locate(name_or_path)
-        if is_exported(parts.detector):
+        if backend not in (None, "torch", "onnx"):
+            raise choice_error("backend", backend, ("torch", "onnx"))
+        wants_torch = device is not None or dtype is not None or convention is not None
+        if _runs_in_onnx(parts.detector, os.fspath(name_or_path), backend, wants_torch):
             if str(device or "cpu") != "cpu" or dtype is not None or convention is not None:
                 raise LitetextError(
                     f"{name_or_path} is an export: it runs on the CPU in the precision and under the convention it was "
@@ -90,15 +97,15 @@ class Segmenter:
                 )
             from .onnx_backend import OnnxBackend
 
-            backend: Backend = OnnxBackend(parts.detector, threads=threads)
+            detector: Backend = OnnxBackend(parts.detector, threads=threads)
             text_device = None
         else:
-            backend = in_torch = _torch_backend().load(parts.detector, device, dtype, convention)
+            detector = in_torch = _torch_backend().load(parts.detector, device, dtype, convention)
             text_device = in_torch.device
         text = parts.text if text is None else parts.encoder(text)
         if isinstance(text, str | os.PathLike):
             text = load_encoder(text, device=text_device, threads=threads)
-        return cls(backend, text)
+        return cls(detector, text)
 
     @property
     def dim(self) -> int:
@@ -391,6 +398,17 @@ def _examples(
     corners = np.stack([question.boxes for question in asked]) / np.array([width, height, width, height], np.float32)
     low, high = corners[..., :2], corners[..., 2:]
     return np.concatenate([(low + high) / 2, high - low], axis=-1), np.stack([question.labels for question in asked])
+
+
+def _runs_in_onnx(detector: Path, name: str, backend: str | None, wants_torch: bool) -> bool:
+    """Whether ONNX Runtime runs a model: an export always, one with graphs beside it unless torch is wanted."""
+    if is_exported(detector):
+        if backend == "torch":
+            raise LitetextError(f"{name} is an export, which only ONNX Runtime runs; leave out the backend")
+        return True
+    if backend == "onnx" and not has_graphs(detector):
+        raise LitetextError(f"{name} has no graphs for ONNX Runtime; write an export: litetext export {name} --whole")
+    return has_graphs(detector) and (backend == "onnx" or (backend is None and not wants_torch))
 
 
 def _torch_backend() -> type[TorchBackend]:

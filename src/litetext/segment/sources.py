@@ -25,6 +25,9 @@ PUBLISHED = "Simon7108528/sam3-litetext-s0"
 ENCODERS = ("student", "teacher")
 """The names of encoders that a model in litetext's own layout may carry; the first that is there is its default."""
 
+GRAPHS_BESIDE = "graphs.json"
+"""Says that the graphs in a model's folder read their weights from the model's own file (see `beside`)."""
+
 T = TypeVar("T")
 
 GRAPHS = ("vision", "decoder", "pixels", "examples")
@@ -51,7 +54,12 @@ class Parts:
 
 def is_exported(path: Path) -> bool:
     """Whether ``path`` is a whole model's export, be it damaged."""
-    return any((path / f"{graph}.onnx").is_file() for graph in GRAPHS)
+    return not has_graphs(path) and any((path / f"{graph}.onnx").is_file() for graph in GRAPHS)
+
+
+def has_graphs(path: Path) -> bool:
+    """Whether ``path`` holds a model's weights with graphs beside them, so that it runs with torch or without."""
+    return (path / GRAPHS_BESIDE).is_file()
 
 
 def locate(name_or_path: str | os.PathLike[str]) -> Parts:

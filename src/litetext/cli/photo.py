@@ -1,0 +1,98 @@
+"""``litetext photo``: the default model that knows photographs, trained again from public data."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import typer
+
+from ..errors import LitetextError, choice_error
+from .output import console, shown_progress
+from .training_screen import TrainingScreen
+
+
+def register(app: typer.Typer) -> None:
+    """Add the group of commands."""
+    group = typer.Typer(
+        name="photo", help="The default model that knows photographs: its training.", no_args_is_help=True
+    )
+    group.command("train")(train)
+    group.command("distill")(distill)
+    app.add_typer(group)
+
+
+def train(
+    data: Path = typer.Option(..., help="Folder of the data; docs/photo.md says what it holds and where from."),
+    out: Path = typer.Option(..., help="Folder for scenes, checkpoint, curves and the trained segmenter (OUT/photo)."),
+    steps: str = typer.Option(None, help="Steps of the three stages, such as 1500,250,3100."),
+    learning_rate: float = typer.Option(None, min=0.0, help="After its rise and before its fall."),
+    cooldown_steps: int = typer.Option(None, min=0, help="Steps at the end over which the learning rate falls to 0."),
+    scenes: int = typer.Option(None, min=1, help="Scenes to make."),
+    paste: float = typer.Option(None, min=0.0, max=1.0, help="Share of scenes with pasted cut-outs."),
+    seed: int = typer.Option(0, min=0, help="Seed of weights, scenes and phrases."),
+    resume: str = typer.Option("auto", help="auto: go on from the checkpoint in --out; never: start anew."),
+) -> None:
+    """Train photo; a killed run goes on where it was, with other steps or another rate if you like."""
+    if resume not in ("auto", "never"):
+        raise choice_error("--resume", resume, ("auto", "never"))
+    from ..photo.task import PhotoTrainConfig
+    from ..photo.train import train as run
+
+    given = {
+        "steps": _three(steps),
+        "learning_rate": learning_rate,
+        "cooldown_steps": cooldown_steps,
+        "scenes": scenes,
+        "paste": paste,
+        "seed": seed,
+    }
+    config = replace(PhotoTrainConfig(), **{name: value for name, value in given.items() if value is not None})  # type: ignore[arg-type]
+    with shown_progress("making scenes") as progress, TrainingScreen("scenes") as screen:
+        run(data, out, config, resume=resume == "auto", on_report=screen.show, on_preparation=progress)
+    console.print(f"trained: {out}; its text encoder: litetext photo distill --data {data} --out {out}", soft_wrap=True)
+
+
+def distill(
+    data: Path = typer.Option(..., help="The data folder of the training."),
+    out: Path = typer.Option(..., help="The training's folder; the whole model comes into OUT/photo."),
+    steps: int = typer.Option(8000, min=1, help="Steps of 128 phrases."),
+    seed: int = typer.Option(0, min=0, help="Seed of weights and phrases."),
+    resume: str = typer.Option("auto", help="auto: go on from a checkpoint; never: start anew."),
+) -> None:
+    """Distil the small text encoder of a trained photo, and write the whole model."""
+    if resume not in ("auto", "never"):
+        raise choice_error("--resume", resume, ("auto", "never"))
+    from ..photo.ship import write_photo
+    from ..photo.student import distill as run
+    from ..photo.student import phrases
+    from ..photo.teacher import PhotoTeacher
+    from ..photo.train import PhotoData, trained_model
+
+    source = PhotoData(data)
+    model = trained_model(out)
+    with TrainingScreen("prompts") as screen, shown_progress("teacher's features") as progress:
+        run(
+            PhotoTeacher(model.teacher, source.sentences),
+            phrases(source.concepts, seed),
+            out / "text",
+            steps=steps,
+            seed=seed,
+            resume=resume == "auto",
+            on_report=screen.show,
+            progress=progress,
+        )
+    write_photo(model, out / "text" / "student", out / "photo", {}, overwrite=True)
+    console.print(
+        f"written: {out / 'photo'}; try: litetext segment IMAGE -p dog --model {out / 'photo'}", soft_wrap=True
+    )
+
+
+def _three(steps: str | None) -> tuple[int, int, int] | None:
+    if steps is None:
+        return None
+    parts = steps.split(",")
+    if len(parts) != 3 or not all(part.strip().isdigit() for part in parts):
+        raise LitetextError(f"--steps {steps!r}: give three numbers, such as 1500,250,3100")
+    first, second, third = map(int, parts)
+    return first, second, third

@@ -1,0 +1,50 @@
+"""Graphs beside a model's weights: a model in litetext's own layout then runs without torch, from the same files.
+
+``segmenter/`` gets the four graphs of an export (see `onnx_backend`) and ``graphs.json``; the text encoder's folder
+gets ``model.onnx`` and ``graph.json``. The graphs hold no weights: they point into ``model.safetensors``.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+import onnx
+
+from ..encoders.checkpoints import read_checkpoint
+from ..encoders.export import write_graph_beside
+from ..encoders.graph import OPSETS
+from ..encoders.shared_weights import share_weights
+from ..files import write_json
+from .convention import KEY
+from .export import Agreement, measure_agreement, write_graphs
+from .onnx_backend import FORMAT, VERSION
+from .segmenter import Segmenter
+from .sources import GRAPHS, GRAPHS_BESIDE
+from .torch_backend import TorchBackend
+
+WEIGHTS = "model.safetensors"
+
+
+def write_graphs_beside(model: Path, text: str, prompts: list[str], opset: int = OPSETS[0]) -> Agreement:
+    """Write a model's graphs beside its weights and compare them with torch.
+
+    Args:
+        model: a folder with ``segmenter/`` and ``text/``.
+        text: the name of the encoder under ``text/``.
+        prompts: what is compared on.
+        opset: the ONNX operator set.
+    """
+    segmenter, encoder = model / "segmenter", model / "text" / text
+    backend = TorchBackend.load(segmenter, "cpu")
+    with tempfile.TemporaryDirectory() as folder:
+        write_graphs(backend, Path(folder), opset)
+        for graph in GRAPHS:
+            traced = onnx.load(Path(folder) / f"{graph}.onnx")
+            share_weights(traced, segmenter / WEIGHTS)
+            (segmenter / f"{graph}.onnx").write_bytes(traced.SerializeToString())
+    values = {"format": FORMAT, "version": VERSION, "opset": opset, KEY: backend.convention.to_dict()}
+    write_json(segmenter / GRAPHS_BESIDE, values)
+    write_graph_beside(read_checkpoint(encoder), encoder, opset)
+    ours = Segmenter.from_pretrained(model, text, backend="onnx", threads=1)
+    return measure_agreement(ours, Segmenter.from_pretrained(model, text, device="cpu", backend="torch"), prompts)
