@@ -51,7 +51,6 @@ from litetext.encoders import TextFeatures, TorchTextEncoder, load_torch_encoder
 from litetext.encoders.checkpoints import save_encoder
 from litetext.encoders.config import Convention, EncoderConfig, preset
 from litetext.evaluate.compare import compare
-from litetext.evaluate.formats import ground_truth_from
 from litetext.evaluate.image import ImageMetrics, evaluate_images
 from litetext.files import atomic_path, read_json, write_json
 from litetext.mini.evaluation import predictions
@@ -59,6 +58,7 @@ from litetext.mini.export import DrawnPairs, draw_pairs, saco_document
 from litetext.mini.ship import facts_of, known_phrases
 from litetext.mini.world import World
 from litetext.probe.downstream import downstream_of
+from litetext.results.formats.saco import ground_truth_from
 from litetext.segment import Segmenter
 
 HERE = Path(__file__).parent

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from litetext.errors import LitetextError
 from litetext.evaluate import evaluate_images, ground_truth_from, predictions_from
 from litetext.evaluate.video import evaluate_videos
-from litetext.evaluate.video_formats import read_video_predictions, read_video_truth
+from litetext.results.formats.veval import read_video_predictions, read_video_truth
 
 from .world import ground_truth, shaken
 

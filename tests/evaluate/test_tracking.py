@@ -7,7 +7,7 @@ from PIL import Image
 from litetext.errors import LitetextError
 from litetext.evaluate.tracking import predict_videos
 from litetext.evaluate.video import evaluate_videos
-from litetext.evaluate.video_formats import read_video_truth
+from litetext.results.formats.veval import read_video_truth
 from litetext.results.rle import decode
 from litetext.segment import Instances
 

@@ -13,7 +13,7 @@ from litetext.errors import LitetextError
 from litetext.evaluate.coco_masks import joined
 from litetext.evaluate.image import ImageMetrics, official_summary, summarise
 from litetext.evaluate.video import evaluate_videos, masklet_ious, tracklet_ious
-from litetext.evaluate.video_formats import Track, read_video_predictions, read_video_truth
+from litetext.results.formats.veval import Track, read_video_predictions, read_video_truth
 from litetext.results.rle import encode
 
 GOLDEN = Path(__file__).parent / "golden" / "video"

@@ -9,11 +9,11 @@ import numpy as np
 from PIL import Image
 from pycocotools import mask as coco_mask
 
-from litetext.evaluate.formats import ground_truth_from
 from litetext.evaluate.image import evaluate_images
 from litetext.mini.concepts import CONCEPTS
 from litetext.mini.export import draw_pairs, export, saco_document
 from litetext.mini.world import World
+from litetext.results.formats.saco import ground_truth_from
 
 WORLD = World([concept.name for concept in CONCEPTS[:20]], size=64)
 

@@ -22,10 +22,10 @@ from .output import console, notes, print_json, shown_progress, warn
 if TYPE_CHECKING:
     from ..evaluate.calibrate import Calibration
     from ..evaluate.evaluation import EvaluationReport
-    from ..evaluate.formats import IouType, Predictions
     from ..evaluate.tables import Subset
     from ..evaluate.video import VideoMetrics
-    from ..evaluate.video_formats import VideoTruth
+    from ..results.formats.saco import IouType, Predictions
+    from ..results.formats.veval import VideoTruth
 
 
 def register(app: typer.Typer) -> None:
@@ -320,7 +320,7 @@ def _seen_words(path: Path | None) -> frozenset[str] | None:
 def _check(path: Path, gt: Sequence[Path], kind: IouType, video: bool) -> dict[str, Any]:
     """Read a predictions file as scoring would, and say what is in it; whatever is wrong is an error."""
     if video:
-        from ..evaluate.video_formats import read_video_predictions, read_video_truth
+        from ..results.formats.veval import read_video_predictions, read_video_truth
 
         if len(gt) != 1:
             raise LitetextError("checking video predictions needs their ground truth: give --gt FILE once")
@@ -333,7 +333,7 @@ def _check(path: Path, gt: Sequence[Path], kind: IouType, video: bool) -> dict[s
             "warnings": [],
         }
 
-    from ..evaluate.formats import check_predictions, read_ground_truth, read_predictions
+    from ..results.formats.saco import check_predictions, read_ground_truth, read_predictions
 
     predictions = read_predictions(path, kind)
     warnings = check_predictions(predictions, [read_ground_truth(file, kind) for file in gt]) if gt else []
@@ -359,7 +359,7 @@ def _score_video(
     gt: Sequence[Path], sources: dict[str, Path], predictor: _Predictor | None, kind: IouType
 ) -> VideoMetrics:
     from ..evaluate.video import evaluate_videos
-    from ..evaluate.video_formats import read_video_truth
+    from ..results.formats.veval import read_video_truth
 
     if len(gt) != 1 or len(sources) + (predictor is not None) != 1:
         raise LitetextError("--video scores one system against one ground truth: give --gt once, and --pred or --model")

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+from ..results.formats.saco import (
+    GroundTruth,
+    Predictions,
+    ground_truth_from,
+    predictions_from,
+    read_ground_truth,
+    read_predictions,
+)
+from ..results.formats.veval import read_video_predictions, read_video_truth
 from .calibrate import Calibration, calibrate
 from .compare import Comparison, compare
 from .evaluation import EvaluationReport, SystemEvaluation, evaluate
-from .formats import GroundTruth, Predictions, ground_truth_from, predictions_from, read_ground_truth, read_predictions
 from .image import ImageMetrics, PairScores, evaluate_images
 from .predict import predict
 from .video import VideoMetrics, evaluate_videos
-from .video_formats import read_video_predictions, read_video_truth
 
 __all__ = [
     "Calibration",

@@ -19,8 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..progress import Progress, no_progress
+from ..results.formats.saco import GroundTruth, Predictions, Region
 from .compare import headline
-from .formats import GroundTruth, Predictions, Region
 from .image import PairScores, evaluated_pairs, matched_rows, pair_ious, score_pairs
 
 GRID = np.round(np.arange(0.05, 0.96, 0.05), 2)

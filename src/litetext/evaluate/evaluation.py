@@ -10,9 +10,9 @@ from typing import Any
 
 from ..errors import LitetextError
 from ..progress import Progress, described, no_progress
+from ..results.formats.saco import IouType, Predictions
 from .calibrate import Calibration, calibrate
 from .compare import Comparison, compare, group_metrics, groups_of
-from .formats import IouType, Predictions
 from .tables import Scoreboard, Subset, read_benchmark, read_system, retention, score_system
 
 Groups = Mapping[str, Mapping[str, Mapping[str, float | None]]]

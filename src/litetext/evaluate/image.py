@@ -28,9 +28,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from ..errors import LitetextError
 from ..progress import Progress, no_progress
-from ..results.rle import Size, box_ious
-from .coco_masks import mask_ious
-from .formats import (
+from ..results.formats.saco import (
     GroundTruth,
     IouType,
     Pair,
@@ -42,6 +40,8 @@ from .formats import (
     read_ground_truth,
     read_predictions,
 )
+from ..results.rle import Size, box_ious
+from .coco_masks import mask_ious
 
 IOU_THRESHOLDS = np.linspace(0.5, 0.95, 10)
 SCORE_THRESHOLD = 0.5

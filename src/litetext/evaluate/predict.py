@@ -17,7 +17,7 @@ from ..errors import LitetextError
 from ..journal import write_resumable
 from ..progress import Progress, no_progress
 from ..results.formats import coco, saco
-from .formats import GroundTruth, Pair
+from ..results.formats.saco import GroundTruth, Pair
 
 if TYPE_CHECKING:
     from ..results import Instances

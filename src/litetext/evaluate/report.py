@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 from ..files import write_text
 from ..images import read_image
 from ..outputs import mark
+from ..results.formats.saco import Pair, Predictions, Region
 from ..results.rle import decode
-from .formats import Pair, Predictions, Region
 from .image import IOU_THRESHOLDS, SCORE_THRESHOLD, PairScores
 from .tables import COLUMN_NAMES, Scoreboard, Subset
 

@@ -14,7 +14,14 @@ from typing import Any
 
 from ..errors import LitetextError
 from ..progress import Progress, no_progress, shifted
-from .formats import GroundTruth, IouType, Predictions, check_predictions, read_ground_truth, read_predictions
+from ..results.formats.saco import (
+    GroundTruth,
+    IouType,
+    Predictions,
+    check_predictions,
+    read_ground_truth,
+    read_predictions,
+)
 from .image import ImageMetrics, PairScores, score_pairs, warnings_of
 
 _SACO_FILE = re.compile(

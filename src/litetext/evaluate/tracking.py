@@ -17,10 +17,10 @@ import numpy as np
 from ..errors import LitetextError
 from ..journal import write_resumable
 from ..progress import Progress, no_progress
+from ..results.formats.veval import Video, VideoTruth
 from ..results.rle import Size, areas, bounding_boxes
 from .coco_masks import mask_ious
 from .predict import System, files_fingerprint
-from .video_formats import Video, VideoTruth
 
 THRESHOLD = 0.5
 """Detections count from here on, as in scoring."""

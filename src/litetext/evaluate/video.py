@@ -20,10 +20,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..progress import Progress, no_progress, shifted
+from ..results.formats.saco import IouType, Pair
+from ..results.formats.veval import (
+    Track,
+    VideoPairId,
+    VideoPredictions,
+    VideoTruth,
+    read_video_predictions,
+    read_video_truth,
+)
 from ..results.rle import Size, areas, box_ious, compress
 from .average_precision import RankedMatches, average_precision, ranked_matches
 from .coco_masks import joined, mask_ious, overlap
-from .formats import IouType, Pair
 from .hota import Frame, HotaCounts, hota_counts
 from .image import (
     SCORE_THRESHOLD,
@@ -36,14 +44,6 @@ from .image import (
     summarise,
 )
 from .teta import FIELDS, VideoFrames, teta_scores
-from .video_formats import (
-    Track,
-    VideoPairId,
-    VideoPredictions,
-    VideoTruth,
-    read_video_predictions,
-    read_video_truth,
-)
 
 _STRIP_PIXELS = 1 << 31  # pycocotools counts pixels in 32 bits
 

@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from ..evaluate.formats import ground_truth_from
 from ..evaluate.image import ImageMetrics, evaluate_images
 from ..evaluate.predict import LOWEST_SCORE
 from ..progress import Progress, no_progress, shifted
+from ..results.formats.saco import ground_truth_from
 from ..segment import Segmenter
 from .export import DrawnPairs, phrases_by_scene, saco_document
 

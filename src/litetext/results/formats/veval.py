@@ -11,10 +11,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..errors import LitetextError
-from ..json_files import Entry, stream_json
-from ..results.rle import Size, areas, bounding_boxes
-from .formats import MaskCheck, fault, require, require_box, require_mask, require_score
+from ...errors import LitetextError
+from ...json_files import Entry, stream_json
+from ..rle import Size, areas, bounding_boxes
+from .checks import MaskCheck, fault, require, require_box, require_mask, require_score
 
 Box = tuple[float, float, float, float]
 VideoPairId = tuple[int | str, int]
