@@ -48,7 +48,7 @@ def scenes() -> list[tuple[Scene, list[str]]]:
 def main() -> None:
     """Scenes on the left, a row an encoder; retention against parameters on the right."""
     results = json.loads(RESULTS.read_text())
-    rows = {"teacher": "the teacher", "student": "its student"}
+    rows = {"mini-teacher": "the teacher", "mini-student": "its student"}
     figure = plt.figure(figsize=(15, 6.2))
     grid = figure.add_gridspec(2, SCENES + 1, width_ratios=[1] * SCENES + [1.35], wspace=0.06, hspace=0.08)
     asked = scenes()

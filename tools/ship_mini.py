@@ -62,7 +62,7 @@ def main() -> None:
 
 def _figures(folder: Path, text: str, what: str, style: str, combinations: str, seed: int) -> dict[str, Any]:
     command = [sys.executable, "-c", "from litetext.cli import main; main()", "mini", "evaluate", "--json"]
-    command += ["--model", str(folder), "--text", text, "--style", style, "--combinations", combinations]
+    command += ["--model", str(folder), "--text", f"mini-{text}", "--style", style, "--combinations", combinations]
     done = subprocess.run([*command, "--seed", str(seed)], check=True, stdout=subprocess.PIPE)
     result = json.loads(done.stdout)
     row = {"what": f"{what}, {result['size']} px, seed {seed}", "text": text}

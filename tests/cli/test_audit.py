@@ -84,5 +84,5 @@ def test_without_arguments_mini_and_its_world_are_studied(litetext: Callable[...
         "unique": 300, "read": 300, "duplicates": 0, "sources": {"what mini knows": 300},
     }  # fmt: skip
     (study,) = result.json["encoders"]
-    assert study["name"] == "teacher" and study["robustness"]["scenes"] > 1
+    assert study["name"] == "mini-teacher" and study["robustness"]["scenes"] > 1
     assert study["order"]["other_noun"]["features"] > study["order"]["reordered"]["low"]

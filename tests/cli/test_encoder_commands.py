@@ -11,6 +11,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from litetext.data import samples
 from litetext.encoders import load_encoder, save_encoder
 from litetext.tokenizer import Tokenizer
 
@@ -39,6 +40,30 @@ def test_info_knows_presets_without_weights(litetext: Run) -> None:
     assert (facts["parameters"], facts["live_parameters"]) == (42_541_312, 42_279_168)
     assert facts["convention"] == {"context_length": 16, "pad_id": 0, "mask_padding": "none", "positions": "slice"}
     assert "42,541,312" in litetext("info", "s0").out
+
+
+def test_teacher_is_the_encoder_of_sam3_and_nothing_else(
+    litetext: Run, refused: Run, prompts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert litetext("info", "teacher", "--json").json["parameters"] == 353_724_672
+    assert 4_000_000 < litetext("info", "mini-teacher", "--json").json["parameters"] < 4_500_000
+    report = litetext("embed", "mini-teacher", prompts, "--out", "f.safetensors", "--json").json
+    assert report["tokens"] == [3, 32, 64]
+    image = samples()[0].image
+    for command in (
+        ("embed", "teacher", prompts, "--out", "g.safetensors"),
+        ("parity", "teacher"),
+        ("convert", "teacher", "e", "--to", "litetext"),
+        ("bank", "build", prompts, "--text", "teacher", "--out", "b.safetensors"),
+        ("distill", "--teacher", "teacher", "--student", "xxs", "--prompts", prompts, "--out", "run"),
+        ("audit", prompts, "--encoder", "teacher"),
+        ("segment", image, "-p", "car", "--text", "teacher"),
+        ("mini", "evaluate", "--text", "teacher", "--pairs", "4"),
+    ):
+        said = refused(*command)
+        assert "teacher is the shape of an encoder, without weights" in said and "mini-teacher" in said, command
+    assert {path.name for path in tmp_path.iterdir()} == {"f.safetensors", prompts.name}
 
 
 def test_info_reads_checkpoints(litetext: Run, checkpoint: Path) -> None:

@@ -18,6 +18,7 @@ from transformers import Sam3VideoConfig, Sam3VideoModel
 
 from litetext import LitetextError, Segmenter, TextFeatures
 from litetext.segment import checkpoint
+from litetext.segment.sources import Parts
 
 from .conftest import PROMPTS, WIDTH, Reference, save_reference
 
@@ -252,3 +253,12 @@ def test_freeze_keeps_results_and_refuses_other_prompts(teacher: Reference, phot
     with pytest.raises(LitetextError, match="frozen without the prompt 'zebra'"):
         frozen.segment(photo, ["zebra"])
     assert segmenter.segment(photo, ["zebra"]).prompts == ("zebra",), "the segmenter itself stays as it was"
+
+
+def test_a_mini_carries_its_teacher_under_one_name(teacher: Reference, tmp_path: Path) -> None:
+    for name in ("student", "teacher"):
+        shutil.copytree(teacher.folder, tmp_path / "text" / name)
+    parts = Parts(tmp_path / "segmenter", tmp_path / "text" / "student")
+    assert parts.encoder("mini-teacher") == tmp_path / "text" / "teacher"
+    assert parts.encoder("mini-student") == tmp_path / "text" / "student"
+    assert parts.encoder("teacher") == "teacher"

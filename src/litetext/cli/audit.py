@@ -31,7 +31,7 @@ def audit(
         "phrases about what mini knows, with its teacher as encoder.",
     ),
     encoder: str = typer.Option(
-        None, help="An encoder to study: teacher (mini's), a checkpoint, a transformers text model's folder."
+        None, help="An encoder to study: mini-teacher, a checkpoint, a transformers text model's folder."
     ),
     compare: list[str] = typer.Option([], help="A further encoder beside the first; may be given several times."),
     segmenter: str = typer.Option(
@@ -57,7 +57,7 @@ def audit(
         raise LitetextError("--compare sets a second encoder beside the first; give the first with --encoder")
     windows = _windows(contexts)
     if not prompts and not encoder:
-        encoder = "teacher"
+        encoder = "mini-teacher"
     if encoder and not segmenter:
         from ..data import SHIPPED_ENCODERS
 

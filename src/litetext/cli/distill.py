@@ -25,6 +25,9 @@ _DEFAULTS = TrainConfig()
 _LOSSES = LossWeights()
 
 
+_MINI_TEACHER = "mini-teacher"
+
+
 def register(app: typer.Typer) -> None:
     """Add the command."""
     app.command("distill")(distill)
@@ -32,7 +35,7 @@ def register(app: typer.Typer) -> None:
 
 def distill(
     teacher: str = typer.Option(
-        "teacher", help="An encoder with CLIP's tokens: teacher (mini's), a checkpoint, a hub name."
+        _MINI_TEACHER, help="An encoder with CLIP's tokens: mini-teacher, a checkpoint, a hub name."
     ),
     student: str = typer.Option(None, help="Shape: s0, s1, l, xs, xxs, or a recipe.toml that litetext audit wrote."),
     prompts: list[str] = typer.Option(
@@ -91,7 +94,7 @@ def distill(
             raise choice_error(option, given, choices)
     if student is None and init is None:
         raise LitetextError("a student needs a shape (--student s0, s1, l, xs, xxs or a recipe.toml) or --init")
-    if not prompts and teacher != "teacher":
+    if not prompts and teacher != _MINI_TEACHER:
         raise LitetextError(f"--teacher {teacher} needs prompts; give files of phrases with --prompts")
     check_folder(out / "student", "encoder", overwrite=True)
     try:

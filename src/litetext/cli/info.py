@@ -20,7 +20,9 @@ def register(app: typer.Typer) -> None:
 
 def info(
     name: str = typer.Argument(
-        ..., metavar="NAME|CHECKPOINT", help="A preset (s0, s1, l, teacher), file, folder or hub name."
+        ...,
+        metavar="NAME|CHECKPOINT",
+        help="A preset (s0, s1, l; teacher: SAM3's), a name that ships (mini, mini-teacher), file, folder or hub name.",
     ),
     heads: int = HEADS,
     context: int = CONTEXT,

@@ -14,7 +14,11 @@ from ..json_files import read_json
 
 ROOT = Path(str(files(__package__)))
 
-SHIPPED_ENCODERS = {"mini": "mini/text/student", "student": "mini/text/student", "teacher": "mini/text/teacher"}
+SHIPPED_ENCODERS = {
+    "mini": "mini/text/student",
+    "mini-student": "mini/text/student",
+    "mini-teacher": "mini/text/teacher",
+}
 """Text encoders that come with the package: name -> where they are kept."""
 
 SHIPPED_PHRASES = ROOT / "phrases.txt"

@@ -181,8 +181,8 @@ def find_checkpoint(name_or_path: str | os.PathLike[str]) -> Path:
         return resolve(SHIPPED_ENCODERS[name])
     if name in PRESETS and not Path(name).exists():
         raise LitetextError(
-            f"{name} is the shape of an encoder, without weights; give a checkpoint, "
-            "such as a .pt of the authors, a transformers folder or a hub name"
+            f"{name} is the shape of an encoder, without weights; give a checkpoint (a .pt of the authors, a "
+            f"transformers folder, a hub name), or one that comes with litetext: {', '.join(SHIPPED_ENCODERS)}"
         )
     return local_path(name_or_path)
 

@@ -22,8 +22,8 @@ SHIPPED = ("mini",)
 PUBLISHED = "Simon7108528/sam3-litetext-s0"
 """The published model to name where a user wants the real thing."""
 
-ENCODERS = ("student", "teacher")
-"""The names of encoders that a model in litetext's own layout may carry; the first that is there is its default."""
+ENCODERS = {"mini-student": "student", "mini-teacher": "teacher"}
+"""Encoders that a mini carries, by name, and their folders in its ``text/``; the first that is there is its default."""
 
 GRAPHS_BESIDE = "graphs.json"
 """Says that the graphs in a model's folder read their weights from the model's own file (see `beside`)."""
@@ -47,8 +47,8 @@ class Parts:
     text: Path
 
     def encoder(self, text: T) -> T | Path:
-        """Return ``text``, or the folder of the encoder of that name that the model itself carries."""
-        own = self.text.parent / text if isinstance(text, str) and text in ENCODERS else None
+        """Return ``text``, or where it names one of `ENCODERS` that the model itself carries, that one's folder."""
+        own = self.text.parent / ENCODERS[text] if isinstance(text, str) and text in ENCODERS else None
         return own if own is not None and own.is_dir() else text
 
 
@@ -82,6 +82,6 @@ def locate(name_or_path: str | os.PathLike[str]) -> Parts:
     if is_exported(path):
         return Parts(path, path / "text")
     if (path / "segmenter").is_dir():
-        own = [path / "text" / name for name in ENCODERS]
+        own = [path / "text" / name for name in ENCODERS.values()]
         return Parts(path / "segmenter", next((folder for folder in own if folder.is_dir()), own[-1]))
     return Parts(path, path)
