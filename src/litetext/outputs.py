@@ -34,6 +34,7 @@ Kind = Literal[
     "evaluation report",
     "predictions",
     "segmentation",
+    "recording",
     "audit",
 ]
 """What a command writes: an earlier output is replaced only by one of the same kind."""

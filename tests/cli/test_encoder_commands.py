@@ -158,7 +158,7 @@ def test_weights_that_are_no_numbers_need_leave(litetext: Run, refused: Run, pro
 
 
 def test_parity_reports_the_gap(litetext: Run, checkpoint: Path, prompts: Path) -> None:
-    report = litetext("parity", checkpoint, prompts, "--json").json
+    report = litetext("parity", checkpoint, prompts, "--json").json["text_convention"]
     assert report["prompts"] == 3 and report["min_cosine"] <= report["mean_cosine"] < 0.999
     assert report["worst_prompt"] in PROMPTS and report["second"]["pad_id"] == 49407
     assert "token cosine over 163 prompts" in litetext("parity", checkpoint).out

@@ -233,7 +233,10 @@ def _foreign(folder: Path) -> None:
     [
         (_cut("vision.onnx"), "vision.onnx is not a readable ONNX model"),
         (_cut("decoder.onnx.data"), "decoder.onnx is not a readable ONNX model"),
-        (lambda folder: (folder / "decoder.onnx").unlink(), "decoder.onnx: no such file; export the model again"),
+        (
+            lambda folder: (folder / "decoder.onnx").unlink(),
+            "decoder.onnx: no such file; give a folder that",
+        ),
         (lambda folder: (folder / "pixels.onnx.data").unlink(), "pixels.onnx is not a readable ONNX model"),
         (_foreign, "pixels.onnx takes ids, padding and gives tokens"),
         (lambda folder: shutil.rmtree(folder / "text"), "text: no such file or folder"),

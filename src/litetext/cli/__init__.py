@@ -1,7 +1,7 @@
 """The ``litetext`` command: one module a command; here they meet, and errors become one line.
 
 Exit codes: 0 done; 1 a defect of litetext (a traceback is shown); 2 bad input (one line on standard error
-that names the file, key or value and the remedy); 130 interrupted.
+that names the file, key or value and the remedy); 3 a comparison found a difference; 130 interrupted.
 """
 
 from __future__ import annotations

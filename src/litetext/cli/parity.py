@@ -1,16 +1,35 @@
-"""``litetext parity``: how far apart the same weights are under the authors' convention and transformers'."""
+"""``litetext parity``: how far two implementations, or two conventions of the same weights, are apart."""
 
 from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import typer
 from rich.table import Table
 
 from ..data import SHIPPED_PHRASES
+from ..errors import LitetextError
+from ..segment.convention import CONVENTIONS
+from .destination import OVERWRITE, paths_of
 from .encoder_options import ALLOW_NAN, CONTEXT, HEADS, POSITIONS, position_reading
-from .output import console, print_json
+from .output import console, notes, print_json
+from .parity_stages import (
+    questions_of,
+    record_model,
+    record_reference,
+    show_stages,
+    sides_of,
+    stages_document,
+)
+
+if TYPE_CHECKING:
+    from ..encoders import Parity
+    from ..segment.parity import StageParity
+
+DIFFERENT = 3
+"""The exit code where a stage exceeds the tolerance."""
 
 
 def register(app: typer.Typer) -> None:
@@ -19,40 +38,140 @@ def register(app: typer.Typer) -> None:
 
 
 def parity(
-    checkpoint: str = typer.Argument(..., help="An encoder: a shipped name, file, folder or hub name."),
+    model: str = typer.Argument(..., help="An encoder or a whole model: a shipped name, file, folder or hub name."),
     prompts: Path = typer.Argument(SHIPPED_PHRASES, help="A .txt or .json of prompts; by default, phrases we ship."),
+    against: str = typer.Option(
+        None, help="transformers, onnx (an export of MODEL), another model, or the folder of a recording."
+    ),
+    conventions: str = typer.Option(
+        None, "--as", metavar="A[,B]", help=f"Detector conventions ({', '.join(CONVENTIONS)}): MODEL's, or two of it."
+    ),
+    images: list[Path] = typer.Option([], "--image", help="A photo to compare on; by default a scene we ship."),
+    phrases: list[str] = typer.Option(
+        [], "--prompt", "-p", help="A noun phrase to compare on; by default some of that scene's."
+    ),
+    threshold: float = typer.Option(0.5, min=0.0, max=1.0, help="Lowest score of a detection."),
+    tolerance: float = typer.Option(
+        None, min=0.0, help="How far a number may be off (of numbers beyond 1: as a part of the largest); 0.001."
+    ),
+    record: Path = typer.Option(None, metavar="DIR", help="Write MODEL's stages there, for use on another machine."),
+    overwrite: bool = OVERWRITE,
     heads: int = HEADS,
     context: int = CONTEXT,
     positions: str = POSITIONS,
     allow_nan: bool = ALLOW_NAN,
     as_json: bool = typer.Option(False, "--json", help="Print one JSON document."),
 ) -> None:
-    """Measure the token cosine between the two conventions an encoder of SAM3 is run under, on real tokens."""
+    """Compare a model with another implementation stage by stage, or an encoder's two padding conventions.
+
+    With --against, or two conventions after --as, stages from token ids to final detections are compared, and the exit
+    code is 3 where one is off by more than the tolerance. Without, an encoder is run under the two conventions SAM3's
+    text encoders meet, and the cosine of its real tokens is shown.
+    """
+    sides = sides_of(conventions)
+    staged = against is not None or len(sides) == 2 or record is not None
+    _check_options(sides, against, staged, {"--image": images, "--prompt": phrases, "--tolerance": tolerance})
+    if not staged:
+        gap = _text_gap(model, prompts, heads, context, position_reading(positions), allow_nan)
+        _print(model, None, gap, as_json)
+        return
+    result = _compared(model, against, sides, images, phrases, threshold, tolerance, record, overwrite)
+    if result is None:
+        return
+    _print(model, result, _gap_of_model(model, prompts), as_json)
+    if result.first_exceeding is not None:
+        raise typer.Exit(DIFFERENT)
+
+
+def _check_options(sides: list[str], against: str | None, staged: bool, given: dict[str, Any]) -> None:
+    from ..segment.stages import is_recording
+
+    for option, value in (given | {"--as": sides}).items():
+        if value not in (None, []) and not staged:
+            raise LitetextError(f"{option} is of the comparison of whole models; give --against, --as A,B or --record")
+    if against is not None and len(sides) == 2:
+        raise LitetextError("--as A,B compares the model with itself; give one convention beside --against")
+    if against is not None and is_recording(Path(against)) and (given["--image"] or given["--prompt"]):
+        raise LitetextError(
+            f"{against} is a recording, with photos and prompts of its own; leave out --image, --prompt"
+        )
+
+
+def _compared(
+    model: str,
+    against: str | None,
+    sides: list[str],
+    images: list[Path],
+    phrases: list[str],
+    threshold: float,
+    tolerance: float | None,
+    record: Path | None,
+    overwrite: bool,
+) -> StageParity | None:
+    """The comparison, or None where MODEL is only recorded."""
+    from ..outputs import check_folder
+    from ..segment.parity import TOLERANCE, compare
+    from ..segment.stages import write_recording
+
+    if record is not None:
+        check_folder(record, "recording", overwrite=overwrite, inputs=paths_of(model, against, *images))
+    questions, reference = questions_of(images, phrases, threshold), None
+    if against is not None or len(sides) == 2:
+        with notes.status(f"running {against or f'{model} as {sides[0]}'}"):
+            reference = record_reference(model, against, sides, questions)
+            questions = reference.questions
+    with notes.status(f"running {model}"):
+        found = record_model(model, sides, questions, reference)
+    if record is not None:
+        write_recording(found, record, overwrite=overwrite)
+        notes.print(f"written: {record}/", highlight=False, soft_wrap=True)
+    return None if reference is None else compare(found, reference, TOLERANCE if tolerance is None else tolerance)
+
+
+def _text_gap(
+    encoder: str | Path, prompts: Path, heads: int | None, context: int | None, positions: Any, allow_nan: bool
+) -> Parity:
+    from ..encoders import measure_parity, read_checkpoint
     from ..prompts import read_prompts
 
     texts = read_prompts(prompts)
-    from ..encoders import measure_parity, read_checkpoint
+    read = read_checkpoint(encoder, heads=heads, context_length=context, positions=positions, allow_nan=allow_nan)
+    return measure_parity(read.module(), read.tokenizer, texts)
 
-    read = read_checkpoint(
-        checkpoint,
-        heads=heads,
-        context_length=context,
-        positions=position_reading(positions),
-        allow_nan=allow_nan,
-    )
-    result = measure_parity(read.module(), read.tokenizer, texts)
+
+def _gap_of_model(model: str, prompts: Path) -> Parity | None:
+    """The gap of a model's own text encoder; None of an export, whose convention is fixed."""
+    from ..segment.sources import is_exported, locate
+
+    parts = locate(model)
+    return None if is_exported(parts.detector) else _text_gap(parts.text, prompts, None, None, None, False)
+
+
+def _print(model: str, stages: StageParity | None, gap: Parity | None, as_json: bool) -> None:
     if as_json:
-        print_json(asdict(result) | {"by_length": {str(n): value for n, value in result.by_length.items()}})
+        own = None if gap is None else asdict(gap)
+        if own is not None:
+            own["by_length"] = {str(n): value for n, value in own["by_length"].items()}
+        print_json({"text_convention": own, "stages": None if stages is None else stages_document(stages)})
         return
-    table = Table("", "context", "pad id", "padding masked in", "positions", title=f"{checkpoint}: two conventions")
-    for name, one in (("authors", result.first), ("transformers", result.second)):
-        table.add_row(name, str(one.context_length), str(one.pad_id), one.mask_padding, one.positions)
+    if stages is not None:
+        show_stages(stages)
+    if gap is not None:
+        _show_gap(model, gap)
+
+
+def _show_gap(name: str, gap: Parity) -> None:
+    table = Table(
+        "", "context", "pad id", "padding masked in", "positions", title=f"{name}: two conventions of its text"
+    )
+    for side, one in (("authors", gap.first), ("transformers", gap.second)):
+        table.add_row(side, str(one.context_length), str(one.pad_id), one.mask_padding, one.positions)
     console.print(table)
     console.print(
-        f"token cosine over {result.prompts} prompts, {result.tokens} real tokens: "
-        f"mean {result.mean_cosine:.4f}, worst {result.min_cosine:.4f}; "
-        f"worst prompt {result.worst_prompt!r} ({result.worst_prompt_cosine:.4f}); "
-        f"largest difference {result.max_abs:.2g}",
+        f"token cosine over {gap.prompts} prompts, {gap.tokens} real tokens: "
+        f"mean {gap.mean_cosine:.4f}, worst {gap.min_cosine:.4f}; "
+        f"worst prompt {gap.worst_prompt!r} ({gap.worst_prompt_cosine:.4f}); "
+        f"largest difference {gap.max_abs:.2g}",
         highlight=False,
         soft_wrap=True,
     )

@@ -89,6 +89,10 @@ class Backend(Protocol):
         """Return the encoded state of each image, uint8 [H, W, 3]; all run through the vision encoder together."""
         ...
 
+    def feature_maps(self, state: Any) -> list[NDArray[np.float32]]:
+        """Return the levels of one image's pyramid, fine to coarse, float32 [C, h, w] each."""
+        ...
+
     def detect(
         self,
         state: Any,

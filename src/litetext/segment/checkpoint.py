@@ -101,7 +101,7 @@ def load_image_processor(source: Path, image_size: int) -> Sam3ImageProcessor:
         return Sam3ImageProcessor(size={"height": image_size, "width": image_size})
     if not any((source / name).is_file() for name in ("preprocessor_config.json", "processor_config.json")):
         raise LitetextError(f"{source} has no preprocessor_config.json; save the model's image processor there")
-    with _quiet_transformers():
+    with quiet_transformers():
         processor = Sam3ImageProcessor.from_pretrained(str(source))
     if (processor.size["height"], processor.size["width"]) != (image_size, image_size):
         raise LitetextError(
@@ -152,7 +152,7 @@ def _build(
     chosen = stored if convention is None else named_convention(convention)
     setattr(config, KEY, chosen.to_dict())
     detector_class: Any = _DETECTORS[type(config)]
-    with _quiet_transformers():
+    with quiet_transformers():
         try:
             detector, report = detector_class.from_pretrained(
                 config=config,
@@ -183,7 +183,7 @@ def _refuse_misfits(name: str, report: Mapping[str, Iterable[Any]]) -> None:
 
 
 @contextlib.contextmanager
-def _quiet_transformers() -> Iterator[None]:
+def quiet_transformers() -> Iterator[None]:
     """Loading says nothing of its own: what matters of it is in `_refuse_misfits`."""
     verbosity, bars = transformers_logging.get_verbosity(), transformers_logging.is_progress_bar_enabled()
     transformers_logging.set_verbosity_error()

@@ -118,6 +118,10 @@ class OnnxBackend:
         runs = (self._vision.run(names, {"image": resized_photo(image, size)}) for image in images)
         return [dict(zip(names, outputs, strict=True)) for outputs in runs]
 
+    def feature_maps(self, state: dict[str, NDArray[np.float32]]) -> list[NDArray[np.float32]]:
+        """Return the levels of one image's pyramid, fine to coarse, float32 [C, h, w] each."""
+        return [state[level][0] for level in self._levels]
+
     def detect(
         self,
         state: dict[str, NDArray[np.float32]],

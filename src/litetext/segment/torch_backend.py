@@ -78,6 +78,10 @@ class TorchBackend:
         """Return the encoded state of each image, uint8 [H, W, 3]."""
         return decode.encode_images(self.detector, torch.cat([self.pixels(image) for image in images])).images()
 
+    def feature_maps(self, state: decode.FeaturePyramid) -> list[NDArray[np.float32]]:
+        """Return the levels of one image's pyramid, fine to coarse, float32 [C, h, w] each."""
+        return [_numpy(level[0]) for level in state.maps]
+
     @torch.inference_mode()
     def detect(
         self,

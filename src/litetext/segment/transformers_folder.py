@@ -30,6 +30,7 @@ from ..files import write_text
 from ..json_files import read_json
 from ..outputs import atomic_folder
 from ..tokenizer import EOT, SOT, vocabulary_and_merges
+from .convention import KEY
 
 PROCESSOR_LENGTH = 32  # hard-wired in transformers' Sam3Processor
 
@@ -191,6 +192,8 @@ def _model_config(exported: Checkpoint, parts: DetectorParts, state: dict[str, T
     values = {name: _without_model_type(parts.config[name]) for name in sections if name in parts.config}
     config = config_class(vision_config=copy.deepcopy(parts.config["vision_config"]), text_config=text, **values)
     config.architectures = [model_class.__name__]
+    if KEY in parts.config:
+        setattr(config, KEY, parts.config[KEY])
     if not encoder.unused_projection:
         # transformers' tower always has the matrix that nothing reads; an encoder trained here has none
         layout: Layout = TRANSFORMERS_TEACHER if encoder.causal else TRANSFORMERS_STUDENT

@@ -1,0 +1,128 @@
+"""The comparison of whole models behind ``litetext parity``: who is run, on what, and the table."""
+
+from __future__ import annotations
+
+import math
+import tempfile
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.table import Table
+
+from ..data import samples
+from ..errors import LitetextError
+from ..segment.convention import named_convention
+from .output import console
+
+if TYPE_CHECKING:
+    from ..segment import Segmenter
+    from ..segment.parity import StageParity
+    from ..segment.stages import Questions, Recording
+
+_PROMPTS = 3  # by default: a full-size model takes a CPU many seconds a prompt
+
+
+def sides_of(conventions: str | None) -> list[str]:
+    """The conventions that ``--as A,B`` names: none, one or two."""
+    sides = [] if conventions is None else [named_convention(name.strip()).name for name in conventions.split(",")]
+    if len(sides) > 2:
+        raise LitetextError(f"--as takes one convention or two, got {conventions!r}")
+    return sides
+
+
+def questions_of(images: Sequence[Path], phrases: Sequence[str], threshold: float) -> Questions:
+    """What is asked: of the photos given, or of a scene that ships."""
+    from ..images import read_image
+    from ..segment.stages import Questions
+
+    sample = samples()[0]
+    photos = tuple(read_image(path) for path in images or [sample.image])
+    return Questions(photos, tuple(dict.fromkeys(phrases or sample.phrases[:_PROMPTS])), threshold)
+
+
+def record_reference(model: str, against: str | None, sides: Sequence[str], questions: Questions) -> Recording:
+    """Run what MODEL is compared with; a recording is read, with the questions it was asked."""
+    from ..segment.stages import is_recording, read_recording, record
+
+    if against is None:
+        return record(_segmenter(model, sides[0]), questions, f"{model} as {sides[0]}")
+    if against == "transformers":
+        return _transformers(model, questions)
+    if against == "onnx":
+        with tempfile.TemporaryDirectory() as temporary:
+            return record(_exported(model, sides, questions, Path(temporary) / "onnx"), questions, "onnx")
+    if is_recording(Path(against)):
+        return read_recording(Path(against))
+    return record(_segmenter(against, None), questions, against)
+
+
+def record_model(model: str, sides: Sequence[str], questions: Questions, reference: Recording | None) -> Recording:
+    """Run MODEL; of the masks, those that the reference has."""
+    from ..segment.stages import record
+
+    side = sides[-1] if sides else None
+    queries = None if reference is None else [stages.queries for stages in reference.photos]
+    return record(_segmenter(model, side), questions, model if side is None else f"{model} as {side}", queries)
+
+
+def _segmenter(model: str, convention: str | None) -> Segmenter:
+    from ..segment import Segmenter
+
+    return Segmenter.from_pretrained(model, device="cpu", convention=convention)
+
+
+def _transformers(model: str, questions: Questions) -> Recording:
+    from ..encoders import load_encoder
+    from ..segment.ported import record_transformers
+    from ..segment.sources import is_exported, locate
+
+    parts = locate(model)
+    if is_exported(parts.detector):
+        raise LitetextError(f"{model} is an export, which transformers cannot run; give the model it was made from")
+    return record_transformers(parts.detector, load_encoder(parts.text), questions)
+
+
+def _exported(model: str, sides: Sequence[str], questions: Questions, folder: Path) -> Segmenter:
+    """MODEL as an export in ``folder``; how far it may be off is for the comparison to say."""
+    from ..encoders import read_checkpoint
+    from ..segment.export import export_segmenter
+    from ..segment.sources import locate
+
+    parts = locate(model)
+    text = read_checkpoint(parts.text)
+    convention = sides[0] if sides else None
+    export_segmenter(parts.detector, text, folder, questions.prompts, tolerance=math.inf, convention=convention)
+    return _segmenter(str(folder), None)
+
+
+def stages_document(result: StageParity) -> Any:
+    """The result as plain JSON values, with null for numbers that JSON does not know."""
+    return _finite(asdict(result) | {"first_exceeding": result.first_exceeding})
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _finite(one) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(one) for one in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def show_stages(result: StageParity) -> None:
+    """Print the table of stages, and the first that is off."""
+    table = Table(title=f"{result.implementation} against {result.reference}")
+    for column in ("stage", "numbers", "largest difference", "mean", "largest number", ""):
+        table.add_column(column, justify="left" if column in ("stage", "") else "right")
+    for one in result.stages:
+        verdict = "[red]off[/]" if one.exceeds else "same"
+        table.add_row(one.stage, f"{one.values:,}", f"{one.max:.2g}", f"{one.mean:.2g}", f"{one.scale:.3g}", verdict)
+    console.print(table)
+    first = result.first_exceeding
+    verdict = f"first stage beyond the tolerance: {first}" if first else "every stage is within the tolerance"
+    console.print(
+        f"{verdict} ({result.tolerance:g}); detections: {result.detections[0]} against {result.detections[1]}",
+        highlight=False,
+        soft_wrap=True,
+    )
