@@ -17,8 +17,9 @@ import numpy as np
 from ..errors import LitetextError
 from ..journal import write_resumable
 from ..progress import Progress, no_progress
-from ..results.formats.veval import Video, VideoTruth
-from ..results.rle import Size, areas, bounding_boxes
+from ..results.formats import veval
+from ..results.formats.veval import Track, Video, VideoTruth
+from ..results.rle import Size
 from .coco_masks import mask_ious
 from .predict import System, files_fingerprint
 
@@ -120,7 +121,7 @@ def _tracks(
             _link(tracks[category], detections, t, video.size)
     for category, several in tracks.items():
         for track in several:
-            yield _entry(track, video, category)
+            yield veval.prediction(_track(track, video, category), video.size)
 
 
 def _link(tracks: list[_Open], detections: Sequence[tuple[bytes, float]], t: int, size: Size) -> None:
@@ -142,23 +143,7 @@ def _link(tracks: list[_Open], detections: Sequence[tuple[bytes, float]], t: int
             tracks.append(_Open({t: mask}, [score]))
 
 
-def _entry(track: _Open, video: Video, category: int) -> dict[str, Any]:
-    height, width = video.size
-    frames = sorted(track.masks)
-    masks = [track.masks[t] for t in frames]
-    boxes, pixels = bounding_boxes(masks, video.size).tolist(), areas(masks).tolist()
-    rles = [{"size": [height, width], "counts": mask.decode("ascii")} for mask in masks]
-    return {
-        "video_id": video.id,
-        "category_id": category,
-        "score": float(np.mean(track.scores)),
-        "segmentations": _by_frame(frames, rles, video.length),
-        "bboxes": _by_frame(frames, boxes, video.length),
-        "areas": _by_frame(frames, pixels, video.length),
-    }
-
-
-def _by_frame(frames: Sequence[int], values: Sequence[Any], length: int) -> list[Any]:
-    """One value a frame, None where there is none."""
-    found = dict(zip(frames, values, strict=True))
-    return [found.get(t) for t in range(length)]
+def _track(found: _Open, video: Video, category: int) -> Track:
+    masks = tuple(found.masks.get(t) for t in range(video.length))
+    score = float(np.mean(found.scores))
+    return Track(masks, (None,) * video.length, video.id, category, 0, score)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from .annotations import ImageAnnotations
 from .instances import Instance, Instances
+from .masklets import FrameResult, Masklets
 from .masks import Masks
 
-__all__ = ["ImageAnnotations", "Instance", "Instances", "Masks"]
+__all__ = ["FrameResult", "ImageAnnotations", "Instance", "Instances", "Masklets", "Masks"]

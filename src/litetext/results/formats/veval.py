@@ -72,6 +72,63 @@ class VideoPredictions:
     tracks: Sequence[Track]
 
 
+def prediction(track: Track, size: Size) -> dict[str, Any]:
+    """Return the entry of a predicted track; ``size`` is (height, width) of its video.
+
+    A track without boxes has those of its masks.
+    """
+    return {"video_id": track.video, "category_id": track.category, "score": track.score, **_frames(track, size)}
+
+
+def document(
+    videos: Iterable[Video],
+    categories: Mapping[int, str],
+    tracks: Iterable[Track],
+    pairs: Iterable[VideoPairId],
+    description: str = "",
+) -> dict[str, Any]:
+    """Return a VEval ground truth file.
+
+    Args:
+        videos: all of them.
+        categories: the noun phrase of each id.
+        tracks: the objects.
+        pairs: the annotated (video, phrase) pairs, the negatives among them.
+        description: of the data set.
+    """
+    listed = list(videos)
+    sizes = {video.id: video.size for video in listed}
+    return {
+        "info": {"description": description},
+        "videos": [
+            {
+                "id": video.id,
+                "video_name": video.name,
+                "height": video.size[0],
+                "width": video.size[1],
+                "length": video.length,
+                "file_names": list(video.file_names),
+            }
+            for video in listed
+        ],
+        "categories": [{"id": id, "name": name} for id, name in categories.items()],
+        "annotations": [
+            {
+                "id": id,
+                "video_id": track.video,
+                "category_id": track.category,
+                **_frames(track, sizes[track.video]),
+                "iscrowd": int(track.crowd),
+            }
+            for id, track in enumerate(tracks, start=1)
+        ],
+        "video_np_pairs": [
+            {"id": id, "video_id": video, "category_id": category, "noun_phrase": categories[category]}
+            for id, (video, category) in enumerate(pairs, start=1)
+        ],
+    }
+
+
 def read_video_truth(path: str | Path) -> VideoTruth:
     """Read a VEval annotation file; `LitetextError` names file, entry and key of what is wrong."""
     name = str(path)
@@ -208,6 +265,18 @@ def _track(
         score,
         crowd,
     )
+
+
+def _frames(track: Track, size: Size) -> dict[str, list[Any]]:
+    """What both kinds of files say of a track, frame by frame; None where it is not seen."""
+    drawn = [t for t, mask in enumerate(track.masks) if mask is not None]
+    masks = [mask for mask in track.masks if mask is not None]
+    around = bounding_boxes(masks, size).tolist()
+    boxes = [list(track.boxes[t] or box) for t, box in zip(drawn, around, strict=True)]
+    rles = [{"size": list(size), "counts": mask.decode("ascii")} for mask in masks]
+    values = {"segmentations": rles, "bboxes": boxes, "areas": areas(masks).tolist()}
+    found = {key: dict(zip(drawn, several, strict=True)) for key, several in values.items()}
+    return {key: [of_frame.get(t) for t in range(len(track.masks))] for key, of_frame in found.items()}
 
 
 def _seen(mask: bytes | None, box: Box | None, area: float | None) -> bool:
