@@ -170,3 +170,22 @@ def test_the_command_line_is_offline_wherever_the_option_stands(
         assert "meta/sam3 is not on this machine, and this is offline" in capsys.readouterr().err
         monkeypatch.setenv("HF_HUB_OFFLINE", "0")
     assert hub.served == []
+
+
+def test_a_link_out_of_its_snapshot_is_refused(tmp_path: Path) -> None:
+    repository = tmp_path / "models--owner--name"
+    snapshot = repository / "snapshots" / "0123"
+    snapshot.mkdir(parents=True)
+    (repository / "blobs").mkdir()
+    (repository / "blobs" / "b").write_bytes(b"weights")
+    (tmp_path / "secret").write_bytes(b"secret")
+    (snapshot / "model.safetensors").symlink_to("../../blobs/b")
+    assert local_path(snapshot) == snapshot
+    (snapshot / "config.json").symlink_to(tmp_path / "secret")
+    for path in (snapshot, snapshot / "config.json"):
+        with pytest.raises(LitetextError, match=r"config.json links to .*secret, out of its repository"):
+            local_path(path)
+    assert local_path(snapshot / "model.safetensors")
+    (tmp_path / "own").mkdir()
+    (tmp_path / "own" / "config.json").symlink_to(tmp_path / "secret")  # the user's own links are the user's
+    assert local_path(tmp_path / "own") == tmp_path / "own"

@@ -35,15 +35,30 @@ def local_path(name_or_path: str | os.PathLike[str]) -> Path:
 
     Raises:
         LitetextError: nothing of that name on disk; no such repository, revision or file; a gated repository; a
-            repository of several models; a download that broke off or arrived damaged; no network.
+            repository of several models; a download that broke off or arrived damaged; a file of the hub's cache that
+            is a link out of its repository; no network.
     """
     path = Path(name_or_path)
-    if path.exists():
-        return path
-    name = _hub_name(os.fspath(name_or_path))
-    if offline():
-        return _cached(name, "and this is offline; leave out --offline (HF_HUB_OFFLINE=0) to fetch it")
-    return _fetched(name)
+    if not path.exists():
+        name = _hub_name(os.fspath(name_or_path))
+        if offline():
+            path = _cached(name, "and this is offline; leave out --offline (HF_HUB_OFFLINE=0) to fetch it")
+        else:
+            path = _fetched(name)
+    _check_links(path)
+    return path
+
+
+def _check_links(path: Path) -> None:
+    """Raise for a file of a snapshot in the hub's cache that links out of its repository; other links are the user's.
+
+    In the cache, the files of a snapshot are links to the repository's ``blobs/``.
+    """
+    repositories = [one for one in path.parents if one.name.startswith("models--") and (one / "snapshots").is_dir()]
+    for repository in repositories:
+        for file in (path, *path.rglob("*")):
+            if file.is_symlink() and repository.resolve() not in file.resolve().parents:
+                raise LitetextError(f"{file} links to {file.resolve()}, out of its repository; fetch it anew")
 
 
 def offline() -> bool:

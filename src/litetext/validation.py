@@ -43,7 +43,7 @@ def check_ranges(instance: Any) -> None:
             raise LitetextError(f"{field.name} is {short(value)}, where {wanted} should stand")
 
 
-def from_values(cls: type[T], values: Any, source: str, place: str = "") -> T:
+def from_values(cls: type[T], values: Any, source: str, place: str = "", *, others: bool = False) -> T:
     """Return a dataclass made from plain values, as JSON and TOML give them.
 
     Args:
@@ -51,6 +51,7 @@ def from_values(cls: type[T], values: Any, source: str, place: str = "") -> T:
         values: its fields by name; fields that have a default may be left out.
         source: the file, for messages.
         place: the key under which ``values`` stands in the file; "" for its top.
+        others: whether there may be keys beside the fields, which are left alone.
 
     Raises:
         LitetextError: naming file and key: an unknown key, a missing one, a value of another type or out of range.
@@ -62,7 +63,7 @@ def from_values(cls: type[T], values: Any, source: str, place: str = "") -> T:
     known = {field.name: field for field in dataclasses.fields(cls)}  # type: ignore[arg-type]
     prefix = f"{place}." if place else ""
     for name in values:
-        if name not in known:
+        if name not in known and not others:
             raise LitetextError(f"{source}: unknown key {short(f'{prefix}{name}')}; known are {', '.join(known)}")
     given = {}
     for name, field in known.items():
@@ -72,7 +73,7 @@ def from_values(cls: type[T], values: Any, source: str, place: str = "") -> T:
             continue
         value = values[name]
         if dataclasses.is_dataclass(hints[name]):
-            value = from_values(hints[name], value, source, prefix + name)
+            value = from_values(hints[name], value, source, prefix + name, others=others)
         elif wanted := _unmet(value, hints[name], field.metadata.get("range")):
             raise LitetextError(f"{source}: key {prefix + name!r} is {short(value)}, where {wanted} should stand")
         given[name] = value

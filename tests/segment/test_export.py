@@ -107,9 +107,9 @@ def test_large_models_decode_prompt_by_prompt(
     exported: Exported, photo: NDArray[np.uint8], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     segmenter = Segmenter.from_pretrained(exported.folder)
-    runs, plain = [], segmenter.backend._decoder.run
+    runs, plain = [], segmenter.backend._sessions["decoder"].run
     decoder = SimpleNamespace(run=lambda names, feeds: runs.append(len(feeds["text"])) or plain(names, feeds))
-    monkeypatch.setattr(segmenter.backend, "_decoder", decoder)
+    monkeypatch.setitem(segmenter.backend._sessions, "decoder", decoder)
     together = segmenter.segment(photo, PROMPTS[:3], threshold=0.0)
     monkeypatch.setattr(onnx_backend, "ATTENTION_ENTRIES", 1)
     _assert_same(segmenter.segment(photo, PROMPTS[:3], threshold=0.0), together)
@@ -235,7 +235,7 @@ def _foreign(folder: Path) -> None:
         (_cut("decoder.onnx.data"), "decoder.onnx is not a readable ONNX model"),
         (
             lambda folder: (folder / "decoder.onnx").unlink(),
-            "decoder.onnx: no such file; give a folder that",
+            "decoder.onnx: no such file; give a folder",
         ),
         (lambda folder: (folder / "pixels.onnx.data").unlink(), "pixels.onnx is not a readable ONNX model"),
         (_foreign, "pixels.onnx takes ids, padding and gives tokens"),

@@ -159,15 +159,85 @@ def test_broken_folders_are_refused_with_the_file_named(folder: Path, tmp_path: 
     config = (folder / "config.json").read_text()
     weights = (folder / "model.safetensors").read_bytes()
     (folder / "model.safetensors").write_bytes(weights[: len(weights) // 2])
-    refused("weights cannot be read")
+    refused("model.safetensors is not a readable safetensors file: .*cut short")
     (folder / "model.safetensors").unlink()
     refused("holds no .*safetensors")
+    (folder / "config.json").write_text("[" * 10_000)
+    refused("config.json nests lists and objects more than 64 deep")
     (folder / "config.json").write_text(config[:100])
     refused("config.json")
     (folder / "config.json").write_text(json.dumps({"model_type": "clip"}))
     refused("'clip' model")
     (folder / "config.json").unlink()
     refused("no config.json")
+
+
+def _deep_update(values: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    for key, change in changes.items():
+        values[key] = _deep_update(values.get(key, {}), change) if isinstance(change, dict) else change
+    return values
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"detr_encoder_config": {"hidden_size": 10**9}}, "key 'hidden_size' is 1000000000, where at most 100,000"),
+        ({"detr_encoder_config": {"num_layers": 5_000}}, "key 'num_layers' is 5000, where at most 256 should stand"),
+        ({"detr_encoder_config": {"hidden_size": 90_000}}, "describes [0-9,]* parameters and holds"),
+        ({"detr_encoder_config": {"num_attention_heads": 0}}, r"cannot be read: .*\(ZeroDivisionError"),
+        ({"detr_encoder_config": {"hidden_size": 32.5}}, "config.json|cannot be read"),
+        ({"detr_encoder_config": {"hidden_size": -4}}, "config.json|cannot be read"),
+        ({"detr_encoder_config": {"hidden_size": None}}, "config.json|cannot be read"),
+        ({"vision_config": None}, "config.json|cannot be read|instead of"),
+        ({"vision_config": {"backbone_config": {"image_size": 10_000}}}, "key 'image_size' is 10000"),
+        ({"model_type": "mine", "auto_map": {"AutoConfig": "code.Config"}}, "config.json is not a model's config"),
+        ({"model_type": ["sam3"]}, "config.json"),
+    ],
+)
+def test_absurd_configs_are_refused(folder: Path, changes: dict[str, Any], message: str) -> None:
+    config = _deep_update(json.loads((folder / "config.json").read_text()), changes)
+    (folder / "config.json").write_text(json.dumps(config))
+    with pytest.raises(LitetextError, match=message) as caught:
+        Segmenter.from_pretrained(folder, text=Constant(), device="cpu")
+    assert str(folder) in str(caught.value) and "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"image_mean": [0.5, 0.5]},
+        {"image_mean": "grey"},
+        {"image_std": [0, 0, 0]},
+        {"rescale_factor": None},
+        {"resample": 99},
+        {"size": 5},
+        {"size": {"height": 112}},
+        {"do_resize": False},
+        {"image_processor_type": 3, "size": None},
+    ],
+)
+def test_absurd_image_processors_are_refused(folder: Path, changes: dict[str, Any]) -> None:
+    path = folder / "preprocessor_config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+    with pytest.raises(LitetextError, match="preprocessor_config.json|image processor") as caught:
+        Segmenter.from_pretrained(folder, text=Constant(), device="cpu")
+    assert str(folder) in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_weights_that_are_no_numbers_are_named(folder: Path, photo: NDArray[np.uint8]) -> None:
+    _edit_weights(folder, lambda w: w["dot_product_scoring.text_proj.bias"].fill_(float("inf")))
+    with pytest.raises(LitetextError, match="'dot_product_scoring.text_proj.bias' holds 32 numbers that are NaN"):
+        Segmenter.from_pretrained(folder, text=Constant(), device="cpu")
+    Segmenter.from_pretrained(folder, text=Constant(), device="cpu", allow_nan=True)
+    _edit_weights(folder, lambda w: w.update({"dot_product_scoring.text_proj.bias": torch.ones(32, dtype=torch.int16)}))
+    with pytest.raises(LitetextError, match="'dot_product_scoring.text_proj.bias' is stored as int16"):
+        Segmenter.from_pretrained(folder, text=Constant(), device="cpu")
+
+
+@pytest.mark.parametrize("name", [None, 3, ["mini"]])
+def test_models_are_named_by_text(name: Any) -> None:
+    with pytest.raises(LitetextError, match="a model is named by a text or a path"):
+        Segmenter.from_pretrained(name)
 
 
 def test_the_image_processor_must_agree_with_the_model(folder: Path) -> None:

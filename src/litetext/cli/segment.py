@@ -17,6 +17,7 @@ from ..files import write_json
 from ..outputs import OutputFolder
 from ..segment.sources import PUBLISHED
 from .convention_option import AS
+from .encoder_options import ALLOW_NAN
 from .output import console, notes, print_json, progress_bar
 
 if TYPE_CHECKING:
@@ -47,6 +48,7 @@ def segment(
         None, help=f"Folder for overlays (PNG) and instances.json (COCO); {_DEFAULT_OUT}/ unless --json is given."
     ),
     threshold: float = typer.Option(0.5, min=0.0, max=1.0, help="Lowest score that counts."),
+    allow_nan: bool = ALLOW_NAN,
     as_json: bool = typer.Option(False, "--json", help="Print one JSON list of what was found."),
 ) -> None:
     """Find every instance of every prompt in every image.
@@ -64,7 +66,7 @@ def segment(
     if out is not None:
         folder = OutputFolder(out, "segmentation")
         folder.check([_COCO, *overlays])
-    run = _Run(_load(model, text, convention), asked, threshold, folder)
+    run = _Run(_load(model, text, convention, allow_nan), asked, threshold, folder)
     run.over(images, overlays)
     if as_json:
         print_json(run.rows)
@@ -83,11 +85,11 @@ def segment(
         raise typer.Exit(2)
 
 
-def _load(model: str, text: str | None, convention: str | None) -> Segmenter:
+def _load(model: str, text: str | None, convention: str | None, allow_nan: bool) -> Segmenter:
     with notes.status(f"loading {model}"):
         from ..segment import Segmenter
 
-        return Segmenter.from_pretrained(model, text, convention=convention)
+        return Segmenter.from_pretrained(model, text, convention=convention, allow_nan=allow_nan)
 
 
 class _Run:

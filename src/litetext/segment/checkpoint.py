@@ -8,19 +8,22 @@ a key that is missing, left over or of another shape is an error that names it.
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeAlias
 
+import numpy as np
 import torch
-from safetensors import SafetensorError
 from torch import nn
 from transformers import AutoConfig, Sam3Config, Sam3ImageProcessor, Sam3LiteTextConfig, Sam3LiteTextModel, Sam3Model
 from transformers.models.sam3.modeling_sam3 import Sam3ViTModel
 from transformers.utils import logging as transformers_logging
 
+from ..encoders.checkpoints import check_finite
 from ..encoders.tensorfile import open_tensors
-from ..errors import LitetextError
+from ..errors import LitetextError, short
+from ..json_files import read_json
 from .convention import KEY, ConventionLike, convention_of, named_convention
 from .lite import LITE, LiteVisionModel
 from .meta_layout import detector_config, detector_tensors, is_meta_layout
@@ -71,7 +74,12 @@ _DETECTORS = {Sam3Config: Sam3Detector, Sam3LiteTextConfig: Sam3LiteTextDetector
 
 
 def load_detector(
-    source: Path, device: torch.device, dtype: torch.dtype, convention: ConventionLike | None = None
+    source: Path,
+    device: torch.device,
+    dtype: torch.dtype,
+    convention: ConventionLike | None = None,
+    *,
+    allow_nan: bool = False,
 ) -> Detector:
     """Return the detector of a model, in evaluation mode.
 
@@ -82,90 +90,140 @@ def load_detector(
         device: where the weights go.
         dtype: what they are converted to.
         convention: another than the one stored with the weights (see `litetext.segment.convention`).
+        allow_nan: load weights that are NaN or infinite too.
 
     Raises:
-        LitetextError: another kind of model, no weights, or keys that do not fit, by name.
+        LitetextError: another kind of model, no weights, keys that do not fit, or weights that are no numbers, by name.
     """
-    if source.is_file():
-        return _from_meta_file(source, device, dtype, convention)
-    config = _detector_config(source)
-    if not any(source.glob("*.safetensors")):
-        raise LitetextError(f"{source} holds no *.safetensors; save the model there with save_pretrained")
-    files: dict[str, Any] = {"pretrained_model_name_or_path": str(source), "use_safetensors": True}
-    return _build(config, str(source), device, dtype, convention, **files)
+    detector = (_from_meta_file if source.is_file() else _from_folder)(source, dtype, convention)
+    if not allow_nan:
+        check_finite(detector.state_dict(), str(source))
+    return detector.to(device).eval().requires_grad_(False)
 
 
 def load_image_processor(source: Path, image_size: int) -> Sam3ImageProcessor:
     """Return the image processor of a model; it must resize to the ``image_size`` the model was built for."""
     if source.is_file():
         return Sam3ImageProcessor(size={"height": image_size, "width": image_size})
-    if not any((source / name).is_file() for name in ("preprocessor_config.json", "processor_config.json")):
+    names = ("preprocessor_config.json", "processor_config.json")
+    path = next((source / name for name in names if (source / name).is_file()), None)
+    if path is None:
         raise LitetextError(f"{source} has no preprocessor_config.json; save the model's image processor there")
-    with quiet_transformers():
+    with quiet_transformers(), _blamed_on(path, "is not an image processor's configuration"):
+        read_json(path)
         processor = Sam3ImageProcessor.from_pretrained(str(source))
-    if (processor.size["height"], processor.size["width"]) != (image_size, image_size):
-        raise LitetextError(
-            f"{source}: the image processor resizes to {processor.size['width']}x{processor.size['height']}, "
-            f"but the model sees {image_size}x{image_size}; make preprocessor_config.json and config.json agree"
-        )
+        size = (processor.size["height"], processor.size["width"])
+        if size != (image_size, image_size):
+            raise LitetextError(
+                f"{source}: the image processor resizes to {size[1]}x{size[0]}, but the model sees "
+                f"{image_size}x{image_size}; make preprocessor_config.json and config.json agree"
+            )
+        pixels = processor(images=np.zeros((2, 2, 3), np.uint8), return_tensors="pt")["pixel_values"]
+        if pixels.shape != (1, 3, image_size, image_size) or not pixels.isfinite().all():
+            raise LitetextError(f"{path} makes images that are no finite numbers of shape [3, {size[0]}, {size[1]}]")
     return processor
 
 
-def _from_meta_file(
-    path: Path, device: torch.device, dtype: torch.dtype, convention: ConventionLike | None
-) -> Detector:
+def _from_folder(folder: Path, dtype: torch.dtype, convention: ConventionLike | None) -> Detector:
+    config = _detector_config(folder)
+    files = sorted(folder.glob("*.safetensors"))
+    if not files:
+        raise LitetextError(f"{folder} holds no *.safetensors; save the model there with save_pretrained")
+    opened = [open_tensors(file) for file in files]
+    for file in opened:
+        for key in file:
+            if not file.dtype(key).is_floating_point and not key.endswith(_COUNTS):
+                kind = str(file.dtype(key)).removeprefix("torch.")
+                raise LitetextError(f"{file.source}: key {key!r} is stored as {kind}, expected floating-point numbers")
+    held = sum(math.prod(file.shape(key)) for file in opened for key in file)
+    source: dict[str, Any] = {"pretrained_model_name_or_path": str(folder), "use_safetensors": True}
+    return _build(config, held, str(folder), dtype, convention, **source)
+
+
+def _from_meta_file(path: Path, dtype: torch.dtype, convention: ConventionLike | None) -> Detector:
     file = open_tensors(path)
     if not is_meta_layout(file):
         raise LitetextError(
             f"{path} holds no whole SAM3 under Meta's names (detector.*); give a model's folder, or a hub name such as "
             f"{PUBLISHED}"
         )
-    config, tensors = detector_config(file), detector_tensors(file)
-    return _build(config, str(path), device, dtype, convention, pretrained_model_name_or_path=None, state_dict=tensors)
+    held = sum(math.prod(file.shape(key)) for key in file)
+    with _blamed_on(path, "is not a SAM3 in Meta's layout"):
+        config, tensors = detector_config(file), detector_tensors(file)
+    source: dict[str, Any] = {"pretrained_model_name_or_path": None, "state_dict": tensors}
+    return _build(config, held, str(path), dtype, convention, **source)
 
 
 def _detector_config(folder: Path) -> Any:
-    if not (folder / "config.json").is_file():
+    path = folder / "config.json"
+    if not path.is_file():
         raise LitetextError(f"{folder} has no config.json; give the folder of a saved transformers SAM3 model")
-    try:
-        config = AutoConfig.from_pretrained(str(folder))
-    except (OSError, ValueError, TypeError) as error:
-        raise LitetextError(f"{folder / 'config.json'} is not a model's configuration: {error}") from None
+    _check_sizes(read_json(path), str(path))
+    with quiet_transformers(), _blamed_on(path, "is not a model's configuration"):
+        config = AutoConfig.from_pretrained(str(folder), trust_remote_code=False)
     config = getattr(config, "detector_config", config)
     if type(config) not in _DETECTORS:
         raise LitetextError(
-            f"{folder / 'config.json'} describes a {config.model_type!r} model; "
+            f"{path} describes a {short(config.model_type)} model; "
             "litetext segments with sam3, sam3_lite_text and sam3_video"
         )
     return config
 
 
+_COUNTS = ("position_ids", "num_batches_tracked")
+"""How the names of tensors end that hold whole numbers."""
+
+_LARGEST = {"num_hidden_layers": 256, "num_layers": 256, "image_size": 4096, "pretrain_image_size": 4096}
+_LARGEST_NUMBER = 100_000
+"""Bounds of what a config.json may ask for; SAM3's has 32 layers, 1,008 pixels and no number above 49,408."""
+
+
+def _check_sizes(value: Any, source: str, key: str = "") -> None:
+    """Raise for a number in a config, at any depth, that would build a model without end."""
+    if isinstance(value, dict | list):
+        for name, inner in value.items() if isinstance(value, dict) else ((key, entry) for entry in value):
+            _check_sizes(inner, source, name)
+    elif isinstance(value, int) and value > (largest := _LARGEST.get(key, _LARGEST_NUMBER)):
+        raise LitetextError(f"{source}: key {key!r} is {value}, where at most {largest:,} should stand")
+
+
 def _build(
-    config: Any,
-    name: str,
-    device: torch.device,
-    dtype: torch.dtype,
-    convention: ConventionLike | None,
-    **source: Any,
+    config: Any, held: int, name: str, dtype: torch.dtype, convention: ConventionLike | None, **source: Any
 ) -> Detector:
     stored = convention_of(getattr(config, KEY, None), f"{name}/config.json")
     chosen = stored if convention is None else named_convention(convention)
     setattr(config, KEY, chosen.to_dict())
     detector_class: Any = _DETECTORS[type(config)]
-    with quiet_transformers():
-        try:
-            detector, report = detector_class.from_pretrained(
-                config=config,
-                dtype=dtype,
-                weights_only=True,
-                output_loading_info=True,
-                ignore_mismatched_sizes=True,  # so that they come in the report, by name, with the others
-                **source,
+    with quiet_transformers(), _blamed_on(Path(name), "cannot be read: its weights do not fit its configuration"):
+        with torch.device("meta"):
+            described = sum(parameter.numel() for parameter in detector_class(config).parameters())
+        if described > 2 * held:
+            raise LitetextError(
+                f"{name} describes {described:,} parameters and holds {held:,}; use the weights that belong to its "
+                "config.json"
             )
-        except (SafetensorError, OSError, ValueError) as error:
-            raise LitetextError(f"{name}: the weights cannot be read ({error}); is a file cut short?") from None
+        detector, report = detector_class.from_pretrained(
+            config=config,
+            dtype=dtype,
+            weights_only=True,
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,  # so that they come in the report, by name, with the others
+            **source,
+        )
     _refuse_misfits(name, report)
-    return detector.to(device).eval().requires_grad_(False)
+    return detector
+
+
+@contextlib.contextmanager
+def _blamed_on(path: Path, what: str) -> Iterator[None]:
+    """Turn whatever transformers and torch raise over a file's content into one line that names the file."""
+    try:
+        yield
+    except LitetextError:
+        raise
+    except Exception as error:  # they check little themselves, so a malformed file can fail in any way at all
+        reason = " ".join(str(error).split())[:200]
+        raise LitetextError(f"{path} {what} ({type(error).__name__}: {reason}); is it cut short?") from error
 
 
 def _refuse_misfits(name: str, report: Mapping[str, Iterable[Any]]) -> None:

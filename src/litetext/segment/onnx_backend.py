@@ -25,7 +25,7 @@ query of every prompt. Example boxes are one because most prompts have none.
 from __future__ import annotations
 
 import gc
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -34,8 +34,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..encoders.features import TextFeatures
-from ..encoders.runtime import open_session
-from ..errors import LitetextError
+from ..encoders.runtime import open_session, run_session
+from ..errors import LitetextError, short
 from ..json_files import read_json
 from ..memory import return_freed_memory
 from .backend import Detections, logit
@@ -90,11 +90,11 @@ class OnnxBackend:
         self._version, self._convention = _config(folder)
         sessions = {graph: open_session(folder / f"{graph}.onnx", threads, keep_memory=False) for graph in GRAPHS}
         _check_signatures(folder, sessions, self._convention)
-        self._vision, self._decoder, self._pixels, self._examples = (sessions[graph] for graph in GRAPHS)
-        self._levels = [name for name in _names(self._vision.get_outputs()) if name != CLS_TOKEN]
-        self._image_size = int(self._vision.get_inputs()[0].shape[0])
-        self._dim = int(self._decoder.get_inputs()[1].shape[2])
-        self._mask_inputs = _names(self._pixels.get_inputs())[len(self._levels) - 1 :]
+        self._folder, self._sessions = folder, sessions
+        self._levels = [name for name in _names(sessions["vision"].get_outputs()) if name != CLS_TOKEN]
+        self._image_size = int(sessions["vision"].get_inputs()[0].shape[0])
+        self._dim = int(sessions["decoder"].get_inputs()[1].shape[2])
+        self._mask_inputs = _names(sessions["pixels"].get_inputs())[len(self._levels) - 1 :]
         return_freed_memory()
 
     @property
@@ -114,8 +114,8 @@ class OnnxBackend:
     def encode_images(self, images: Sequence[NDArray[np.uint8]]) -> list[dict[str, NDArray[np.float32]]]:
         """Return what the vision graph gives of each image, by name; it takes one at a time."""
         size = (self._image_size, self._image_size)
-        names = _names(self._vision.get_outputs())
-        runs = (self._vision.run(names, {"image": resized_photo(image, size)}) for image in images)
+        names = _names(self._sessions["vision"].get_outputs())
+        runs = (self._run("vision", {"image": resized_photo(image, size)}) for image in images)
         return [dict(zip(names, outputs, strict=True)) for outputs in runs]
 
     def feature_maps(self, state: dict[str, NDArray[np.float32]]) -> list[NDArray[np.float32]]:
@@ -139,7 +139,7 @@ class OnnxBackend:
             mask = np.concatenate([mask, np.zeros(geometry.shape[:2], dtype=bool)], axis=1)
         together = max(1, ATTENTION_ENTRIES // (coarsest.shape[-2] * coarsest.shape[-1]) ** 2)
         parts = [
-            self._decoder.run(None, {"features": coarsest, "text": tokens[rows], "mask": mask[rows]})
+            self._run("decoder", {"features": coarsest, "text": tokens[rows], "mask": mask[rows]})
             for rows in (slice(start, start + together) for start in range(0, len(tokens), together))
         ]
         logits, presence, found, decoder, encoder = (np.concatenate(part) for part in zip(*parts, strict=True))
@@ -160,7 +160,7 @@ class OnnxBackend:
             return None if cls_token is None else cls_token.repeat(prompts, 0)
         coarsest = state[self._levels[-1]]
         rows = [
-            self._examples.run(None, {"features": coarsest, "boxes": boxes[row], "labels": labels[row]})[0]
+            self._run("examples", {"features": coarsest, "boxes": boxes[row], "labels": labels[row]})[0]
             for row in np.arange(len(boxes))[:, None]
         ]
         return np.concatenate(rows)
@@ -179,8 +179,11 @@ class OnnxBackend:
         )
         feeds: dict[str, Any] = {name: state[name] for name in self._levels[:-1]}
         feeds |= dict(zip(self._mask_inputs, of_prompt, strict=True))
-        masks: NDArray[np.float32] = self._pixels.run(None, feeds)[0]
+        masks: NDArray[np.float32] = self._run("pixels", feeds)[0]
         return logit(masks) if self._version == 1 else masks
+
+    def _run(self, graph: str, feeds: Mapping[str, Any]) -> list[Any]:
+        return run_session(self._sessions[graph], None, feeds, self._folder / f"{graph}.onnx")
 
     def return_memory(self) -> None:
         """Return memory that a text encoder left free to the system."""
@@ -200,14 +203,16 @@ def _config(folder: Path) -> tuple[int, DetectorConvention]:
     if version == 1:
         return 1, TRANSFORMERS
     if version != VERSION:
-        raise LitetextError(f"{folder}: {name} is of version {version!r}; this litetext reads versions 1 and {VERSION}")
+        raise LitetextError(
+            f"{folder}: {name} is of version {short(version)}; this litetext reads versions 1 and {VERSION}"
+        )
     return VERSION, convention_of(values.get(KEY), f"{folder}/{name}")
 
 
 def _check_signatures(folder: Path, sessions: dict[str, Any], convention: DetectorConvention) -> None:
     """Refuse graphs that are not of this kind, or not of one export: their inputs and outputs do not fit."""
     levels = {one.name: one.shape for one in sessions["vision"].get_outputs() if one.name != CLS_TOKEN}
-    *finer, coarsest = levels
+    *finer, coarsest = levels or [""]
     seen = [f"features_{level}" for level in range(len(levels))]
     names = {
         "vision": (["image"], [*seen, *([CLS_TOKEN] if convention.cls_token == "always" else [])]),
@@ -223,6 +228,9 @@ def _check_signatures(folder: Path, sessions: dict[str, Any], convention: Detect
                 "what a whole model's export has there; export the model again"
             )
         read = {one.name: one.shape for one in session.get_inputs()}
+        name, at = {"vision": ("image", 0), "decoder": ("text", 2)}.get(graph, ("", 0))
+        if name and (len(read[name]) != 3 or type(read[name][at]) is not int):
+            raise LitetextError(f"{folder / graph}.onnx reads {name} of shape {read[name]}; export the model again")
         for name, shape in (levels | {"features": levels[coarsest]}).items():
             if name in read and read[name] != shape:
                 raise LitetextError(

@@ -65,6 +65,7 @@ class Segmenter:
         threads: int | None = None,
         convention: ConventionLike | None = None,
         backend: str | None = None,
+        allow_nan: bool = False,
     ) -> Segmenter:
         """Load a segmenter.
 
@@ -81,6 +82,7 @@ class Segmenter:
                 and where that says nothing as Meta runs it (see `litetext.segment.convention`). An export's is fixed.
             backend: ``"torch"`` or ``"onnx"`` for a model that runs in both, as `photo` does; by default ONNX Runtime,
                 which starts faster, unless ``device``, ``dtype`` or ``convention`` ask for torch.
+            allow_nan: load weights that are NaN or infinite too.
 
         Raises:
             LitetextError: an unknown name, a model out of reach, or a checkpoint that does not fit exactly.
@@ -100,11 +102,11 @@ class Segmenter:
             detector: Backend = OnnxBackend(parts.detector, threads=threads)
             text_device = None
         else:
-            detector = in_torch = _torch_backend().load(parts.detector, device, dtype, convention)
+            detector = in_torch = _torch_backend().load(parts.detector, device, dtype, convention, allow_nan=allow_nan)
             text_device = in_torch.device
         text = parts.text if text is None else parts.encoder(text)
         if isinstance(text, str | os.PathLike):
-            text = load_encoder(text, device=text_device, threads=threads)
+            text = load_encoder(text, device=text_device, threads=threads, allow_nan=allow_nan)
         return cls(detector, text)
 
     @property

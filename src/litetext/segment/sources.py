@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from ..data import resolve
-from ..errors import LitetextError
+from ..errors import LitetextError, short
 from ..hub import local_path
 
 SHIPPED = ("mini",)
@@ -70,6 +70,8 @@ def locate(name_or_path: str | os.PathLike[str]) -> Parts:
     Raises:
         LitetextError: an unknown name; a hub name that is gated, not there or out of reach.
     """
+    if not isinstance(name_or_path, str | os.PathLike):
+        raise LitetextError(f"a model is named by a text or a path, got {short(name_or_path)}")
     name = os.fspath(name_or_path)
     if name in SHIPPED:
         path = resolve(name)

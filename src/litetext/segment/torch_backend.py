@@ -42,9 +42,11 @@ class TorchBackend:
         device: str | torch.device | None = None,
         dtype: str | torch.dtype | None = None,
         convention: ConventionLike | None = None,
+        *,
+        allow_nan: bool = False,
     ) -> TorchBackend:
         """Load a detector (see `load_detector`), by default onto a GPU if there is one, in float32."""
-        detector = load_detector(source, torch_device(device), _dtype(dtype), convention)
+        detector = load_detector(source, torch_device(device), _dtype(dtype), convention, allow_nan=allow_nan)
         return cls(detector, load_image_processor(source, detector.config.image_size))
 
     @property
