@@ -57,7 +57,7 @@ def quick(exported: Exported, monkeypatch: pytest.MonkeyPatch) -> Exported:
         for file in exported.folder.glob("*.onnx*"):
             shutil.copy(file, folder)
 
-    monkeypatch.setattr(exporting, "_write_graphs", copy)
+    monkeypatch.setattr(exporting, "write_graphs", copy)
     return exported
 
 

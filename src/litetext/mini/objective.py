@@ -43,8 +43,11 @@ def detector_losses(
     """Return SAM3's losses: presence and semantic map and, with ``instances``, classes, boxes and masks.
 
     Args:
-        model, batch, vision: what was asked of which images, and those encoded.
-        tokens, real: the phrases encoded, as `Mini.texts` returns them.
+        model: what learns.
+        batch: what was asked of which images.
+        vision: the images, encoded.
+        tokens: the phrases encoded, as `Mini.texts` returns them.
+        real: which of the tokens are not padding.
         instances: whether single objects are learned.
         mask_rows: phrases, at most, whose masks are computed.
         class_copies: queries that learn to score one object.
@@ -138,7 +141,8 @@ def phrase_loss(logits: Tensor, truth: Tensor) -> Tensor:
     """Focal cross-entropy of phrases at places, over the number of truths; where one could argue (-1) counts nothing.
 
     Args:
-        logits, truth: of one shape; truth is 1, 0 or -1.
+        logits: of any shape.
+        truth: of the same shape: 1, 0 or -1.
     """
     true, clear = (truth == 1).float(), (truth >= 0).float()
     wrong = (true - logits.detach().sigmoid()).abs() ** 2

@@ -56,6 +56,7 @@ class PhotoBatch:
 
     @property
     def images(self) -> Tensor:
+        """The instance maps, which stand for the images."""
         return self.instances
 
 
@@ -144,6 +145,6 @@ class PhotoBatches:
 
 
 def _mirrored(maps: Tensor, which: Tensor) -> Tensor:
-    """Mirror some of the maps [B, ..., W]. (The network's maps of a mirrored image are all but these.)"""
+    """Mirror some of the maps [B, ..., W]; the network's maps of a mirrored image are nearly these."""
     shape = (len(maps), *[1] * (maps.ndim - 1))
     return torch.where(which.view(shape), maps.flip(-1), maps)

@@ -202,7 +202,8 @@ KINDS = (
     "animal", "mammal", "bird", "insect", "fish", "reptile", "dinosaur", "big cat", "crustacean", "vehicle",
     "motor vehicle", "aircraft", "sailing vessel", "musical instrument", "stringed instrument", "wind instrument",
     "fruit", "vegetable", "food", "furniture", "tableware", "cutlery", "home appliance",
-    "kitchen appliance", "sports equipment", "timepiece", "weapon", "toy", "flower", "marsupial", "feline", "canine", "arthropod", "hand tool",
+    "kitchen appliance", "sports equipment", "timepiece", "weapon", "toy", "flower", "marsupial", "feline", "canine",
+    "arthropod", "hand tool",
 )  # fmt: skip
 """What people call things by kind; a phrase may be one of these where WordNet says that an object is one."""
 

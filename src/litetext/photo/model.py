@@ -151,7 +151,9 @@ class PhotoModel(Mini):
         """Let the coarse map start as the principal components of what the classifier reads.
 
         Args:
-            components: [D, 1280]. mean: [1280], of what the network gives. spread: of the components over places.
+            components: [D, 1280].
+            mean: [1280], of what the network gives.
+            spread: of the components over places.
         """
         meaning: Any = self.detector.vision_encoder.neck.meaning
         meaning.weight.copy_((components / spread)[:, :, None, None])

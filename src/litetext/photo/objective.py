@@ -52,7 +52,8 @@ def losses_of(
     """Return the losses of one batch by name, unweighted.
 
     Args:
-        model, batch: what learns from what.
+        model: what learns.
+        batch: what it learns from.
         knowledge: what is not to be forgotten.
         stage: 0 maps alone, 1 with presence and the semantic map, 2 with instances.
         mask_rows: phrases, at most, whose masks are computed.

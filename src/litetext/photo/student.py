@@ -25,8 +25,10 @@ SHAPE = EncoderConfig("photo-student", 128, 4, 512, 4, vocab_size=ROWS, position
 
 
 def phrases(concepts: Concepts, seed: int = 0, nouns: int = 16_000, described: int = 16_000) -> list[str]:
-    """Return what a student learns from: every word training uses, ImageNet's, thousands of WordNet's nouns, and those
-    with articles, colours, sizes and places.
+    """Return what a student learns from.
+
+    That is every word training uses, ImageNet's names, thousands of WordNet's nouns, and those with articles, colors,
+    sizes and places.
 
     Args:
         concepts: what `photo` is trained to find.

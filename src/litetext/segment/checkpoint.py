@@ -95,10 +95,12 @@ def load_detector(
     Raises:
         LitetextError: another kind of model, no weights, keys that do not fit, or weights that are no numbers, by name.
     """
-    detector = (_from_meta_file if source.is_file() else _from_folder)(source, dtype, convention)
+    read = _from_meta_file if source.is_file() else _from_folder
+    detector: Any = read(source, dtype, convention)
     if not allow_nan:
         check_finite(detector.state_dict(), str(source))
-    return detector.to(device).eval().requires_grad_(False)
+    loaded: Detector = detector.to(device).eval().requires_grad_(False)
+    return loaded
 
 
 def load_image_processor(source: Path, image_size: int) -> Sam3ImageProcessor:
