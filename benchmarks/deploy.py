@@ -47,7 +47,8 @@ from litetext.encoders import (
 )
 from litetext.encoders.difference import measure_difference
 from litetext.encoders.vocabulary import prune_checkpoint
-from litetext.files import read_json, write_json
+from litetext.files import write_json
+from litetext.json_files import read_json
 from litetext.tokenizer import Tokenizer
 
 ROUNDS = 9

@@ -41,7 +41,8 @@ from litetext.distill import Examples, LossWeights, TargetStore, TrainConfig, tr
 from litetext.distill.student import fitted, fresh_student
 from litetext.distill.targets import by_length, weights_digest
 from litetext.encoders.config import EncoderConfig
-from litetext.files import atomic_path, read_json, write_json
+from litetext.files import atomic_path, write_json
+from litetext.json_files import read_json
 from litetext.prompts import read_corpus, split_by_stem
 from litetext.ragged import Ragged, padded
 from litetext.training.trainer import TrainReport

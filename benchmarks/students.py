@@ -38,7 +38,6 @@ from litetext.distill import (
     EncoderTeacher,
     Examples,
     LossWeights,
-    Ragged,
     TrainConfig,
     chunks_of,
     fitted,
@@ -52,12 +51,14 @@ from litetext.encoders.checkpoints import save_encoder
 from litetext.encoders.config import Convention, EncoderConfig, preset
 from litetext.evaluate.compare import compare
 from litetext.evaluate.image import ImageMetrics, evaluate_images
-from litetext.files import atomic_path, read_json, write_json
+from litetext.files import atomic_path, write_json
+from litetext.json_files import read_json
 from litetext.mini.evaluation import predictions
 from litetext.mini.export import DrawnPairs, draw_pairs, saco_document
 from litetext.mini.ship import facts_of, known_phrases
 from litetext.mini.world import World
 from litetext.probe.downstream import downstream_of
+from litetext.ragged import Ragged
 from litetext.results.formats.saco import ground_truth_from
 from litetext.segment import Segmenter
 

@@ -15,10 +15,10 @@ import matplotlib
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
-from litetext.segment.drawing import overlay
 
 from litetext.mini.ship import shipped_concepts
 from litetext.mini.world import Scene, World, generator
+from litetext.results.drawing import overlay
 from litetext.segment import Segmenter
 
 ROOT = Path(__file__).parents[1]

@@ -18,7 +18,8 @@ from typing import Any
 
 from litetext.data import ROOT
 from litetext.encoders.checkpoints import read_checkpoint, save_encoder
-from litetext.files import read_json, write_json, write_text
+from litetext.files import write_json, write_text
+from litetext.json_files import read_json
 from litetext.mini.ship import FACTS, model_card
 from litetext.outputs import RECORD
 

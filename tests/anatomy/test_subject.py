@@ -52,7 +52,7 @@ def test_a_transformers_text_model_comes_with_its_own_tokenizer(bert_folder: Pat
     assert subject.tokenizer.decode_token(8) == "##s"
     together, alone = subject.features(["a red dog", "dogs"]), subject.features(["dogs"])
     assert together.lengths.tolist() == [5, 4]
-    np.testing.assert_allclose(together.tokens[5:], alone.tokens, atol=1e-5)  # padding is masked
+    np.testing.assert_allclose(together.values[5:], alone.values, atol=1e-5)  # padding is masked
 
 
 def test_what_is_no_text_model_is_named(tmp_path: Path) -> None:

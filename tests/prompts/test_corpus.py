@@ -16,6 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from litetext.errors import LitetextError
+from litetext.progress import no_progress
 from litetext.prompts import corpus_of, normalise, read_corpus, read_prompts
 from litetext.prompts.corpus import _collect
 from litetext.prompts.sources import SOURCES, stream_source
@@ -129,7 +130,7 @@ def _repeating(distinct: int, total: int) -> Iterator[str]:
 def test_memory_follows_the_distinct_phrases_not_the_length() -> None:
     def peak(total: int) -> int:
         tracemalloc.start()
-        _collect([("stream", _repeating(300, total))], (), None, None)
+        _collect([("stream", _repeating(300, total))], (), None, no_progress)
         used = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
         return used
@@ -139,7 +140,7 @@ def test_memory_follows_the_distinct_phrases_not_the_length() -> None:
 
 def test_a_limit_stops_an_endless_stream() -> None:
     endless = (f"phrase {n}" for n in itertools.count())
-    assert len(_collect([("stream", endless)], (), 100, None)) == 100
+    assert len(_collect([("stream", endless)], (), 100, no_progress)) == 100
     with pytest.raises(LitetextError, match="limit"):
         read_corpus(["x.txt"], limit=0)
 
