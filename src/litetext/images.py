@@ -6,10 +6,11 @@ the detector sees and what the masks are drawn on is the same array.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -17,12 +18,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .errors import LitetextError, missing_extra
+from .files import StrPath, open_file
 
 if TYPE_CHECKING:
     from PIL import Image
 
 ImageLike: TypeAlias = "str | os.PathLike[str] | Image.Image | NDArray[Any]"
 """A path, a PIL image, or an array [H, W], [H, W, 3] or [H, W, 4] of uint8 or uint16."""
+
+SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
+"""What files of images are called."""
+
+_ORIENTATION = 0x0112  # EXIF's tag; from 5 on the image lies on its side
 
 
 def is_one_image(images: Any) -> bool:
@@ -49,23 +56,51 @@ def read_image(image: ImageLike) -> NDArray[np.uint8]:
     return _rgb_of_pil(image, "the image")
 
 
+def image_files(folder: StrPath) -> list[Path]:
+    """Return the files of a folder, and of the folders in it, that are images by their suffix, in order of their names.
+
+    Raises:
+        LitetextError: no such folder, or no image in it.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise LitetextError(f"{folder} is no folder; give a folder of images")
+    found = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
+    if not found:
+        raise LitetextError(f"{folder} holds no image ({', '.join(SUFFIXES)})")
+    return found
+
+
+def image_size(path: StrPath) -> tuple[int, int]:
+    """Return height and width of an image file, upright, without decoding it.
+
+    Raises:
+        LitetextError: a missing file, or one that is no image.
+    """
+    with _opened(Path(path)) as image:
+        width, height = image.size
+        turned = image.getexif().get(_ORIENTATION, 1) >= 5
+    return (width, height) if turned else (height, width)
+
+
 def _read_file(path: Path) -> NDArray[np.uint8]:
+    with _opened(path) as image:
+        return _rgb_of_pil(image, str(path))
+
+
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[Image.Image]:
+    """An image file, opened but not decoded; what goes wrong before it is closed is said with its name."""
     try:
         from PIL import Image, UnidentifiedImageError
     except ModuleNotFoundError:
         raise missing_extra("pillow", "images") from None
     try:
         # Pillow warns of oddities it copes with, and of more than 89 megapixels; twice that it refuses.
-        with warnings.catch_warnings(), path.open("rb") as file:
+        with warnings.catch_warnings(), open_file(path, "an image") as file:
             warnings.simplefilter("ignore")
             with Image.open(file) as opened:
-                return _rgb_of_pil(opened, str(path))
-    except FileNotFoundError:
-        raise LitetextError(f"{path}: no such file") from None
-    except IsADirectoryError:
-        raise LitetextError(f"{path} is a folder; give image files") from None
-    except PermissionError:
-        raise LitetextError(f"{path}: permission denied; check the file's mode") from None
+                yield opened
     except UnidentifiedImageError:
         raise LitetextError(f"{path} is not an image that Pillow can read; convert it to PNG or JPEG") from None
     except Image.DecompressionBombError as error:

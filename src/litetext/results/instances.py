@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import html
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
@@ -16,10 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import LitetextError, choice_error, missing_extra
-from ..files import write_json
+from ..files import write_json, write_text
 from ..images import ImageLike, read_image
 from .annotations import ImageAnnotations
-from .formats import coco, saco
+from .formats import coco, pascal_voc, saco, table
 from .masks import Masks, whole_box
 from .suppression import kept_rows
 
@@ -29,6 +29,11 @@ if TYPE_CHECKING:
 
 _NOTEBOOK_SIDE = 1024
 _PICTURES = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}
+_DOCUMENTS: dict[str, Callable[[ImageAnnotations, Path], None]] = {
+    ".json": lambda image, path: write_json(path, coco.document([image])),
+    ".csv": lambda image, path: table.write([image], path),
+    ".xml": lambda image, path: write_text(path, pascal_voc.document(image)),
+}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -278,7 +283,8 @@ class Instances:
         """Write the instances in the format that the suffix names, atomically.
 
         Args:
-            path: ``.png``, ``.jpg`` or ``.webp`` for a picture (see `plot`), ``.json`` for COCO.
+            path: ``.png``, ``.jpg`` or ``.webp`` for a picture (see `plot`), ``.json`` for COCO, ``.csv`` for a table,
+                ``.xml`` for Pascal VOC.
             image: the photo to draw on; by default the one that was segmented.
 
         Raises:
@@ -289,10 +295,11 @@ class Instances:
             from .drawing import save_picture
 
             save_picture(self.plot(image), path, _PICTURES[suffix])
-        elif suffix == ".json":
-            write_json(path, self.to_coco(str(self.image) if isinstance(self.image, str | os.PathLike) else ""))
+        elif suffix in _DOCUMENTS:
+            name = os.fspath(self.image) if isinstance(self.image, str | os.PathLike) else ""
+            _DOCUMENTS[suffix](self.annotations(name), Path(path))
         else:
-            raise choice_error("suffix", suffix, [*_PICTURES, ".json"])
+            raise choice_error("suffix", suffix, [*_PICTURES, *_DOCUMENTS])
 
     def save_png(self, path: str | os.PathLike[str], image: ImageLike | None = None) -> None:
         """Write the masks, drawn over the photo with prompt and score, as a PNG (atomically).

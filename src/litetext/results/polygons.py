@@ -62,6 +62,12 @@ def _dense_outline(polygon: NDArray[np.float64]) -> tuple[Indices, Indices]:
     return np.where(steep[edge], across, along), np.where(steep[edge], along, across)
 
 
+def corners_of(box: Sequence[float]) -> list[float]:
+    """Return a box (x1, y1, x2, y2) as a flat polygon."""
+    x1, y1, x2, y2 = box
+    return [x1, y1, x2, y1, x2, y2, x1, y2]
+
+
 def outlines(mask: NDArray[np.bool_], tolerance: float = 0.0) -> list[NDArray[np.float32]]:
     """Return one polygon [n, 2] for each connected part of a mask, bool [H, W]; corners alone belong together.
 
