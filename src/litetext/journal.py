@@ -47,6 +47,7 @@ def write_resumable(
 
     Raises:
         LitetextError: the destination is of another run, or was not written here, or another process is writing it.
+        KeyboardInterrupt: on Ctrl-C or SIGTERM; its message says what is saved and how to go on.
     """
     destination = Path(destination)
     check_resumable(destination, run, overwrite=overwrite)
@@ -61,11 +62,15 @@ def write_resumable(
         done = _done_units(file)
         count = len(done)
         progress(count, len(units))
-        for unit in units:
-            if unit not in done:
-                _append(file, {"unit": unit, "results": list(results(unit))})
-                count += 1
-                progress(count, len(units))
+        try:
+            for unit in units:
+                if unit not in done:
+                    _append(file, {"unit": unit, "results": list(results(unit))})
+                    count += 1
+                    progress(count, len(units))
+        except KeyboardInterrupt as stop:
+            stop.args = (f"{count:,} of {len(units):,} are saved in {journal}; give the same command again to go on",)
+            raise
         write_recorded(destination, run, _results(file), facts())
         journal.unlink(missing_ok=True)
     return destination

@@ -1,7 +1,8 @@
 """The ``litetext`` command: one module a command; here they meet, and errors become one line.
 
 Exit codes: 0 done; 1 a defect of litetext (a traceback is shown); 2 bad input (one line on standard error
-that names the file, key or value and the remedy); 3 a comparison found a difference; 130 interrupted.
+that names the file, key or value and the remedy); 3 a comparison found a difference; 130 interrupted; 143
+terminated.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import typer
 
 from .. import __version__
 from ..errors import LitetextError, LitetextWarning
+from .process import InterruptedCommandError, InterruptibleGroup, write_anything
 
 # Every module here has `register(app)`, which adds its command (or group of commands).
 _COMMANDS = (
@@ -41,6 +43,7 @@ _UsageProblem: type[Exception] = typer.BadParameter.__mro__[2]
 
 app = typer.Typer(
     name="litetext",
+    cls=InterruptibleGroup,
     help="Text prompting for segmentation models: small, fast and honest.",
     no_args_is_help=True,
     add_completion=False,
@@ -73,6 +76,7 @@ for _name in _COMMANDS:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line (``sys.argv`` by default) and exit with its code."""
     warnings.showwarning = _show_warning
+    write_anything()
     try:
         code = app(args=_general_first(sys.argv[1:] if arguments is None else arguments), standalone_mode=False)
     except LitetextError as error:
@@ -80,9 +84,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except _UsageProblem as error:
         message = error.format_message()  # type: ignore[attr-defined]
         code = _fail(f"{message} (see litetext --help)") if message else 0  # without arguments the help was shown
-    except (KeyboardInterrupt, typer.Abort):
-        print("litetext: interrupted", file=sys.stderr)
-        code = 130
+    except InterruptedCommandError as stop:
+        print(f"litetext: interrupted; {stop}", file=sys.stderr)
+        code = stop.code
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader went away: nothing to report
         code = 0
