@@ -75,7 +75,8 @@ def golden() -> dict[str, NDArray[np.float32]]:
 
 def _detect(segmenter: Segmenter, features: ImageFeatures, prompt: str, *examples: NDArray[np.generic]) -> Detections:
     text = segmenter.backend.prepare_text(segmenter.text.encode([prompt]))
-    return segmenter.backend.detect(features.state, text, *examples)
+    geometry = segmenter.backend.encode_boxes(features.state, *examples) if examples else None
+    return segmenter.backend.detect(features.state, text, geometry)
 
 
 def _assert_detections(found: Detections, golden: dict[str, NDArray[np.float32]], name: str) -> None:

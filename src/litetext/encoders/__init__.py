@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from .concept import Concept
 from .config import AUTHORS, PRESETS, SAM3, TRANSFORMERS, Convention, EncoderConfig, preset
 from .features import TextEncoder, TextFeatures
 
@@ -57,6 +58,7 @@ __all__ = [
     "SAM3",
     "TRANSFORMERS",
     "Checkpoint",
+    "Concept",
     "ConceptBank",
     "Convention",
     "EncoderConfig",

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import os
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
@@ -27,6 +27,7 @@ from ..outputs import mark
 from ..progress import Progress, no_progress
 from ..ragged import Ragged, offsets_of
 from ..tokenizer import clean
+from .concept import Concept
 from .config import LONGEST_CONTEXT
 from .features import TextEncoder, TextFeatures
 from .safetensors_file import SafetensorsFile
@@ -54,34 +55,54 @@ def build_bank(
     destination: str | os.PathLike[str],
     *,
     encoder_name: str,
+    concepts: Sequence[Concept] = (),
+    thresholds: Mapping[str, float] | None = None,
     progress: Progress = no_progress,
 ) -> BankSummary:
     """Embed ``phrases`` and write them as a bank, atomically.
 
     Args:
-        phrases: the concepts, in any order; those that clean to the same text are stored once.
+        phrases: in any order; those that clean to the same text are stored once.
         encoder: any text encoder.
         destination: the ``.safetensors`` file.
         encoder_name: what the encoder is called, for people and messages.
-        progress: counts concepts.
+        concepts: shown by example boxes (`Segmenter.concept`), stored beside the phrases, each with its threshold.
+        thresholds: for some of the phrases, the lowest score that counts; others have none of their own.
+        progress: counts phrases.
+
+    Raises:
+        LitetextError: nothing to store, two concepts of one name, tokens of several widths, or a threshold that is not
+            of a phrase or not in 0..1.
     """
     if Path(destination).suffix != ".safetensors":
         raise LitetextError(f"{destination}: a bank is a safetensors file; give a name ending in .safetensors")
-    concepts = list(dict.fromkeys(map(clean, phrases)))
-    if not concepts:
-        raise LitetextError("a bank needs one phrase or more")
+    texts = list(dict.fromkeys(map(clean, phrases)))
+    names = [*texts, *(clean(concept.name) for concept in concepts)]
+    if not names:
+        raise LitetextError("a bank needs one phrase or more, or a concept shown by example")
+    if len(set(names)) < len(names):
+        twice = next(name for row, name in enumerate(names) if name in names[:row])
+        raise LitetextError(f"{twice!r} is in the bank twice; give each concept a name of its own")
+    own = _own_thresholds(texts, thresholds or {}) + [concept.threshold for concept in concepts]
     tokens, masks, lengths = [], [], []
     context = 0
-    for start in range(0, len(concepts), _BATCH):
-        features = encoder.encode(concepts[start : start + _BATCH]).numpy()
+    for start in range(0, len(texts), _BATCH):
+        features = encoder.encode(texts[start : start + _BATCH]).numpy()
         context = features.tokens.shape[1]
         ends = context - (~features.mask)[:, ::-1].argmax(axis=1)  # up to the last token that is not padding
         real = np.arange(context) < ends[:, None]
-        tokens.append(_as_float16(features.tokens[real], concepts[start]))
+        tokens.append(_as_float16(features.tokens[real], texts[start]))
         masks.append(features.mask[real])
         lengths.append(ends)
-        progress(min(start + _BATCH, len(concepts)), len(concepts))
-    written = [concept.encode() for concept in concepts]
+        progress(min(start + _BATCH, len(texts)), len(texts))
+    for concept in concepts:
+        tokens.append(_as_float16(concept.tokens, concept.name))
+        masks.append(np.zeros(len(concept.tokens), dtype=bool))
+        lengths.append(np.array([len(concept.tokens)]))
+        context = context if texts else max(context, 2, len(concept.tokens))
+    if len({one.shape[1] for one in tokens}) > 1:
+        raise LitetextError("the tokens of the concepts are of another width than the encoder's; use one model for all")
+    written = [name.encode() for name in names]
     keys = np.array([_key(text) for text in written], dtype=np.uint64)
     order = np.argsort(keys, kind="stable")
     arrays = {
@@ -93,6 +114,9 @@ def build_bank(
         "text": np.frombuffer(b"".join(written), dtype=np.uint8),
         "text_starts": offsets_of(np.array([len(text) for text in written])),
     }
+    if concepts or thresholds:  # other banks are as they were, and as earlier versions read them
+        arrays["thresholds"] = np.array([np.nan if one is None else one for one in own], dtype=np.float32)
+        arrays["by_example"] = np.arange(len(names)) >= len(texts)
     metadata = {"format": FORMAT, "version": "1", "encoder": encoder_name, "context_length": str(context)}
     metadata["origin"] = mark("concept bank")
     from safetensors.numpy import save_file
@@ -100,7 +124,7 @@ def build_bank(
     with atomic_path(destination) as temporary:
         save_file(arrays, str(temporary), metadata=metadata)
         size = temporary.stat().st_size
-    return BankSummary(len(phrases), len(concepts), len(arrays["tokens"]), size)
+    return BankSummary(len(phrases) + len(concepts), len(names), len(arrays["tokens"]), size)
 
 
 class ConceptBank:
@@ -131,6 +155,7 @@ class ConceptBank:
         self._tokens, self._mask = (Ragged(arrays[name], arrays["starts"]) for name in ("tokens", "mask"))
         self._keys, self._rows = arrays["keys"], arrays["rows"]
         self._text = Ragged(arrays["text"], arrays["text_starts"])
+        self._thresholds, self._by_example = arrays.get("thresholds"), arrays.get("by_example")
         self._fallback = fallback
         self._remember = remember
         self._remembered: OrderedDict[str, tuple[np.ndarray, np.ndarray]] = OrderedDict()
@@ -151,27 +176,58 @@ class ConceptBank:
     def encode(self, prompts: Sequence[str]) -> TextFeatures[NDArray[Any]]:
         """Return tokens float32 [B, L, D] (zero where padded) and mask bool [B, L] (True = padding).
 
+        L is the context length, or more where a concept shown by example has more tokens.
+
         Raises:
             LitetextError: phrases the bank does not know, and there is no fallback.
         """
         texts = [clean(prompt) for prompt in prompts]
-        tokens = np.zeros((len(texts), self.context_length, self._tokens.values.shape[1]), dtype=np.float32)
+        rows = [self._row(text) for text in texts]
+        known = {place: row for place, row in enumerate(rows) if row is not None}
+        entries = {row: self._entry(self._tokens, row) for row in known.values()}
+        for row, real in entries.items():
+            if len(real) > self.context_length and not self._is_by_example(row):
+                raise self._damaged(
+                    f"{self._concept(row)!r} has {len(real)} tokens, its context is {self.context_length}"
+                )
+        longest = max([self.context_length, *map(len, entries.values())])
+        tokens = np.zeros((len(texts), longest, self._tokens.values.shape[1]), dtype=np.float32)
         mask = np.ones(tokens.shape[:2], dtype=bool)
+        for place, row in known.items():
+            tokens[place, : len(entries[row])] = entries[row]
+            mask[place, : len(entries[row])] = self._entry(self._mask, row)
         unknown: dict[str, list[int]] = {}
         for place, text in enumerate(texts):
-            row = self._row(text)
-            if row is None:
+            if place not in known:
                 unknown.setdefault(text, []).append(place)
-                continue
-            real, own_mask = self._entry(self._tokens, row), self._entry(self._mask, row)
-            if len(real) > self.context_length:
-                raise self._damaged(f"{text!r} has {len(real)} tokens, its context is {self.context_length}")
-            tokens[place, : len(real)] = real
-            mask[place, : len(real)] = own_mask
         if unknown:
             for text, (own_tokens, own_mask) in self._answers(list(unknown)).items():
-                tokens[unknown[text]], mask[unknown[text]] = own_tokens, own_mask
-        return TextFeatures(tokens, mask)
+                tokens[unknown[text], : len(own_tokens)] = own_tokens
+                mask[unknown[text], : len(own_mask)] = own_mask
+        return TextFeatures(tokens, mask, *self._own(rows))
+
+    def concept(self, name: str) -> Concept:
+        """Return a concept shown by example, as it was when the bank was built but for half precision.
+
+        Raises:
+            LitetextError: the bank has none of that name.
+        """
+        row = self._row(clean(name))
+        if row is None or not self._is_by_example(row) or self._thresholds is None:
+            raise LitetextError(f"{self._path} holds no concept {name!r} shown by example")
+        own = float(self._thresholds[row])
+        return Concept(name, self._entry(self._tokens, row).astype(np.float32), None if np.isnan(own) else own)
+
+    def _is_by_example(self, row: int) -> bool:
+        return self._by_example is not None and bool(self._by_example[row])
+
+    def _own(self, rows: Sequence[int | None]) -> tuple[NDArray[np.float32] | None, NDArray[np.bool_] | None]:
+        """The thresholds of some rows, and which are shown by example; None where the bank has no such thing."""
+        if self._thresholds is None:
+            return None, None
+        thresholds = [np.nan if row is None else float(self._thresholds[row]) for row in rows]
+        by_example = [row is not None and self._is_by_example(row) for row in rows]
+        return np.array(thresholds, dtype=np.float32), np.array(by_example, dtype=bool)
 
     def _answers(self, texts: list[str]) -> dict[str, tuple[np.ndarray, np.ndarray]]:
         """The features of texts the bank lacks: remembered ones, and the fallback's for the rest in one call."""
@@ -198,7 +254,10 @@ class ConceptBank:
         return found
 
     def _check(self, fallback: TextEncoder) -> None:
-        probes = [self._concept(row) for row in range(min(_PROBES, len(self)))]
+        written = [row for row in range(len(self)) if not self._is_by_example(row)][:_PROBES]
+        if not written:
+            return
+        probes = [self._concept(row) for row in written]
         ours, theirs = self.encode(probes), fallback.encode(probes).numpy()
         same = ours.tokens.shape == theirs.tokens.shape and np.array_equal(ours.mask, theirs.mask)
         if same:
@@ -255,12 +314,13 @@ def _mapped(path: Path) -> tuple[dict[str, str], dict[str, np.ndarray]]:
     if metadata.get("format") != FORMAT or metadata.get("version") != "1":
         raise LitetextError(f"{path} is not a concept bank of version 1; make one with: litetext bank build")
     try:
-        arrays = {key: file.array(key) for key in _DTYPES}
+        arrays = {key: file.array(key) for key in _DTYPES if key not in _OPTIONAL or key in file.tensors}
         concepts, tokens = len(arrays["rows"]), len(arrays["tokens"])
         fits = 1 < int(metadata["context_length"]) <= LONGEST_CONTEXT and bool(metadata["encoder"])
         sizes = {"concepts": concepts, "concepts + 1": concepts + 1, "tokens": tokens, "any": len(arrays["text"])}
-        fits &= all(arrays[key].shape == (sizes[size],) for key, size in _SHAPES.items())
-        fits &= all(arrays[key].dtype == dtype for key, dtype in _DTYPES.items())
+        fits &= all(arrays[key].shape == (sizes[size],) for key, size in _SHAPES.items() if key in arrays)
+        fits &= all(array.dtype == _DTYPES[key] for key, array in arrays.items())
+        fits &= len(arrays.keys() & set(_OPTIONAL)) in (0, len(_OPTIONAL))
         fits &= arrays["tokens"].ndim == 2
         fits &= (int(arrays["starts"][0]), int(arrays["starts"][-1])) == (0, tokens)
         fits &= (int(arrays["text_starts"][0]), int(arrays["text_starts"][-1])) == (0, sizes["any"])
@@ -279,8 +339,13 @@ _DTYPES = {
     "rows": np.int64,
     "text": np.uint8,
     "text_starts": np.int64,
+    "thresholds": np.float32,
+    "by_example": np.bool_,
 }
 """The arrays of a bank."""
+
+_OPTIONAL = ("thresholds", "by_example")
+"""Those that only banks with concepts shown by example, or with thresholds, have."""
 
 _SHAPES = {
     "mask": "tokens",
@@ -289,8 +354,21 @@ _SHAPES = {
     "rows": "concepts",
     "text": "any",
     "text_starts": "concepts + 1",
+    "thresholds": "concepts",
+    "by_example": "concepts",
 }
 """How long each one-dimensional array of a bank is."""
+
+
+def _own_thresholds(texts: Sequence[str], thresholds: Mapping[str, float]) -> list[float | None]:
+    """The threshold of each text, None where it has none."""
+    named = {clean(phrase): threshold for phrase, threshold in thresholds.items()}
+    for phrase, threshold in named.items():
+        if phrase not in texts:
+            raise LitetextError(f"there is a threshold for {phrase!r}, which is not among the phrases")
+        if not 0 <= threshold <= 1:
+            raise LitetextError(f"the threshold of {phrase!r} must lie in 0..1, got {threshold}")
+    return [named.get(text) for text in texts]
 
 
 def _as_float16(tokens: np.ndarray, first: str) -> np.ndarray:

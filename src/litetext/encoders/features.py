@@ -37,10 +37,15 @@ class TextFeatures(Generic[ArrayT]):
     Attributes:
         tokens: [B, L, D] floating. One vector a token; D is 256 for SAM3.
         mask: [B, L] bool, **True = padding**; the inverse of transformers' ``attention_mask``.
+        thresholds: [B] float32, the lowest score that counts for each prompt, NaN where it has none of its own; None
+            where no prompt has one.
+        by_example: [B] bool, whether the tokens hold those of example boxes too (see `Concept`); None where none do.
     """
 
     tokens: ArrayT
     mask: ArrayT
+    thresholds: NDArray[np.float32] | None = None
+    by_example: NDArray[np.bool_] | None = None
 
     def __post_init__(self) -> None:
         if len(self.tokens.shape) != 3 or tuple(self.tokens.shape[:2]) != tuple(self.mask.shape):
@@ -55,7 +60,8 @@ class TextFeatures(Generic[ArrayT]):
     def __getitem__(self, rows: slice | Sequence[int]) -> TextFeatures[ArrayT]:
         """The features of some of the prompts (a slice or a list of indices)."""
         index = rows if isinstance(rows, slice) else list(rows)
-        return TextFeatures(self.tokens[index], self.mask[index])  # type: ignore[arg-type]
+        thresholds, by_example = (None if one is None else one[index] for one in (self.thresholds, self.by_example))
+        return TextFeatures(self.tokens[index], self.mask[index], thresholds, by_example)  # type: ignore[arg-type]
 
     @property
     def dim(self) -> int:
@@ -71,14 +77,18 @@ class TextFeatures(Generic[ArrayT]):
         return TextFeatures(
             torch.as_tensor(self.tokens).to(device=device, dtype=dtype),
             torch.as_tensor(self.mask).to(device=device, dtype=torch.bool),
+            self.thresholds,
+            self.by_example,
         )
 
     def numpy(self) -> TextFeatures[NDArray[Any]]:
         """Return the same features as numpy arrays (tokens float32, mask bool)."""
         if isinstance(self.tokens, np.ndarray):
-            return TextFeatures(self.tokens.astype(np.float32, copy=False), np.asarray(self.mask, dtype=bool))
-        features = self.to_torch("cpu")
-        return TextFeatures(features.tokens.detach().float().numpy(), features.mask.numpy())
+            tokens, mask = self.tokens.astype(np.float32, copy=False), np.asarray(self.mask, dtype=bool)
+        else:
+            features = self.to_torch("cpu")
+            tokens, mask = features.tokens.detach().float().numpy(), features.mask.numpy()
+        return TextFeatures(tokens, mask, self.thresholds, self.by_example)
 
 
 @runtime_checkable

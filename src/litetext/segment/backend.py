@@ -93,20 +93,24 @@ class Backend(Protocol):
         """Return the levels of one image's pyramid, fine to coarse, float32 [C, h, w] each."""
         ...
 
-    def detect(
-        self,
-        state: Any,
-        text: TextFeatures,
-        boxes: NDArray[np.float32] | None = None,
-        labels: NDArray[np.int64] | None = None,
-    ) -> Detections:
+    def encode_boxes(self, state: Any, boxes: NDArray[np.float32], labels: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Return the example boxes of P prompts in one image as tokens, float32 [P, m, C].
+
+        Args:
+            state: of the image, from `encode_images`.
+            boxes: [P, n, 4] center x, center y, width, height as fractions.
+            labels: [P, n]: 1 for an example, 0 for a counterexample.
+        """
+        ...
+
+    def detect(self, state: Any, text: TextFeatures, geometry: NDArray[np.float32] | None = None) -> Detections:
         """Decode P prompts over one image.
 
         Args:
             state: of the image, from `encode_images`.
             text: of P prompts, as `prepare_text` returned them.
-            boxes: [P, n, 4] example boxes of each prompt: center x, center y, width, height as fractions.
-            labels: [P, n]: 1 for an example, 0 for a counterexample.
+            geometry: [P, m, C] tokens to put behind each prompt's text, of `encode_boxes` or none at all (m = 0); by
+                default what the detector's convention puts there.
         """
         ...
 

@@ -108,8 +108,7 @@ def detect(
     detector: Detector,
     pyramid: FeaturePyramid,
     text: TextFeatures[Tensor],
-    boxes: Tensor | None = None,
-    labels: Tensor | None = None,
+    geometry: Tensor | None = None,
 ) -> DetectorOutput:
     """Decode P prompts over one image.
 
@@ -117,14 +116,13 @@ def detect(
         detector: whose modules are run.
         pyramid: of one image.
         text: features of the P prompts, on the detector's device and of its dtype.
-        boxes: [P, n, 4] example boxes of each prompt: center x, center y, width, height as fractions.
-        labels: [P, n] int64: 1 for an example, 0 for a counterexample.
+        geometry: [P, n, C] what stands behind each prompt's text, such as `example_tokens`; by default the CLS token,
+            where the detector's convention says so.
     """
     # len() would fix an exported graph to the number of prompts it was traced with
     pyramid = pyramid.expand(text.tokens.shape[0])
-    prompt, valid, geometry = text.tokens, ~text.mask, pyramid.cls_token
-    if boxes is not None and labels is not None:
-        geometry = example_tokens(detector, pyramid, boxes, labels)
+    prompt, valid = text.tokens, ~text.mask
+    geometry = pyramid.cls_token if geometry is None else geometry
     if geometry is not None:
         prompt = torch.cat([prompt, geometry], dim=1)
         valid = torch.cat([valid, valid.new_ones(geometry.shape[:2])], dim=1)
@@ -171,7 +169,15 @@ def run_detr(detector: Detector, level: Tensor, positions: Tensor, prompt: Tenso
 
 
 def example_tokens(detector: Detector, pyramid: FeaturePyramid, boxes: Tensor, labels: Tensor) -> Tensor:
-    """Return the example boxes [P, n, 4] of P prompts as tokens [P, n + 1, C], all of them real (see `detect`)."""
+    """Return the example boxes of P prompts in one image as tokens [P, n + 1, C], all of them real.
+
+    Args:
+        detector: whose modules are run.
+        pyramid: of the image.
+        boxes: [P, n, 4] center x, center y, width, height as fractions.
+        labels: [P, n] int64: 1 for an example, 0 for a counterexample.
+    """
+    pyramid = pyramid.expand(len(boxes))
     examples: Tensor = detector.geometry_encoder(
         box_embeddings=boxes,
         box_mask=torch.ones_like(labels, dtype=torch.bool),

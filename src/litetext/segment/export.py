@@ -183,9 +183,13 @@ def measure_agreement(ours: Segmenter, reference: Segmenter, prompts: Sequence[s
     worst = dict.fromkeys(("score", "presence", "box", "mask"), 0.0)
     for photo in photos:
         states = [one.backend.encode_images([photo])[0] for one in (ours, reference)]
-        for rows, boxes in ((slice(None), ()), (slice(1), ()), (slice(1), examples)):
-            pairs = list(zip((ours.backend, reference.backend), states, texts, strict=True))
-            a, b = (backend.detect(state, text[rows], *boxes) for backend, state, text in pairs)
+        pairs = list(zip((ours.backend, reference.backend), states, texts, strict=True))
+        boxes = [backend.encode_boxes(state, *examples) for backend, state, _ in pairs]
+        for rows, geometry in ((slice(None), [None, None]), (slice(1), [None, None]), (slice(1), boxes)):
+            a, b = (
+                backend.detect(state, text[rows], tokens)
+                for (backend, state, text), tokens in zip(pairs, geometry, strict=True)
+            )
             found = {"score": (a.scores, b.scores), "presence": (a.presence, b.presence), "box": (a.boxes, b.boxes)}
             best = np.argsort(-b.scores[0], kind="stable")[:_QUERIES]
             drawn = [

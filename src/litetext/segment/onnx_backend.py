@@ -122,18 +122,29 @@ class OnnxBackend:
         """Return the levels of one image's pyramid, fine to coarse, float32 [C, h, w] each."""
         return [state[level][0] for level in self._levels]
 
+    def encode_boxes(
+        self, state: dict[str, NDArray[np.float32]], boxes: NDArray[np.float32], labels: NDArray[np.int64]
+    ) -> NDArray[np.float32]:
+        """Return example boxes as tokens, see `Backend.encode_boxes`; the graph takes one prompt's at a time."""
+        coarsest = state[self._levels[-1]]
+        rows = [
+            self._run("examples", {"features": coarsest, "boxes": boxes[row], "labels": labels[row]})[0]
+            for row in np.arange(len(boxes))[:, None]
+        ]
+        return np.concatenate(rows)
+
     def detect(
         self,
         state: dict[str, NDArray[np.float32]],
         text: TextFeatures,
-        boxes: NDArray[np.float32] | None = None,
-        labels: NDArray[np.int64] | None = None,
+        geometry: NDArray[np.float32] | None = None,
     ) -> Detections:
         """Decode P prompts over one image, see `Backend.detect`."""
         arrays = text.numpy()
         tokens, mask = arrays.tokens, arrays.mask
         coarsest = state[self._levels[-1]]
-        geometry = self._geometry_tokens(state, len(tokens), boxes, labels)
+        if geometry is None and CLS_TOKEN in state:
+            geometry = state[CLS_TOKEN].repeat(len(tokens), 0)
         if geometry is not None:
             tokens = np.concatenate([tokens, geometry], axis=1)
             mask = np.concatenate([mask, np.zeros(geometry.shape[:2], dtype=bool)], axis=1)
@@ -146,24 +157,6 @@ class OnnxBackend:
         if self._version == 1:
             logits, presence = logit(logits / presence[:, None]), logit(presence)
         return Detections(logits, presence, found, _DecoderState(decoder, encoder, tokens, mask))
-
-    def _geometry_tokens(
-        self,
-        state: dict[str, NDArray[np.float32]],
-        prompts: int,
-        boxes: NDArray[np.float32] | None,
-        labels: NDArray[np.int64] | None,
-    ) -> NDArray[np.float32] | None:
-        """The tokens [P, n, C] that stand behind the text: of the example boxes, or the CLS token alone."""
-        if boxes is None or labels is None:
-            cls_token = state.get(CLS_TOKEN)
-            return None if cls_token is None else cls_token.repeat(prompts, 0)
-        coarsest = state[self._levels[-1]]
-        rows = [
-            self._run("examples", {"features": coarsest, "boxes": boxes[row], "labels": labels[row]})[0]
-            for row in np.arange(len(boxes))[:, None]
-        ]
-        return np.concatenate(rows)
 
     def decode_masks(
         self, state: dict[str, NDArray[np.float32]], detections: Detections, prompt: int, queries: NDArray[np.int64]

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from ..encoders.concept import Concept
 from ..errors import LitetextError
 
 VISUAL = "visual"
 """What SAM3 reads in place of a noun phrase where boxes alone say what to find."""
+
+Prompt: TypeAlias = "str | Concept"
+"""What a question asks for: a noun phrase, or what example boxes in another image show."""
 
 BoxPrompts: TypeAlias = "ArrayLike | Sequence[ArrayLike | None] | None"
 """Example boxes of one image: for each prompt an [n, 4] array or None; for a lone prompt the [n, 4] array itself."""
@@ -22,9 +26,14 @@ BoxPrompts: TypeAlias = "ArrayLike | Sequence[ArrayLike | None] | None"
 class Question:
     """One thing to find in one image: a prompt with its example boxes [n, 4] (pixels) and their labels [n]."""
 
-    prompt: str
+    prompt: str | Concept
     boxes: NDArray[np.float32]
     labels: NDArray[np.int64]
+
+    @property
+    def name(self) -> str:
+        """What results call it."""
+        return self.prompt if isinstance(self.prompt, str) else self.prompt.name
 
 
 def questions_of(prompts: Any, boxes: Any, box_labels: Any) -> list[Question]:
@@ -33,19 +42,21 @@ def questions_of(prompts: Any, boxes: Any, box_labels: Any) -> list[Question]:
         if boxes is None:
             raise LitetextError("nothing to find: give prompts, boxes or both")
         prompts = [VISUAL]
-    prompts = [checked_prompt(prompt) for prompt in ([prompts] if isinstance(prompts, str) else prompts)]
+    prompts = [checked_prompt(prompt) for prompt in ([prompts] if isinstance(prompts, str | Concept) else prompts)]
     if not prompts:
         raise LitetextError("nothing to find: the list of prompts is empty")
     per_prompt_boxes = _per_prompt("boxes", boxes, len(prompts), flat_dims=2)
     per_prompt_labels = _per_prompt("box_labels", box_labels, len(prompts), flat_dims=1)
     return [
-        Question(prompt, *_checked_boxes(prompt, *examples))
+        Question(prompt, *checked_boxes(prompt if isinstance(prompt, str) else prompt.name, *examples))
         for prompt, *examples in zip(prompts, per_prompt_boxes, per_prompt_labels, strict=True)
     ]
 
 
-def checked_prompt(prompt: Any) -> str:
-    """Return ``prompt``; what is not text, or empty, is an error."""
+def checked_prompt(prompt: Any) -> str | Concept:
+    """Return ``prompt``; what is neither text nor a concept, or empty, is an error."""
+    if isinstance(prompt, Concept):
+        return prompt
     if not isinstance(prompt, str):
         raise LitetextError(f"a prompt must be text, got {prompt!r}; for several images give a list of lists")
     if not prompt.strip():
@@ -53,7 +64,8 @@ def checked_prompt(prompt: Any) -> str:
     return prompt
 
 
-def _checked_boxes(prompt: str, boxes: Any, labels: Any) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+def checked_boxes(prompt: str, boxes: Any, labels: Any) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """Return example boxes [n, 4] and their labels [n]; none where ``boxes`` is None."""
     if boxes is None:
         if labels is not None:
             raise LitetextError(f"prompt {prompt!r} has box_labels but no boxes")
@@ -82,7 +94,7 @@ def check_boxes_inside(question: Question, size: tuple[int, int]) -> None:
     if outside.any():
         x1, y1, x2, y2 = question.boxes[outside][0].tolist()
         raise LitetextError(
-            f"the box {x1:g}, {y1:g}, {x2:g}, {y2:g} of prompt {question.prompt!r} lies outside the image, which is "
+            f"the box {x1:g}, {y1:g}, {x2:g}, {y2:g} of prompt {question.name!r} lies outside the image, which is "
             f"{width}x{height} pixels; give x1, y1, x2, y2 in pixels of the upright image"
         )
 
@@ -110,23 +122,23 @@ def per_image(name: str, values: Any, count: int) -> list[Any]:
 
 def per_image_prompts(prompts: Any, count: int) -> list[Any]:
     """Return the prompts of each of ``count`` images; one list of texts is asked of all of them."""
-    if prompts is None or isinstance(prompts, str):
+    if prompts is None or isinstance(prompts, str | Concept):
         return [prompts] * count
     prompts = list(prompts)
-    if all(isinstance(prompt, str) for prompt in prompts):
+    if all(isinstance(prompt, str | Concept) for prompt in prompts):
         return [prompts] * count
     return per_image("prompts", prompts, count)
 
 
-def batches(asked: list[Question], batch_size: int) -> Iterator[list[int]]:
-    """Indices of questions to decode together: at most ``batch_size``, all with the same number of boxes.
+def batches(kinds: Sequence[Hashable], batch_size: int) -> Iterator[list[int]]:
+    """Indices of questions to decode together: at most ``batch_size``, all of one kind.
 
-    Equal numbers need no padding, and a prompt without boxes must not meet the box encoder at all (it would add
-    a token of its own).
+    What is of one kind has the same number of example boxes and of tokens, so nothing is padded, and a prompt without
+    boxes does not meet the box encoder, which would add a token of its own.
     """
-    by_boxes: dict[int, list[int]] = {}
-    for index, question in enumerate(asked):
-        by_boxes.setdefault(len(question.boxes), []).append(index)
-    for indices in by_boxes.values():
+    of_kind: dict[Hashable, list[int]] = {}
+    for index, kind in enumerate(kinds):
+        of_kind.setdefault(kind, []).append(index)
+    for indices in of_kind.values():
         for start in range(0, len(indices), batch_size):
             yield indices[start : start + batch_size]

@@ -3,32 +3,37 @@
 The vision encoder runs once for an image (`Segmenter.encode_image`); any number of prompts are decoded over its
 features in batches (`Segmenter.detect`); and masks are decoded only for what will be shown. `Segmenter.segment` is the
 two steps together. The text comes from any `TextEncoder`, and once the prompts are known the encoder can be released
-(`Segmenter.freeze`). What runs it is a `Backend`: transformers'
-modules in torch, or an export by ONNX Runtime alone; nothing here knows which.
+(`Segmenter.freeze`). What runs it is a `Backend`: transformers' modules in torch, or an export by ONNX Runtime alone;
+nothing here knows which.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
+from ..encoders.concept import Concept
 from ..encoders.features import TextEncoder, TextFeatures
 from ..encoders.loading import load_encoder
 from ..errors import LitetextError, choice_error, missing_extra
 from ..images import ImageLike, is_one_image, read_image
 from ..results import Instances, Masks
-from .backend import Backend, ImageFeatures
+from .backend import Backend, Detections, ImageFeatures
 from .convention import ConventionLike
 from .questions import (
+    VISUAL,
     BoxPrompts,
+    Prompt,
     Question,
     batches,
     check_boxes_inside,
+    checked_boxes,
     checked_prompt,
     per_image,
     per_image_prompts,
@@ -148,7 +153,7 @@ class Segmenter:
     def detect(
         self,
         features: ImageFeatures,
-        prompts: str | Sequence[str] | None = None,
+        prompts: Prompt | Sequence[Prompt] | None = None,
         boxes: BoxPrompts = None,
         box_labels: BoxPrompts = None,
         *,
@@ -170,16 +175,15 @@ class Segmenter:
         """
         _check_threshold(threshold)
         _check_batches(batch_size=batch_size)
-        if features.backend is not self.backend:
-            raise LitetextError("these image features are of another model; encode the image with this segmenter")
+        self._check_features(features)
         asked = questions_of(prompts, boxes, box_labels)
-        return self._detected(features, asked, self._text_of([asked])[0], threshold, batch_size)
+        return self._detected(features, asked, self._texts_of([asked])[0], threshold, batch_size)
 
     @overload
     def segment(  # type: ignore[overload-overlap]
         self,
         images: ImageLike,
-        prompts: str | Sequence[str] | None = None,
+        prompts: Prompt | Sequence[Prompt] | None = None,
         boxes: BoxPrompts = None,
         box_labels: BoxPrompts = None,
         *,
@@ -192,7 +196,7 @@ class Segmenter:
     def segment(
         self,
         images: Sequence[ImageLike],
-        prompts: str | Sequence[str] | Sequence[Sequence[str]] | None = None,
+        prompts: Prompt | Sequence[Prompt] | Sequence[Sequence[Prompt]] | None = None,
         boxes: Sequence[BoxPrompts] | None = None,
         box_labels: Sequence[BoxPrompts] | None = None,
         *,
@@ -216,8 +220,9 @@ class Segmenter:
 
         Args:
             images: one image (a path, a PIL image, an array) or a list of them.
-            prompts: noun phrases. For several images a flat list is asked of each, a list of lists gives each
-                image its own. None where boxes alone say what to find (SAM3 then reads the word "visual").
+            prompts: noun phrases, or concepts shown by example (see `concept`). For several images a flat list is
+                asked of each, a list of lists gives each image its own. None where boxes alone say what to find (SAM3
+                then reads the word "visual").
             boxes: example boxes, x1, y1, x2, y2 in pixels of the upright image: for each prompt an [n, 4] array
                 or None (for a lone prompt simply the [n, 4] array); for several images a list with that for
                 each image.
@@ -252,13 +257,53 @@ class Segmenter:
             image_batch,
         )
 
-    def freeze(self, prompts: Sequence[str]) -> Segmenter:
+    def concept(
+        self,
+        image: ImageLike | ImageFeatures,
+        boxes: ArrayLike,
+        name: str,
+        *,
+        box_labels: ArrayLike | None = None,
+        prompt: str = VISUAL,
+        threshold: float | None = None,
+    ) -> Concept:
+        """Return what example boxes show, to be found in other images too.
+
+        In the image it was made of, a concept finds exactly what the boxes themselves find; how well it carries over to
+        other images is up to the model, so look before you rely on it. `litetext.encoders.build_bank` keeps it.
+
+        Args:
+            image: with the examples; or its features, from `encode_image`.
+            boxes: [n, 4] x1, y1, x2, y2 in pixels of the upright image.
+            name: what results call it.
+            box_labels: [n] 1 (or True) for an example, 0 for a counterexample; all examples by default.
+            prompt: a noun phrase to go with the boxes; by default the word that SAM3 reads where boxes stand alone.
+            threshold: the lowest score that counts for it; by default what each call asks for.
+
+        Raises:
+            LitetextError: an unreadable image, features of another model, or boxes that do not fit the image.
+        """
+        if not isinstance(image, ImageFeatures):
+            image = self.encode_image(image)
+        self._check_features(image)
+        question = Question(name, *checked_boxes(name, boxes, box_labels))
+        if not len(question.boxes):
+            raise LitetextError(f"concept {name!r} needs at least one example box")
+        text = self._features([prompt]).numpy()
+        geometry = self.backend.encode_boxes(image.state, *_examples([question], image.size))
+        return Concept(name, np.concatenate([text.tokens[0][~text.mask[0]], geometry[0]]), threshold)
+
+    def _check_features(self, features: ImageFeatures) -> None:
+        if features.backend is not self.backend:
+            raise LitetextError("these image features are of another model; encode the image with this segmenter")
+
+    def freeze(self, prompts: Sequence[str | Concept]) -> Segmenter:
         """Return a segmenter with the same backend that knows only ``prompts`` and needs no text encoder.
 
         It refuses every other prompt (boxes alone ask "visual": name it too if they will); results are the same. Where
         nothing else holds the encoder any longer, its memory is returned to the system at the first call.
         """
-        known = list(dict.fromkeys(map(checked_prompt, prompts)))
+        known = list(dict.fromkeys(prompt for prompt in map(checked_prompt, prompts) if isinstance(prompt, str)))
         rows = {prompt: row for row, prompt in enumerate(known)}
         return Segmenter(self.backend, _FrozenPrompts(rows, self._features(known), self.backend.return_memory))
 
@@ -274,7 +319,7 @@ class Segmenter:
     ) -> list[Instances]:
         # All questions are checked, and all words embedded, before the first image is encoded.
         questions = [questions_of(*asked) for asked in zip(prompts, boxes, box_labels, strict=True)]
-        texts = self._text_of(questions)
+        texts = self._texts_of(questions)
         found: list[Instances] = []
         for start in range(0, len(images), image_batch):
             for features in self._encoded(images[start : start + image_batch]):
@@ -291,40 +336,84 @@ class Segmenter:
         ]
 
     def _detected(
-        self, image: ImageFeatures, asked: list[Question], text: TextFeatures, threshold: float, batch_size: int
+        self, image: ImageFeatures, asked: list[Question], texts: list[_Text], threshold: float, batch_size: int
     ) -> Instances:
         presence = np.zeros(len(asked), dtype=np.float32)
         rows = _Rows(image.size)
-        for batch in batches(asked, batch_size):
-            examples = _examples([asked[index] for index in batch], image.size)
-            detections = self.backend.detect(image.state, text[batch], *examples)
+        kinds = [text.kind(len(question.boxes)) for text, question in zip(texts, asked, strict=True)]
+        for batch in batches(kinds, batch_size):
+            detections = self._batch_detected(
+                image, [asked[index] for index in batch], [texts[index] for index in batch]
+            )
             presence[batch] = detections.presence
             for row, index in enumerate(batch):
                 scores = detections.scores[row]
                 queries = np.argsort(-scores, kind="stable")
-                queries = queries[scores[queries] >= threshold]
+                queries = queries[scores[queries] >= texts[index].threshold(threshold)]
                 if len(queries) == 0:
                     continue
                 logits = self.backend.decode_masks(image.state, detections, row, queries)
                 masks = masks_of(logits, image.size, self.backend.convention.mask_resampling)
                 rows.add(index, detections.boxes[row, queries], scores[queries], masks)
-        return rows.instances(tuple(question.prompt for question in asked), presence, image.image)
+        return rows.instances(tuple(question.name for question in asked), presence, image.image)
 
-    def _text_of(self, questions: list[list[Question]]) -> list[TextFeatures]:
-        """The text features of each image's questions; every distinct prompt is embedded once."""
-        words = list(dict.fromkeys(question.prompt for asked in questions for question in asked))
-        rows = {word: row for row, word in enumerate(words)}
-        features = self._features(words)
-        return [features[[rows[question.prompt] for question in asked]] for asked in questions]
+    def _batch_detected(self, image: ImageFeatures, asked: list[Question], texts: list[_Text]) -> Detections:
+        """Decode questions of one kind over an image."""
+        text = texts[0].features[[one.row for one in texts]]
+        geometry = None
+        if len(asked[0].boxes):
+            geometry = self.backend.encode_boxes(image.state, *_examples(asked, image.size))
+        elif texts[0].by_example:  # what stands behind its text is in its tokens already
+            geometry = np.zeros((len(asked), 0, self.dim), dtype=np.float32)
+        return self.backend.detect(image.state, text, geometry)
+
+    def _texts_of(self, questions: list[list[Question]]) -> list[list[_Text]]:
+        """Where the features of each image's questions are; every distinct prompt is embedded once."""
+        prompts = [question.prompt for asked in questions for question in asked]
+        texts: dict[Any, _Text] = {}
+        words = list(dict.fromkeys(prompt for prompt in prompts if isinstance(prompt, str)))
+        if words:
+            features = self._features(words)
+            texts.update({word: _Text(features, row) for row, word in enumerate(words)})
+        for concept in prompts:
+            if not isinstance(concept, str) and id(concept) not in texts:
+                texts[id(concept)] = _Text(self._prepared(concept.features), 0)
+        return [
+            [texts[prompt if isinstance(prompt, str) else id(prompt)] for prompt in (one.prompt for one in asked)]
+            for asked in questions
+        ]
 
     def _features(self, prompts: list[str]) -> TextFeatures:
-        features = self.text.encode(prompts)
+        return self._prepared(self.text.encode(prompts))
+
+    def _prepared(self, features: TextFeatures) -> TextFeatures:
         if features.dim != self.dim:
             raise LitetextError(
                 f"the text encoder gives {features.dim} numbers a token, but this detector reads {self.dim}; "
                 "use an encoder made for this model"
             )
         return self.backend.prepare_text(features)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Text:
+    """One prompt's features: a row of those of several prompts."""
+
+    features: TextFeatures
+    row: int
+
+    @property
+    def by_example(self) -> bool:
+        return self.features.by_example is not None and bool(self.features.by_example[self.row])
+
+    def kind(self, boxes: int) -> Hashable:
+        """What it has in common with the prompts that can be decoded together with it."""
+        return id(self.features), self.by_example, boxes
+
+    def threshold(self, otherwise: float) -> float:
+        """The lowest score that counts for it."""
+        own = np.nan if self.features.thresholds is None else float(self.features.thresholds[self.row])
+        return otherwise if np.isnan(own) else own
 
 
 class _Rows:
@@ -388,12 +477,8 @@ def _check_batches(**sizes: int) -> None:
             raise LitetextError(f"{name} must be at least 1, got {size}")
 
 
-def _examples(
-    asked: list[Question], size: tuple[int, int]
-) -> tuple[NDArray[np.float32], NDArray[np.int64]] | tuple[None, None]:
-    """Boxes [P, n, 4] (center x, center y, width, height as fractions) and labels [P, n]; None without boxes."""
-    if len(asked[0].boxes) == 0:
-        return None, None
+def _examples(asked: list[Question], size: tuple[int, int]) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """Boxes [P, n, 4] (center x, center y, width, height as fractions) and labels [P, n]."""
     height, width = size
     for question in asked:
         check_boxes_inside(question, size)

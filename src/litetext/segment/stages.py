@@ -161,7 +161,8 @@ class _Recorder:
         self._backend = backend
         self.dim, self.convention = backend.dim, backend.convention
         self.prepare_text, self.encode_images = backend.prepare_text, backend.encode_images
-        self.decode_masks, self.feature_maps = backend.decode_masks, backend.feature_maps
+        self.encode_boxes, self.feature_maps = backend.encode_boxes, backend.feature_maps
+        self.decode_masks = backend.decode_masks
         self.return_memory = backend.return_memory
         self.detections: list[Detections] = []
 

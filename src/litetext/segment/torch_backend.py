@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -73,7 +74,7 @@ class TorchBackend:
     def prepare_text(self, text: TextFeatures) -> TextFeatures[Tensor]:
         """Return text features as `detect` reads them."""
         tensors = text.to_torch(self.device, self.dtype)
-        return TextFeatures(tensors.tokens.detach(), tensors.mask)  # a graph would keep the encoder's weights alive
+        return replace(tensors, tokens=tensors.tokens.detach())  # a graph would keep the encoder's weights alive
 
     @torch.inference_mode()
     def encode_images(self, images: Sequence[NDArray[np.uint8]]) -> list[decode.FeaturePyramid]:
@@ -85,19 +86,20 @@ class TorchBackend:
         return [_numpy(level[0]) for level in state.maps]
 
     @torch.inference_mode()
+    def encode_boxes(
+        self, state: decode.FeaturePyramid, boxes: NDArray[np.float32], labels: NDArray[np.int64]
+    ) -> NDArray[np.float32]:
+        """Return example boxes as tokens, see `Backend.encode_boxes`."""
+        examples = torch.from_numpy(boxes).to(self.device, self.dtype), torch.from_numpy(labels).to(self.device)
+        return _numpy(decode.example_tokens(self.detector, state, *examples))
+
+    @torch.inference_mode()
     def detect(
-        self,
-        state: decode.FeaturePyramid,
-        text: TextFeatures,
-        boxes: NDArray[np.float32] | None = None,
-        labels: NDArray[np.int64] | None = None,
+        self, state: decode.FeaturePyramid, text: TextFeatures, geometry: NDArray[np.float32] | None = None
     ) -> Detections:
         """Decode P prompts over one image, see `Backend.detect`."""
-        examples = (
-            None if boxes is None else torch.from_numpy(boxes).to(self.device, self.dtype),
-            None if labels is None else torch.from_numpy(labels).to(self.device),
-        )
-        output = decode.detect(self.detector, state, text.to_torch(), *examples)
+        tokens = None if geometry is None else torch.from_numpy(geometry).to(self.device, self.dtype)
+        output = decode.detect(self.detector, state, text.to_torch(), tokens)
         return Detections(_numpy(output.logits), _numpy(output.presence), _numpy(output.boxes), output)
 
     @torch.inference_mode()
