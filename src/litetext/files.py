@@ -23,6 +23,9 @@ from typing import Any, BinaryIO
 from .errors import LitetextError, short
 
 _LEFTOVER = re.compile(r"\..*\.litetext-[a-z0-9_]{8}(\.[^.]*)?")
+_TEMPORARY = re.compile(r"\.(?P<stem>.+)\.litetext-[a-z0-9_]{8}")
+STAGING = "litetext-staging"
+"""The name of the folder in which `litetext.outputs.OutputFolder` collects files before they go to their places."""
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 
 StrPath = str | os.PathLike[str]
@@ -152,13 +155,24 @@ def temporary_beside(destination: Path, *, folder: bool = False) -> Iterator[Pat
         if error.errno in _FULL or str(error.filename or "").startswith(str(temporary)):
             raise _unwritten(destination, error) from None
         raise
+    except Exception as error:
+        if "No space left on device" not in str(error):  # as safetensors says it, in an error of its own
+            raise
+        raise _unwritten(destination, OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))) from None
     finally:
         _remove(temporary)
 
 
 def _unwritten(destination: Path, error: OSError) -> LitetextError:
     remedy = "free some space and start again" if error.errno in _FULL else "choose another path"
-    return LitetextError(f"{destination} cannot be written: {(error.strerror or str(error)).lower()}; {remedy}")
+    reason = (error.strerror or str(error)).lower()
+    return LitetextError(f"{_as_given(destination)} cannot be written: {reason}; {remedy}")
+
+
+def _as_given(path: Path) -> Path:
+    """The path without what temporary folders on the way are called: the place where it will be in the end."""
+    parts = [(_TEMPORARY.fullmatch(part) or {"stem": part})["stem"] for part in path.parts]
+    return Path(*(part for part in parts if part != STAGING))
 
 
 @contextlib.contextmanager

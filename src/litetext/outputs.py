@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Literal
 
 from .errors import LitetextError
-from .files import StrPath, new_mode, settle, sweep, temporary_beside
+from .files import STAGING, StrPath, new_mode, settle, sweep, temporary_beside
 
 RECORD = ".litetext.jsonl"
 """The name of the record in a folder that litetext wrote into."""
@@ -177,7 +177,7 @@ class OutputFolder:
         Raises:
             LitetextError: a name is taken, see `check`; then nothing is written.
         """
-        with temporary_beside(self.path / "new", folder=True) as temporary:
+        with temporary_beside(self.path / STAGING, folder=True) as temporary:
             yield temporary
             digests = {name: digest_of(temporary / name) for name in _names(temporary)}
             self.check(digests)

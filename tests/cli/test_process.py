@@ -72,3 +72,34 @@ def test_one_unreadable_image_does_not_stop_the_others(tmp_path: Path) -> None:
     _, said = process.communicate()
     assert process.returncode == 2 and "bad.png" in said
     assert {path.name for path in (tmp_path / "o").glob("*.*")} >= {"instances.json", "good_masks.png"}
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "embed mini many.txt --out DIR/e.safetensors",
+        "convert mini DIR/c --to litetext",
+        "bank build many.txt --text mini --out DIR/b.safetensors",
+        "mini world --out DIR/w --pairs 60",
+        "segment scene.png -p dog --out DIR/s",
+        "audit many.txt --out DIR/a",
+    ],
+)
+def test_a_full_disk_is_one_line_that_names_the_path(command: str, tmp_path: Path) -> None:
+    (tmp_path / "many.txt").write_text("".join(f"phrase number {number}\n" for number in range(200)))
+    shutil.copy(samples()[0].image, tmp_path / "scene.png")
+    small = tmp_path / "small"
+    small.mkdir()
+    done = subprocess.run(
+        ["bash", "-c", f"mount -t tmpfs -o size=16k tmpfs {small} && exec \"$@\"", "bash", *_COMMAND,
+         *command.replace("DIR", str(small)).split()],
+        cwd=tmp_path, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    left = [path for path in small.rglob("*") if path.name.startswith(".") and path.name != ".litetext.jsonl"]
+    subprocess.run(["umount", small], check=False, capture_output=True)
+    if "mount:" in done.stderr:
+        pytest.skip("no file system can be mounted here")
+    assert done.returncode == 2, done.stderr
+    last = done.stderr.strip().splitlines()[-1]
+    assert str(small) in last and "no space left" in last.lower() and "Traceback" not in done.stderr
+    assert ".litetext-" not in last and not left
