@@ -138,7 +138,7 @@ def test_the_recipe_bounds_truncation() -> None:
 def test_the_recommended_rows_cover_the_share_of_prompts(prompts: list[list[int]], coverage: float) -> None:
     rows = [[49406, *ids, 49407] for ids in prompts]
     flat = np.array([i for row in rows for i in row], dtype=np.int32)
-    total, chosen = vocabulary_rows(TokenTable(Ragged.of(rows), 49408, (49406, 49407)), coverage)
+    total, chosen = vocabulary_rows(TokenTable(Ragged.of(rows), 49408, (49406, 49407), 512), coverage)
     assert total - chosen == 514
     counts = np.bincount(flat, minlength=49408)[512:49406]
     kept = set((np.argsort(-counts, kind="stable")[:chosen] + 512).tolist())

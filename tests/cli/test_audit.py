@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 
 from litetext.data import ROOT
+from litetext.distill import student_config
+from litetext.encoders import read_checkpoint
 
 from ..segment.conftest import save_reference
 from .conftest import Result
@@ -86,3 +88,22 @@ def test_without_arguments_mini_and_its_world_are_studied(litetext: Callable[...
     (study,) = result.json["encoders"]
     assert study["name"] == "mini-teacher" and study["robustness"]["scenes"] > 1
     assert study["order"]["other_noun"]["features"] > study["order"]["reordered"]["low"]
+
+
+@pytest.mark.parametrize("encoder", ["mini", "mini-teacher"])
+def test_distill_takes_the_recipe_as_it_is(litetext: Callable[..., Result], tmp_path: Path, encoder: str) -> None:
+    if not (ROOT / "mini").is_dir():
+        pytest.skip("mini's weights are not in this checkout")
+    long = "the small red car on the left of the large yellow banana in the middle of the blue sky above the green tree"
+    prompts = tmp_path / "p.txt"
+    prompts.write_text(f"red car\nyellow banana\nthe whale\n{long}\n")
+    audit = litetext("audit", prompts, "--encoder", encoder, "--out", tmp_path / "audit", "--json")
+    assert audit.code == 0 and "4 prompts are few" in audit.err
+    config = student_config(tmp_path / "audit" / "recipe.toml")
+    assert config.vocab_size > 514 and config.convention.context_length <= (16 if encoder == "mini" else 32)
+    assert config.live_parameters() < read_checkpoint(encoder).config.live_parameters()
+    run = litetext(
+        "distill", "--teacher", encoder, "--student", tmp_path / "audit" / "recipe.toml", "--prompts", prompts,
+        "--out", tmp_path / "run", "--steps", 1, "--held-out", 0, "--json",
+    )  # fmt: skip
+    assert run.code == 0 and "left out" not in run.err

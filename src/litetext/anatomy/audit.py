@@ -131,7 +131,8 @@ class _Student:
             order = self._order(gallery, synonyms)
         with self._doing("convention"):
             gap = convention_gap(subject, self.corpus.sample(_CONVENTION_SAMPLE, self.seed))
-        return EncoderStudy(subject.name, embedding, rows, shape, robust, order, gap)
+        config = subject.module.config if subject.module is not None else None
+        return EncoderStudy(subject.name, config, embedding, rows, shape, robust, order, gap)
 
     def _order(self, gallery: Gallery | None, synonyms: Sequence[tuple[str, ...]]) -> OrderSensitivity | None:
         shuffled = self.corpus.sample(len(self.corpus), self.seed)

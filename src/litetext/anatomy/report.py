@@ -71,7 +71,11 @@ def to_json(audit: Audit) -> dict[str, Any]:
         "context_window": {str(length): asdict(window) for length, window in audit.context.windows.items()},
         "vocabulary": _plain_keys(asdict(audit.vocabulary)),
         "encoders": [_plain_keys(asdict(_without_long_lists(study))) for study in audit.encoders],
-        "recipe": {**audit.recipe.student.to_dict(), "reasons": audit.recipe.reasons},
+        "recipe": {
+            **audit.recipe.student.to_dict(),
+            "reasons": audit.recipe.reasons,
+            "warnings": audit.recipe.warnings,
+        },
     }
 
 

@@ -542,6 +542,7 @@ def _recipe(audit: Audit) -> Section:
         ["layers x width", f"{student.layers} x {student.width}", reasons["shape"]],
         ["padding", "masked everywhere", reasons["mask_padding"]],
         ["parameters", f"{student.live_parameters():,}", "all that the output depends on, the embedding included"],
+        *(["warning", "–", warning] for warning in audit.recipe.warnings),
     ]
     return Section(
         "recipe",

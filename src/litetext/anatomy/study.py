@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from ..encoders.config import EncoderConfig
 from .convention import ConventionGap
 from .embedding import TokenEmbedding
 from .manifold import Manifold
@@ -17,10 +18,11 @@ class EncoderStudy:
     """Questions 3 to 8 answered for one encoder; None where one does not apply.
 
     ``robustness`` needs a gallery whose segmenter takes this encoder's features, ``order`` phrases with known nouns,
-    ``convention`` one of litetext's own encoders.
+    ``config`` and ``convention`` one of litetext's own encoders.
     """
 
     name: str
+    config: EncoderConfig | None
     token_embedding: TokenEmbedding
     positions: Positions | None
     manifold: Manifold

@@ -14,7 +14,7 @@ import numpy as np
 
 from ..progress import Progress, no_progress
 from ..ragged import Ragged, offsets_of
-from ..tokenizer import Tokenizer
+from ..tokenizer import BYTE_SYMBOLS, Tokenizer
 
 _CHUNK = 16_384  # prompts a batch: bounds the lists that live at one time
 _CACHED_WORDS = 200_000
@@ -55,15 +55,18 @@ class TokenTable:
         ids: int32 [T] ids of N prompts, SOT and EOT included.
         vocab_size: rows of the vocabulary.
         special_ids: the ids of SOT and EOT.
+        byte_rows: how many rows, the first ones, are single bytes that a pruned vocabulary keeps in any case.
     """
 
     ids: Ragged
     vocab_size: int
     special_ids: tuple[int, int]
+    byte_rows: int = 0
 
 
 def tokenize(phrases: Sequence[str], tokenizer: PromptTokenizer, progress: Progress = no_progress) -> TokenTable:
     """Return the token table of ``phrases``; ``progress`` counts them."""
+    ours = isinstance(tokenizer, Tokenizer)
     encode_batch = _WordByWord(tokenizer) if isinstance(tokenizer, Tokenizer) else tokenizer.encode_batch
     ids, lengths = [], []
     for start in range(0, len(phrases), _CHUNK):
@@ -72,7 +75,8 @@ def tokenize(phrases: Sequence[str], tokenizer: PromptTokenizer, progress: Progr
         ids.append(np.fromiter(chain.from_iterable(batch), np.int32, int(lengths[-1].sum())))
         progress(start + len(batch), len(phrases))
     table = Ragged(np.concatenate(ids), offsets_of(np.concatenate(lengths)))
-    return TokenTable(table, tokenizer.vocab_size, (tokenizer.sot_id, tokenizer.eot_id))
+    special_ids = (tokenizer.sot_id, tokenizer.eot_id)
+    return TokenTable(table, tokenizer.vocab_size, special_ids, BYTE_SYMBOLS if ours else 0)
 
 
 class _WordByWord:

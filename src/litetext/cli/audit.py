@@ -11,7 +11,7 @@ import typer
 from ..errors import LitetextError
 from ..outputs import OutputFolder
 from ..progress import Progress, described
-from .output import console, notes, print_json, shown_progress
+from .output import console, notes, print_json, shown_progress, warn
 
 if TYPE_CHECKING:
     from ..anatomy.sections import Section
@@ -99,6 +99,8 @@ def audit(
         )
         parts = sections(result)
         files = write_report(result, out, described(progress, "drawing"))
+    for warning in result.recipe.warnings:
+        warn(warning)
     if as_json:
         print_json(to_json(result))
     else:

@@ -109,6 +109,7 @@ def distill(
     )
     from ..distill.card import distillation_notes
     from ..encoders import read_checkpoint, save_encoder
+    from ..encoders.config import check_student_context
     from ..encoders.trimming import trims_exactly
     from ..training.processes import Processes
 
@@ -120,11 +121,7 @@ def distill(
         student, init, embedding, context, checkpoint.tokenizer, teaching, checkpoint.state, phrases, seed
     )
     convention = module.config.convention
-    if convention.context_length > teaching.context_length:
-        raise LitetextError(
-            f"a context of {convention.context_length} is longer than the teacher's {teaching.context_length}; "
-            f"give --context {teaching.context_length} or less"
-        )
+    check_student_context(module.config, checkpoint.config)
     config = TrainConfig(
         epochs=epochs,
         steps=steps,

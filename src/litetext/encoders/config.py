@@ -171,6 +171,16 @@ PRESETS: dict[str, EncoderConfig] = {
 }
 
 
+def check_student_context(student: EncoderConfig, teacher: EncoderConfig) -> None:
+    """Refuse a student that reads longer prompts than the teacher it learns from."""
+    longest = teacher.convention.context_length
+    if student.convention.context_length > longest:
+        raise LitetextError(
+            f"a context of {student.convention.context_length} is longer than the teacher's {longest}; "
+            f"give --context {longest} or less"
+        )
+
+
 def own_context(convention: Convention, rows: int) -> int:
     """Return the context of an encoder whose file has ``rows`` position rows and says no more.
 
