@@ -112,3 +112,9 @@ def test_public_names_resolve() -> None:
         assert getattr(litetext, name) is not None
     with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
         _ = litetext.nonsense
+
+
+def test_the_top_shows_public_names_alone() -> None:
+    import litetext
+
+    assert set(dir(litetext)) == {*litetext.__all__, "__version__"}

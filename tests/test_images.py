@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import functools
+import re
+import threading
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +16,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from litetext import LitetextError
-from litetext.images import read_image
+from litetext import LitetextError, images
+from litetext.images import image_files, image_size, is_one_image, read_image
 
 COLOURS = np.array([[[255, 0, 0], [0, 255, 0]], [[0, 0, 255], [255, 255, 255]], [[0, 0, 0], [128, 64, 32]]], np.uint8)
 
@@ -137,10 +141,81 @@ def test_damaged_files_are_read_or_refused_but_never_crash(
     [
         (np.zeros((4, 4, 2), np.uint8), "shape"),
         (np.zeros((0, 4, 3), np.uint8), "shape"),
-        (np.zeros((4, 4, 3), np.float32), "float32"),
+        (np.full((4, 4, 3), 200, np.float32), "must lie in 0..1, but this one goes from 200 to 200"),
+        (np.full((4, 4, 3), np.nan), "must lie in 0..1"),
+        (np.zeros((4, 4, 3), np.int32), "got int32"),
+        (np.zeros((2, 4, 4, 3), np.uint8), "shape"),
+        (b"no image", "the image is not an image"),
         (None, "got NoneType"),
     ],
 )
 def test_values_that_are_no_picture_are_refused(array: Any, message: str) -> None:
     with pytest.raises(LitetextError, match=message):
         read_image(array)
+
+
+def test_arrays_of_other_kinds_and_shapes() -> None:
+    grey = np.arange(12, dtype=np.uint8).reshape(3, 4)
+    assert np.array_equal(read_image(grey[:, :, None]), read_image(grey))
+    halves = np.linspace(0, 1, 36).reshape(3, 4, 3)
+    for kind in (np.float16, np.float32, np.float64):
+        assert np.abs(read_image(halves.astype(kind)).astype(float) - halves * 255).max() <= 0.6
+    flags = grey > 5
+    assert np.array_equal(read_image(flags)[:, :, 1], flags * 255)
+    assert is_one_image(grey) and not is_one_image(np.zeros((2, 4, 4, 3))) and is_one_image(b"x")
+
+
+def test_tensors_have_their_channels_first_or_last() -> None:
+    torch = pytest.importorskip("torch")
+    wanted = read_image(COLOURS)
+    tensor = torch.from_numpy(COLOURS)
+    assert np.array_equal(read_image(tensor.permute(2, 0, 1)), wanted)
+    wide = np.concatenate([COLOURS, COLOURS, COLOURS], axis=0)  # 9 x 2: no end but the last can be channels
+    assert np.array_equal(read_image(torch.from_numpy(wide)), wide)
+    assert np.array_equal(read_image((tensor.permute(2, 0, 1) / 255).requires_grad_()), wanted)
+    assert np.abs(read_image((tensor.permute(2, 0, 1) / 255).bfloat16()).astype(int) - wanted).max() <= 1
+    assert is_one_image(tensor) and not is_one_image(tensor[None])
+
+
+def test_bytes_and_links_are_images_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = _saved(tmp_path, Image.fromarray(COLOURS))
+    assert np.array_equal(read_image(path.read_bytes()), COLOURS)
+    (tmp_path / "words.png").write_text("not an image")
+    monkeypatch.setenv("HF_HUB_OFFLINE", "0")
+    monkeypatch.setenv("no_proxy", "*")
+    handler = functools.partial(SimpleHTTPRequestHandler, directory=tmp_path)
+    monkeypatch.setattr(SimpleHTTPRequestHandler, "log_message", lambda *_: None)
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        link = f"http://127.0.0.1:{server.server_port}"
+        assert np.array_equal(read_image(f"{link}/{path.name}"), COLOURS)
+        for name, message in (("none.png", "cannot be fetched (404)"), ("words.png", "is not an image")):
+            with pytest.raises(LitetextError, match=f"{re.escape(link)}/{name} {re.escape(message)}"):
+                read_image(f"{link}/{name}")
+        monkeypatch.setattr(images, "_LARGEST", 10)
+        with pytest.raises(LitetextError, match="larger than"):
+            read_image(f"{link}/{path.name}")
+        monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+        with pytest.raises(LitetextError, match="cannot be fetched offline"):
+            read_image(f"{link}/{path.name}")
+        server.shutdown()
+    monkeypatch.setenv("HF_HUB_OFFLINE", "0")
+    with pytest.raises(LitetextError, match="cannot be fetched"):
+        read_image(f"{link}/{path.name}")
+
+
+def test_the_size_is_that_of_the_upright_image(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 8
+    path = tmp_path / "a.jpg"
+    Image.new("RGB", (30, 20)).save(path, exif=exif)
+    assert image_size(path) == (30, 20) == read_image(path).shape[:2]
+    Image.new("RGB", (30, 20)).save(path)
+    assert image_size(path) == (20, 30)
+    (tmp_path / "deep").mkdir()
+    Image.new("L", (1, 1)).save(tmp_path / "deep" / "B.PNG")
+    (tmp_path / "notes.txt").touch()
+    assert [one.name for one in image_files(tmp_path)] == ["a.jpg", "B.PNG"]
+    for folder, message in ((path, "is no folder"), (tmp_path / "none", "is no folder")):
+        with pytest.raises(LitetextError, match=message):
+            image_files(folder)

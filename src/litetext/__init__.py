@@ -12,14 +12,16 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .encoders import TextEncoder, TextFeatures, load_encoder
     from .errors import LitetextError
-    from .segment import Instances, Segmenter
+    from .results import Instances, Masks
+    from .segment import Segmenter
     from .tokenizer import Tokenizer
 
 __version__ = "0.1.0"
 
 _HOMES = {
-    "Instances": "segment",
+    "Instances": "results",
     "LitetextError": "errors",
+    "Masks": "results",
     "Segmenter": "segment",
     "TextEncoder": "encoders",
     "TextFeatures": "encoders",
@@ -27,7 +29,16 @@ _HOMES = {
     "load_encoder": "encoders",
 }
 
-__all__ = ["Instances", "LitetextError", "Segmenter", "TextEncoder", "TextFeatures", "Tokenizer", "load_encoder"]
+__all__ = [
+    "Instances",
+    "LitetextError",
+    "Masks",
+    "Segmenter",
+    "TextEncoder",
+    "TextFeatures",
+    "Tokenizer",
+    "load_encoder",
+]
 
 
 def __getattr__(name: str) -> Any:
@@ -37,4 +48,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted([*globals(), *_HOMES])
+    return sorted([*__all__, "__version__"])

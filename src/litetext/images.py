@@ -7,52 +7,76 @@ the detector sees and what the masks are drawn on is the same array.
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import sys
 import warnings
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, BinaryIO, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .errors import LitetextError, missing_extra
 from .files import StrPath, open_file
+from .hub import offline
 
 if TYPE_CHECKING:
+    import torch
     from PIL import Image
 
-ImageLike: TypeAlias = "str | os.PathLike[str] | Image.Image | NDArray[Any]"
-"""A path, a PIL image, or an array [H, W], [H, W, 3] or [H, W, 4] of uint8 or uint16."""
+ImageLike: TypeAlias = "str | os.PathLike[str] | bytes | Image.Image | NDArray[Any] | torch.Tensor"
+"""An image in any form; see `read_image`."""
 
 SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
 """What files of images are called."""
 
+_LARGEST = 1 << 28  # bytes behind a link
+_TIMEOUT = 30  # seconds without an answer
 _ORIENTATION = 0x0112  # EXIF's tag; from 5 on the image lies on its side
 
 
 def is_one_image(images: Any) -> bool:
-    """Whether ``images`` is one image rather than several of them."""
-    return isinstance(images, str | os.PathLike | np.ndarray) or not isinstance(images, Iterable)
+    """Whether ``images`` is one image rather than several of them; a batch [B, ...] is several."""
+    if isinstance(images, str | bytes | bytearray | os.PathLike):
+        return True
+    return getattr(images, "ndim", 3) < 4 if hasattr(images, "shape") else not isinstance(images, Iterable)
 
 
 def read_image(image: ImageLike) -> NDArray[np.uint8]:
     """Return ``image`` as RGB, uint8 [H, W, 3], turned upright by its EXIF orientation.
 
-    Transparent pixels are laid on white. Sixteen bits are scaled to eight (65535 becomes 255). Of an
-    animation the first frame is taken.
+    Transparent pixels are laid on white. Sixteen bits are scaled to eight (65535 becomes 255). Of an animation the
+    first frame is taken.
+
+    Args:
+        image: a path, an http(s) link, the bytes of an image file, a PIL image, an array [H, W], [H, W, 1], [H, W, 3]
+            or [H, W, 4], or a torch tensor of such a shape or with its channels first. Numbers are 0..255 (uint8),
+            0..65535 (uint16), 0..1 (floats) or truth values.
 
     Raises:
-        LitetextError: a missing, unreadable or truncated file, or an array that is no picture.
+        LitetextError: a missing, unreadable or truncated file, a link that cannot be fetched, or numbers that are no
+            picture.
     """
+    if isinstance(image, str) and image.startswith(("http://", "https://")):
+        with _opened(io.BytesIO(_fetched(image)), image) as opened:
+            return _rgb_of_pil(opened, image)
     if isinstance(image, str | os.PathLike):
-        return _read_file(Path(image))
+        with _opened_file(Path(image)) as opened:
+            return _rgb_of_pil(opened, os.fspath(image))
+    if isinstance(image, bytes | bytearray | memoryview):
+        with _opened(io.BytesIO(image), "the image") as opened:
+            return _rgb_of_pil(opened, "the image")
     if isinstance(image, np.ndarray):
         return _rgb_of_array(image)
-    # only where Pillow was imported can there be a picture of its own
+    # only where torch or Pillow were imported can there be something of theirs
+    if "torch" in sys.modules and isinstance(image, sys.modules["torch"].Tensor):
+        return _rgb_of_array(_array_of_tensor(image))
     if "PIL.Image" not in sys.modules or not isinstance(image, sys.modules["PIL.Image"].Image):
-        raise LitetextError(f"an image must be a path, a PIL image or an array; got {type(image).__name__}")
+        raise LitetextError(
+            f"an image must be a path, a link, bytes, a PIL image, an array or a tensor; got {type(image).__name__}"
+        )
     return _rgb_of_pil(image, "the image")
 
 
@@ -77,38 +101,71 @@ def image_size(path: StrPath) -> tuple[int, int]:
     Raises:
         LitetextError: a missing file, or one that is no image.
     """
-    with _opened(Path(path)) as image:
+    with _opened_file(Path(path)) as image:
         width, height = image.size
         turned = image.getexif().get(_ORIENTATION, 1) >= 5
     return (width, height) if turned else (height, width)
 
 
-def _read_file(path: Path) -> NDArray[np.uint8]:
-    with _opened(path) as image:
-        return _rgb_of_pil(image, str(path))
+@contextlib.contextmanager
+def _opened_file(path: Path) -> Iterator[Image.Image]:
+    _check_pillow()
+    with open_file(path, "an image") as file, _opened(file, str(path)) as image:
+        yield image
+
+
+def _check_pillow() -> None:
+    try:
+        import PIL  # noqa: F401
+    except ModuleNotFoundError:
+        raise missing_extra("pillow", "images") from None
 
 
 @contextlib.contextmanager
-def _opened(path: Path) -> Iterator[Image.Image]:
+def _opened(file: BinaryIO, name: str) -> Iterator[Image.Image]:
     """An image file, opened but not decoded; what goes wrong before it is closed is said with its name."""
-    try:
-        from PIL import Image, UnidentifiedImageError
-    except ModuleNotFoundError:
-        raise missing_extra("pillow", "images") from None
+    _check_pillow()
+    from PIL import Image, UnidentifiedImageError
+
     try:
         # Pillow warns of oddities it copes with, and of more than 89 megapixels; twice that it refuses.
-        with warnings.catch_warnings(), open_file(path, "an image") as file:
+        with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             with Image.open(file) as opened:
                 yield opened
     except UnidentifiedImageError:
-        raise LitetextError(f"{path} is not an image that Pillow can read; convert it to PNG or JPEG") from None
+        raise LitetextError(f"{name} is not an image that Pillow can read; convert it to PNG or JPEG") from None
     except Image.DecompressionBombError as error:
-        raise LitetextError(f"{path}: {error}; scale the image down first") from None
+        raise LitetextError(f"{name}: {error}; scale the image down first") from None
     except (OSError, SyntaxError, EOFError, ValueError) as error:
         if isinstance(error, LitetextError):
             raise
-        raise LitetextError(f"{path} cannot be decoded ({error}); is the file cut short?") from None
+        raise LitetextError(f"{name} cannot be decoded ({error}); is the file cut short?") from None
+
+
+def _fetched(link: str) -> bytes:
+    """The bytes behind an http(s) link."""
+    if offline():
+        raise LitetextError(f"{link} cannot be fetched offline; leave out --offline, or give a file")
+    from http.client import HTTPException  # here, since these take tens of milliseconds to import
+    from urllib.request import Request, urlopen
+
+    try:
+        with urlopen(Request(link, headers={"User-Agent": "litetext"}), timeout=_TIMEOUT) as answer:
+            content: bytes = answer.read(_LARGEST + 1)
+    except (OSError, ValueError, HTTPException) as error:  # an HTTP or network error, a link that is none
+        reason = getattr(error, "code", "") or getattr(error, "reason", error)
+        raise LitetextError(f"{link} cannot be fetched ({reason}); check the link") from None
+    if len(content) > _LARGEST:
+        raise LitetextError(f"{link} is larger than {_LARGEST >> 20} MiB; scale the image down first")
+    return content
+
+
+def _array_of_tensor(image: torch.Tensor) -> NDArray[Any]:
+    """A tensor as an array with its channels last; where both ends could be channels, they come first, as in torch."""
+    tensor = image.detach().cpu()
+    array: NDArray[Any] = (tensor.float() if tensor.is_floating_point() else tensor).numpy()
+    return np.moveaxis(array, 0, -1) if array.ndim == 3 and array.shape[0] in (1, 3, 4) else array
 
 
 def _rgb_of_pil(image: Image.Image, name: str) -> NDArray[np.uint8]:
@@ -133,15 +190,34 @@ def _integers_16(values: NDArray[Any], name: str) -> NDArray[np.uint16]:
 
 
 def _rgb_of_array(values: NDArray[Any]) -> NDArray[np.uint8]:
-    if values.ndim == 2:
-        values = np.repeat(values[:, :, None], 3, axis=2)
-    if values.ndim != 3 or values.shape[2] not in (3, 4) or 0 in values.shape:
-        raise LitetextError(f"an image array must be [H, W], [H, W, 3] or [H, W, 4]; got shape {values.shape}")
-    if values.dtype == np.uint16:
-        values = (values.astype(np.uint32) * 255 + 32767) // 65535
-    elif values.dtype != np.uint8:
-        raise LitetextError(f"an image array must be uint8 (0..255) or uint16 (0..65535); got {values.dtype}")
-    if values.shape[2] == 4:
+    channels = {2: 1, 3: values.shape[-1]}.get(values.ndim) if 0 not in values.shape else None
+    if channels not in (1, 3, 4):
+        raise LitetextError(
+            f"an image array must be [H, W], [H, W, 1], [H, W, 3] or [H, W, 4]; got shape {values.shape}"
+        )
+    values = _in_eight_bits(values.reshape(*values.shape[:2], channels))
+    if channels == 1:
+        values = np.repeat(values, 3, axis=2)
+    if channels == 4:
         alpha = values[:, :, 3:].astype(np.uint32)
         values = (values[:, :, :3] * alpha + 255 * (255 - alpha) + 127) // 255
     return np.ascontiguousarray(values, dtype=np.uint8)
+
+
+def _in_eight_bits(values: NDArray[Any]) -> NDArray[Any]:
+    if values.dtype == np.uint8:
+        return values
+    if values.dtype == np.uint16:
+        return (values.astype(np.uint32) * 255 + 32767) // 65535
+    if values.dtype == bool:
+        return values * np.uint8(255)
+    if not np.issubdtype(values.dtype, np.floating):
+        raise LitetextError(
+            f"an image array must be uint8 (0..255), uint16 (0..65535), floating (0..1) or bool; got {values.dtype}"
+        )
+    if not (values.min() >= 0 and values.max() <= 1):  # which NaN fails too
+        raise LitetextError(
+            f"an image of floats must lie in 0..1, but this one goes from {values.min():g} to {values.max():g}; "
+            "divide it by its white, or give uint8"
+        )
+    return (values * 255 + 0.5).astype(np.uint8)

@@ -24,7 +24,8 @@ from litetext.outputs import RECORD
 from litetext.segment import export as exporting
 from litetext.segment import onnx_backend
 from litetext.segment.convention import META
-from litetext.segment.export import Agreement, WholeExport, export_segmenter
+from litetext.segment.export import export_segmenter
+from litetext.segment.whole_export import Agreement, WholeExport
 
 from .conftest import IMAGE_SIZE, PROMPTS, Reference, save_reference
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -171,3 +172,10 @@ def test_lists_for_several_images_must_match(segmenter: Segmenter, photo: NDArra
         segmenter.segment([photo, photo], [["dog"]])
     with pytest.raises(LitetextError, match="boxes must hold one entry"):
         segmenter.segment([photo, photo], "dog", boxes=[[[1, 2, 30, 40]]])
+
+
+def test_it_says_what_it_is(segmenter: Segmenter) -> None:
+    assert re.fullmatch(
+        r"Segmenter\(TorchBackend\([\d.]+ M parameters, float32, cpu, as transformers\), text=.*\)", repr(segmenter)
+    )
+    assert "text=_FrozenPrompts" not in repr(segmenter) and "70" in repr(segmenter.encode_image(np.zeros((70, 9, 3))))

@@ -21,7 +21,7 @@ from .vocabulary_option import pruned
 
 if TYPE_CHECKING:
     from ..encoders.export import Export
-    from ..segment.export import WholeExport
+    from ..segment.whole_export import WholeExport
 
 
 def register(app: typer.Typer) -> None:

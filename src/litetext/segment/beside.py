@@ -17,11 +17,12 @@ from ..encoders.graph import OPSETS
 from ..encoders.shared_weights import share_weights
 from ..files import write_json
 from .convention import KEY
-from .export import Agreement, measure_agreement, write_graphs
+from .export import measure_agreement, write_graphs
 from .onnx_backend import FORMAT, VERSION
 from .segmenter import Segmenter
 from .sources import GRAPHS, GRAPHS_BESIDE
 from .torch_backend import TorchBackend
+from .whole_export import Agreement
 
 WEIGHTS = "model.safetensors"
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from ..encoders.checkpoints import Checkpoint
-    from .export import WholeExport
+    from .whole_export import WholeExport
 
 _PROGRAM = """\
 import json, sys, numpy as np, onnxruntime, tokenizers

@@ -12,7 +12,7 @@ import importlib.util
 import os
 import warnings
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_args
 
@@ -23,7 +23,7 @@ from torch.export import Dim
 
 from ..data import samples
 from ..encoders.checkpoints import Checkpoint
-from ..encoders.export import Export, export_onnx
+from ..encoders.export import export_onnx
 from ..encoders.features import TextFeatures
 from ..encoders.graph import OPSETS, GraphPrecision
 from ..encoders.torch_encoder import TorchTextEncoder
@@ -35,11 +35,12 @@ from ..outputs import atomic_folder
 from . import decode
 from .backend import sigmoid
 from .card import whole_model_card
-from .convention import KEY, ConventionLike, DetectorConvention
+from .convention import KEY, ConventionLike
 from .onnx_backend import CLS_TOKEN, DECODER_OUTPUTS, FORMAT, MASK_LOGITS, VERSION
 from .segmenter import Segmenter
 from .sources import GRAPHS, is_exported
 from .torch_backend import TorchBackend
+from .whole_export import Agreement, WholeExport
 
 TOLERANCES: dict[GraphPrecision, float] = {"fp32": 1e-3, "fp16": 1e-2, "int8": 0.15}
 """By precision of the text encoder: how far a score, presence, box (as fractions) or mask probability may be off."""
@@ -47,53 +48,6 @@ TOLERANCES: dict[GraphPrecision, float] = {"fp32": 1e-3, "fp16": 1e-2, "int8": 0
 _PHOTOS, _PROMPTS, _QUERIES = 2, 4, 3  # how many are compared: a photo takes a full-size model minutes
 _BOXES = np.array([[0.4, 0.5, 0.3, 0.4], [0.7, 0.3, 0.2, 0.2]], dtype=np.float32)
 _LABELS = np.array([1, 0])
-
-
-@dataclass(frozen=True)
-class Agreement:
-    """How far an export is from torch at worst, over all queries of some prompts, example boxes among them.
-
-    Attributes:
-        photos, prompts: how many were compared.
-        score, presence: of probabilities.
-        box: as fractions of the photo.
-        mask: of probabilities, over the masks of the best queries of each prompt.
-    """
-
-    photos: int
-    prompts: int
-    score: float
-    presence: float
-    box: float
-    mask: float
-
-    @property
-    def worst(self) -> float:
-        """The largest of them; NaN if one of them is."""
-        return float(np.max([self.score, self.presence, self.box, self.mask]))
-
-
-@dataclass(frozen=True)
-class WholeExport:
-    """What was written.
-
-    Attributes:
-        folder: where.
-        image_size: the model's side of a picture in pixels.
-        opset: the ONNX operator set.
-        bytes: of every graph with its weights, by name; ``text`` is the encoder.
-        convention: under which the graphs run.
-        text: what was written of the text encoder.
-        agreement: with torch, from words and photo to masks.
-    """
-
-    folder: str
-    image_size: int
-    opset: int
-    bytes: dict[str, int]
-    convention: DetectorConvention
-    text: Export
-    agreement: Agreement
 
 
 def export_segmenter(

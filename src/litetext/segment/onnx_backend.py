@@ -97,6 +97,9 @@ class OnnxBackend:
         self._mask_inputs = _names(sessions["pixels"].get_inputs())[len(self._levels) - 1 :]
         return_freed_memory()
 
+    def __repr__(self) -> str:
+        return f"OnnxBackend({str(self._folder)!r}, as {self._convention.name})"
+
     @property
     def dim(self) -> int:
         """D, the numbers a text token must have."""

@@ -60,6 +60,9 @@ class Segmenter:
         self.backend = backend
         self.text = text
 
+    def __repr__(self) -> str:
+        return f"Segmenter({self.backend!r}, text={_named(self.text)})"
+
     @classmethod
     def from_pretrained(
         cls,
@@ -464,6 +467,11 @@ class _FrozenPrompts:
                 "name it in freeze(), or set segmenter.text to an encoder"
             )
         return self._features[[self._rows[prompt] for prompt in prompts]]
+
+
+def _named(text: TextEncoder) -> str:
+    """A text encoder as people read it: its class where it does not say more itself."""
+    return type(text).__name__ if type(text).__repr__ is object.__repr__ else repr(text)
 
 
 def _check_threshold(threshold: float) -> None:

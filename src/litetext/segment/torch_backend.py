@@ -36,6 +36,11 @@ class TorchBackend:
         self.detector = detector
         self.processor = processor
 
+    def __repr__(self) -> str:
+        parameters = sum(one.numel() for one in self.detector.parameters())
+        dtype = str(self.dtype).removeprefix("torch.")
+        return f"TorchBackend({parameters / 1e6:.1f} M parameters, {dtype}, {self.device}, as {self.convention.name})"
+
     @classmethod
     def load(
         cls,
