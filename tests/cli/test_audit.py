@@ -19,7 +19,7 @@ def test_audit_of_a_list_writes_everything_and_says_it(litetext: Callable[..., R
     (tmp_path / "p.txt").write_text("a red dog\nthe red dog\nstop sign\n")
     result = litetext("audit", tmp_path / "p.txt", "--out", tmp_path / "out", "--contexts", "4,8")
     assert result.code == 0
-    assert "Context window" in result.out and "L = 4" in result.out and "L = 16" not in result.out
+    assert "context window" in result.out and "L = 4" in result.out and "L = 16" not in result.out
     assert "report.html" in result.err
     names = {path.relative_to(tmp_path / "out").as_posix() for path in (tmp_path / "out").rglob("*.*")}
     assert {"report.html", "report.json", "recipe.toml", "figures/context_window.png"} <= names

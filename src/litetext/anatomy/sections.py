@@ -39,7 +39,7 @@ class Section:
         key: anchor; also the key of `litetext.anatomy.paper.REMARKS`.
         lead: what the figures mean, and by which definition.
         remarks: what a reader must know when comparing with the paper.
-        summary: the first so many tables belong into a short summary (the terminal's).
+        summary: what was found, in a sentence (the terminal's).
     """
 
     key: str
@@ -48,7 +48,7 @@ class Section:
     tables: list[Table]
     figures: list[Figure] = field(default_factory=list)
     remarks: list[str] = field(default_factory=list)
-    summary: int = 1
+    summary: str = ""
 
 
 def sections(audit: Audit) -> list[Section]:
@@ -57,6 +57,23 @@ def sections(audit: Audit) -> list[Section]:
     for study in audit.encoders:
         parts += _encoder(study, audit)
     return [*parts, _recipe(audit)]
+
+
+def skipped(audit: Audit) -> list[str]:
+    """Return which questions were not asked, each with what it needs."""
+    if not audit.encoders:
+        return ["3 to 8: about an encoder; name one with --encoder, such as --encoder mini"]
+    missing = []
+    for study in audit.encoders:
+        for question, answer, needs in (
+            (4, study.positions, "has no table of positions"),
+            (6, study.robustness, "needs a SAM3 that takes its features; name one with --segmenter"),
+            (7, study.order, "needs phrases with nouns that have synonyms"),
+            (8, study.convention, "is not of a kind that is run under two conventions"),
+        ):
+            if answer is None:
+                missing.append(f"{question}: {study.name} {needs}")
+    return missing
 
 
 def figures_of(parts: Sequence[Section]) -> list[Figure]:
@@ -85,6 +102,8 @@ def _prompts(audit: Audit) -> Section:
         "leading article are counted, and removed only on request.",
         [Table("Prompts", ["", "here", "paper"], rows)],
         remarks=paper.REMARKS["prompts"],
+        summary=f"{len(corpus):,} distinct of {corpus.read:,} read; {duplicates.case + duplicates.article:,} equal to "
+        f"another but for case or article, {duplicates.merged:,} of them merged",
     )
 
 
@@ -114,7 +133,9 @@ def _context(audit: Audit) -> Section:
         ],
         _context_figures(audit),
         paper.REMARKS["context"],
-        summary=2,
+        summary=f"{context.tokens.mean:.1f} tokens a prompt, SOT and EOT counted; 99 % have at most "
+        f"{number(context.tokens.p99)}. Cut: "
+        + ", ".join(f"{_percent(w.truncation_rate)} at L = {length}" for length, w in context.windows.items()),
     )
 
 
@@ -224,7 +245,8 @@ def _vocabulary(audit: Audit) -> Section:
         ],
         [coverage, *([frequent] if words else [])],
         paper.REMARKS["vocabulary"],
-        summary=2,
+        summary=f"{found.used:,} of {found.size:,} tokens are used ({_percent(found.used_share)}; the paper's prompts: "
+        f"{_percent(paper.USED_SHARE)}); {found.rows_for_tokens[0.99]:,} of them are 99 % of all tokens",
     )
 
 
@@ -279,6 +301,8 @@ def _embedding(study: EncoderStudy) -> Section:
         [Table("Token embedding (table 2)", ["", "all rows", "used rows", "paper (SAM3's teacher)"], rows)],
         [chart],
         paper.REMARKS["embedding"],
+        f"effective rank {number(full.effective_rank)} of {full.dimensions}; 90 % of the variance in "
+        f"{number(full.dimensions_90)} dimensions, of the used rows' in {number(used.dimensions_90)}",
     )
 
 
@@ -301,7 +325,8 @@ def _positions(study: EncoderStudy) -> Section:
         "encoder hardly tells late positions apart.",
         [Table("Positions (figure 4)", ["", "here", "paper (SAM3's teacher)"], rows)],
         [Heatmap(f"positions_{_slug(study)}", f"Cosine of {study.name}'s positions", "position", found.cosine)],
-        [],
+        summary=f"{found.rows} rows of effective rank {number(found.spectrum.effective_rank)}; mean cosine "
+        f"{_or_none(found.early)} among the first 8, {_or_none(found.late)} after them",
     )
 
 
@@ -359,7 +384,13 @@ def _manifold(study: EncoderStudy, audit: Audit) -> Section:
         ],
         [*([curve] if found.bias.true else []), variance],
         [*paper.REMARKS["manifold"], *_scale_remarks(found)],
+        "; ".join(_cloud_summary(name, cloud) for name, cloud in clouds.items()),
     )
+
+
+def _cloud_summary(name: str, cloud: FeatureCloud) -> str:
+    rank = f"{name}: effective rank {number(cloud.spectrum.effective_rank)} of {cloud.spectrum.dimensions}"
+    return rank if cloud.dimension is None else f"{rank}, dimension {cloud.dimension.mle_mean:.1f} by MLE"
 
 
 def _scale_remarks(found: Manifold) -> list[str]:
@@ -470,6 +501,8 @@ def _robustness(name: str, slug: str, found: Robustness) -> Section:
         ],
         [chart],
         paper.REMARKS["robustness"],
+        "masks overlap the undisturbed ones by "
+        + ", ".join(f"{number(result.mask_overlap)} ({case})" for case, result in cases.items()),
     )  # fmt: skip
 
 
@@ -499,6 +532,8 @@ def _order(name: str, slug: str, found: OrderSensitivity) -> Section:
                 {"change": [change.features for change in changes.values()]},
             )
         ],
+        summary=", ".join(f"{kind}: features move {change.features:.2f}" for kind, change in changes.items())
+        + " (1: two different phrases)",
     )
 
 
@@ -524,6 +559,7 @@ def _convention(name: str, slug: str, found: ConventionGap) -> Section:
         "in published code; the cosine is between the features of the same real token.",
         [Table("Beyond the paper", ["", "here"], rows)],
         [chart],
+        summary=f"mean cosine {found.mean_cosine:.4f}, worst token {found.min_cosine:.4f} ({found.worst_prompt!r})",
     )
 
 
@@ -550,4 +586,5 @@ def _recipe(audit: Audit) -> Section:
         "What these figures recommend for a student. recipe.toml holds it; litetext distill --student recipe.toml "
         "takes it.",
         [Table("Recommendation", ["", "choice", "reason"], rows)],
+        summary="; ".join(f"{name} {choice}" for name, choice, _ in rows),
     )

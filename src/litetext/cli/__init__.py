@@ -18,6 +18,7 @@ import typer
 
 from .. import __version__
 from ..errors import LitetextError, LitetextWarning
+from .output import be_quiet
 from .process import InterruptedCommandError, InterruptibleGroup, write_anything
 
 # Every module here has `register(app)`, which adds its command (or group of commands).
@@ -46,7 +47,6 @@ app = typer.Typer(
     cls=InterruptibleGroup,
     help="Text prompting for segmentation models: small, fast and honest.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
@@ -60,7 +60,9 @@ def _show_version(value: bool) -> None:
 
 @app.callback()
 def _root(
-    version: bool = typer.Option(False, "--version", callback=_show_version, is_eager=True, help="Show the version."),
+    version: bool = typer.Option(
+        False, "--version", "-V", callback=_show_version, is_eager=True, help="Show the version."
+    ),
     offline: bool = typer.Option(
         False, "--offline", help="Fetch nothing; use what is on this machine. Stands before or after the command."
     ),
@@ -77,13 +79,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line (``sys.argv`` by default) and exit with its code."""
     warnings.showwarning = _show_warning
     write_anything()
+    be_quiet(False)
     try:
-        code = app(args=_general_first(sys.argv[1:] if arguments is None else arguments), standalone_mode=False)
+        given = _general_first(sys.argv[1:] if arguments is None else arguments)
+        code = app(args=given, prog_name="litetext", standalone_mode=False)
     except LitetextError as error:
         code = _fail(str(error))
     except _UsageProblem as error:
-        message = error.format_message()  # type: ignore[attr-defined]
-        code = _fail(f"{message} (see litetext --help)") if message else 0  # without arguments the help was shown
+        code = _usage_code(error)
     except InterruptedCommandError as stop:
         print(f"litetext: interrupted; {stop}", file=sys.stderr)
         code = stop.code
@@ -104,6 +107,15 @@ def _show_warning(message: Warning | str, category: type[Warning], *_: Any, **__
     """Our own warnings as one line, without the place in the source; others are about code that users did not write."""
     if issubclass(category, LitetextWarning):
         print(f"litetext: warning: {' '.join(str(message).split())}", file=sys.stderr)
+
+
+def _usage_code(error: Any) -> int:
+    """Say what typer refused and whose help tells more; without arguments that help was shown already."""
+    message = error.format_message().rstrip(".")
+    if not message:
+        return 0
+    command = error.ctx.command_path if getattr(error, "ctx", None) is not None else "litetext"
+    return _fail(f"{message} (see {command} --help)")
 
 
 def _fail(message: str) -> int:

@@ -7,10 +7,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
+from rich.markup import escape
 
 from ..errors import LitetextError
 from ..outputs import OutputFolder
 from ..progress import Progress, described
+from .command import add
 from .output import console, notes, print_json, shown_progress, warn
 
 if TYPE_CHECKING:
@@ -20,7 +22,13 @@ if TYPE_CHECKING:
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    app.command("audit")(audit)
+    add(
+        app,
+        audit,
+        "audit",
+        "litetext audit phrases.txt",
+        "litetext audit phrases.txt --encoder mini --out audit",
+    )
 
 
 def audit(
@@ -38,7 +46,9 @@ def audit(
         None, help="A SAM3 that takes the encoder's features, to see what errors and edits do to its masks."
     ),
     image: list[str] = typer.Option([], help="A picture for the segmenter (default: scenes of mini's world)."),
-    out: Path = typer.Option(Path("audit"), help="Folder for report.html, report.json, recipe.toml and figures/."),
+    out: Path = typer.Option(
+        Path("audit"), "--out", "-o", help="Folder for report.html, report.json, recipe.toml and figures/."
+    ),
     contexts: str = typer.Option("8,16,32", help="Context lengths to examine."),
     merge: str = typer.Option("", help="Near-duplicates to remove: case, article, or case,article."),
     column: str = typer.Option(None, help="The column or field that holds the phrase, where its name is unusual."),
@@ -71,7 +81,7 @@ def audit(
         from ..anatomy.audit import audit as run_audit
         from ..anatomy.order import SYNONYMS
         from ..anatomy.report import to_json, write_report
-        from ..anatomy.sections import sections
+        from ..anatomy.sections import sections, skipped
 
         subjects = []
         if encoder:
@@ -97,15 +107,16 @@ def audit(
             synonyms=_mini_synonyms() if segmenter == "mini" else SYNONYMS,
             progress=progress,
         )
-        parts = sections(result)
         files = write_report(result, out, described(progress, "drawing"))
     for warning in result.recipe.warnings:
         warn(warning)
     if as_json:
         print_json(to_json(result))
     else:
-        _show(parts)
-    notes.print(f"[green]report:[/] {files.html}  [green]recipe:[/] {files.recipe}", soft_wrap=True, highlight=False)
+        _show(sections(result), skipped(result))
+        console.print()
+    said = f"report, with every table and figure: {files.html}  recipe: {files.recipe}"
+    notes.print(said, soft_wrap=True, highlight=False, markup=False)
 
 
 def _windows(contexts: str) -> list[int]:
@@ -142,21 +153,22 @@ def _mini_synonyms() -> Sequence[tuple[str, ...]]:
     return [group for group in groups if len(group) > 1]
 
 
-def _show(parts: list[Section]) -> None:
-    """Print the short tables of every section."""
-    from rich.padding import Padding
+def _show(parts: list[Section], skipped: list[str]) -> None:
+    """Print a sentence for every question, the recipe with its reasons, and what was not asked."""
     from rich.table import Table
 
-    for part in parts:
-        console.rule(f"[bold]{part.title}", align="left")
-        for content in part.tables[: part.summary]:
-            table = Table(title=content.title, title_justify="left", box=None, pad_edge=False, padding=(0, 1))
-            for number, name in enumerate(content.header):
-                wide = any(len(row[number]) > 40 for row in content.rows)
-                table.add_column(name, justify="left" if number == 0 or wide else "right", no_wrap=number == 0)
-            for row in content.rows:
-                table.add_row(*row)
-            console.print(table, highlight=False)
-        for remark in part.remarks:
-            console.print(Padding(f"[dim]{remark}[/]", (0, 0, 0, 2)), highlight=False)
-        console.print()
+    *questions, recipe = parts
+    table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
+    for part in questions:
+        table.add_row(escape(part.title), escape(part.summary))
+    for reason in skipped:
+        table.add_row("[dim]skipped", f"[dim]{escape(reason)}")
+    console.print(table, highlight=False)
+    console.print()
+    (content,) = recipe.tables
+    table = Table(box=None, title=recipe.title, title_justify="left", pad_edge=False, padding=(0, 2, 0, 0))
+    for name in content.header:
+        table.add_column(name)
+    for row in content.rows:
+        table.add_row(*map(escape, row))
+    console.print(table, highlight=False)

@@ -8,6 +8,7 @@ from pathlib import Path
 import typer
 
 from ..outputs import check_file
+from .command import add
 from .destination import OVERWRITE, paths_of
 from .output import notes, print_json, shown_progress
 
@@ -16,7 +17,7 @@ def register(app: typer.Typer) -> None:
     """Add the group of commands."""
     group = typer.Typer(no_args_is_help=True, help="Banks of concepts embedded beforehand.")
     group.callback()(_banks)  # with a callback the group stays a group though it has one command
-    group.command("build")(build)
+    add(group, build, "build", "litetext bank build concepts.txt --text mini --out bank.safetensors")
     app.add_typer(group, name="bank")
 
 
@@ -27,7 +28,7 @@ def _banks() -> None:
 def build(
     concepts: Path = typer.Argument(..., help="A .txt (one a line), a .json list, or an object with a 'prompts' list."),
     text: str = typer.Option(..., help="The encoder: a checkpoint, an exported directory, a hub name."),
-    out: Path = typer.Option(..., help="The bank to write, such as bank.safetensors."),
+    out: Path = typer.Option(..., "--out", "-o", help="The bank to write, such as bank.safetensors."),
     overwrite: bool = OVERWRITE,
     as_json: bool = typer.Option(False, "--json", help="Print one JSON document about what was written."),
 ) -> None:

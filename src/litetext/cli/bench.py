@@ -8,18 +8,21 @@ import typer
 from rich.table import Table
 
 from ..data import SHIPPED_PHRASES
+from .command import add
 from .output import console, notes, print_json
 
 
 def register(app: typer.Typer) -> None:
     """Add the group of commands."""
     group = typer.Typer(no_args_is_help=True, help="Measure speed and memory on this machine.")
-    group.command("text")(text)
+    add(group, text, "text", "litetext bench text --row s0-eager --row s0-16 --batch 1")
     app.add_typer(group, name="bench")
 
 
 def text(
-    prompts: Path = typer.Option(SHIPPED_PHRASES, help="A .txt or .json of prompts; by default, phrases we ship."),
+    prompts: Path = typer.Option(
+        SHIPPED_PHRASES, help="A .txt or .json of prompts.", show_default="163 phrases that ship"
+    ),
     row: list[str] = typer.Option(None, help="Only these rows (teacher, s0-eager, s0-16, …); all by default."),
     encoder: list[str] = typer.Option(None, help="A checkpoint or exported directory to add as a row (repeatable)."),
     reference: str = typer.Option(None, help="The checkpoint that --encoder rows are compared with (min_cosine)."),

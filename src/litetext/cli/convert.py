@@ -9,6 +9,7 @@ import typer
 from ..data import SHIPPED_PHRASES
 from ..errors import choice_error
 from ..outputs import Kind, check_file, check_folder
+from .command import add
 from .destination import OVERWRITE, paths_of
 from .encoder_options import ALLOW_NAN, CONTEXT, HEADS, POSITIONS, position_reading
 from .output import notes, print_json
@@ -24,7 +25,13 @@ LAYOUTS: dict[str, Kind] = {
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    app.command("convert")(convert)
+    add(
+        app,
+        convert,
+        "convert",
+        "litetext convert mini small --to litetext --vocabulary 900",
+        "litetext convert mini student.safetensors --to authors",
+    )
 
 
 def convert(
@@ -37,7 +44,9 @@ def convert(
     positions: str = POSITIONS,
     vocabulary: str = typer.Option(None, metavar="FILE|N|FILE:N", help=VOCABULARY_HELP),
     prompts: Path = typer.Option(
-        SHIPPED_PHRASES, help="Prompts to measure on what transformers' convention or a smaller vocabulary does."
+        SHIPPED_PHRASES,
+        help="Prompts to measure on what transformers' convention or a smaller vocabulary does.",
+        show_default="163 phrases that ship",
     ),
     overwrite: bool = OVERWRITE,
     allow_nan: bool = ALLOW_NAN,

@@ -12,7 +12,8 @@ import typer
 from ..distill.config import LossWeights, TrainConfig
 from ..errors import LitetextError, choice_error, missing_extra
 from ..outputs import check_folder
-from .output import console, print_json, shown_progress, warn
+from .command import add
+from .output import console, print_json, shown_progress, tell, warn
 from .training_screen import TrainingScreen
 
 if TYPE_CHECKING:
@@ -30,7 +31,13 @@ _MINI_TEACHER = "mini-teacher"
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    app.command("distill")(distill)
+    add(
+        app,
+        distill,
+        "distill",
+        "litetext distill --student xxs --out run",
+        "litetext distill --student run/recipe.toml --prompts phrases.txt --epochs 20 --out run",
+    )
 
 
 def distill(
@@ -41,7 +48,9 @@ def distill(
     prompts: list[str] = typer.Option(
         [], help="Files or folders of phrases, or named sources (see litetext audit); by default what mini knows."
     ),
-    out: Path = typer.Option(..., help="Folder for the student (OUT/student), checkpoint, curves and targets."),
+    out: Path = typer.Option(
+        ..., "--out", "-o", help="Folder for the student (OUT/student), checkpoint, curves and targets."
+    ),
     init: str = typer.Option(None, help="Start from a litetext or SAM3 checkpoint, or a MobileCLIP's text encoder."),
     embedding: str = typer.Option("pca", help="A new student's token embedding: pca (from the teacher's) or drawn."),
     context: int = typer.Option(None, min=2, help="Tokens a prompt (default: the recipe's, the checkpoint's, or 16)."),
@@ -297,4 +306,4 @@ def _tell(
             soft_wrap=True,
             highlight=False,
         )
-    console.print(f"try: litetext segment --text {out / 'student'} …", soft_wrap=True, highlight=False)
+    tell(f"try: litetext segment IMAGE -p PHRASE --text {out / 'student'}")

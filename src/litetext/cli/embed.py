@@ -10,6 +10,7 @@ import typer
 from ..errors import LitetextError
 from ..files import atomic_path
 from ..outputs import check_file, mark
+from .command import add
 from .destination import OVERWRITE, paths_of
 from .encoder_options import ALLOW_NAN, CONTEXT, HEADS, POSITIONS, position_reading
 from .output import notes, print_json
@@ -20,13 +21,21 @@ if TYPE_CHECKING:
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    app.command("embed")(embed)
+    add(
+        app,
+        embed,
+        "embed",
+        "litetext embed mini phrases.txt --out features.safetensors",
+        "litetext embed mini phrases.txt --context 8 --out features.safetensors",
+    )
 
 
 def embed(
     checkpoint: str = typer.Argument(..., help="An encoder: a shipped name, file, folder or hub name."),
     prompts: Path = typer.Argument(None, help="A .txt (one a line), a .json list, or an object with a 'prompts' list."),
-    out: Path = typer.Option(..., help="Where to write: tokens float32 [B, L, D], mask bool [B, L] (True = padding)."),
+    out: Path = typer.Option(
+        ..., "--out", "-o", help="Where to write: tokens float32 [B, L, D], mask bool [B, L] (True = padding)."
+    ),
     context: int = CONTEXT,
     positions: str = POSITIONS,
     ids: str = typer.Option(None, metavar="F.safetensors:KEY", help="Token ids [B, L] to feed instead of prompts."),

@@ -15,6 +15,7 @@ from rich.table import Table
 
 from ..errors import LitetextError, choice_error
 from ..outputs import check_file
+from .command import add
 from .convention_option import AS
 from .destination import OVERWRITE, paths_of
 from .output import console, notes, print_json, shown_progress, warn
@@ -30,7 +31,14 @@ if TYPE_CHECKING:
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    app.command("evaluate")(evaluate)
+    add(
+        app,
+        evaluate,
+        "evaluate",
+        "litetext evaluate --gt gold.json --pred predictions.json",
+        "litetext evaluate --gt gold.json --images images --model mini --html report.html",
+        "litetext evaluate --check predictions.json --gt gold.json",
+    )
 
 
 def evaluate(

@@ -12,6 +12,7 @@ import typer
 from ..data import SHIPPED_PHRASES
 from ..errors import LitetextError, choice_error
 from ..outputs import Kind, check_folder
+from .command import add
 from .convention_option import AS
 from .destination import OVERWRITE, paths_of
 from .encoder_options import CONTEXT, HEADS, POSITIONS, position_reading
@@ -26,7 +27,13 @@ if TYPE_CHECKING:
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    app.command("export")(export)
+    add(
+        app,
+        export,
+        "export",
+        "litetext export mini device --precision int8",
+        "litetext export mini device --whole",
+    )
 
 
 def export(
@@ -40,7 +47,11 @@ def export(
     to: str = typer.Option("onnx", help="onnx."),
     precision: str = typer.Option("fp32", help="Of the text encoder: fp32, fp16 (half the bytes) or int8."),
     vocabulary: str = typer.Option(None, metavar="FILE|N|FILE:N", help=VOCABULARY_HELP),
-    prompts: Path = typer.Option(SHIPPED_PHRASES, help="Prompts on which the result is compared with torch."),
+    prompts: Path = typer.Option(
+        SHIPPED_PHRASES,
+        help="Prompts on which the result is compared with torch.",
+        show_default="163 phrases that ship",
+    ),
     trim: bool = typer.Option(
         False,
         "--trim",

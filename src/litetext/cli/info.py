@@ -9,13 +9,20 @@ import typer
 from rich.table import Table
 
 from ..encoders.config import PRESETS, EncoderConfig, Positions
+from .command import add
 from .encoder_options import CONTEXT, HEADS, POSITIONS, position_reading
 from .output import console, print_json
 
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    app.command("info")(info)
+    add(
+        app,
+        info,
+        "info",
+        "litetext info s0",
+        "litetext info mini --json",
+    )
 
 
 def info(

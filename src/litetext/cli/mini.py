@@ -11,8 +11,9 @@ from rich.table import Table
 from ..errors import LitetextError, choice_error
 from ..journal import check_resumable, write_recorded
 from ..outputs import check_folder
+from .command import add
 from .destination import OVERWRITE
-from .output import console, notes, print_json, shown_progress
+from .output import console, notes, print_json, shown_progress, tell
 from .training_screen import TrainingScreen
 
 if TYPE_CHECKING:
@@ -29,14 +30,14 @@ def register(app: typer.Typer) -> None:
     group = typer.Typer(
         name="mini", help="The embedded SAM3: its world, its training, its figures.", no_args_is_help=True
     )
-    group.command("world")(world)
-    group.command("train")(train)
-    group.command("evaluate")(evaluate)
+    add(group, world, "world", "litetext mini world --pairs 100 --out world")
+    add(group, train, "train", "litetext mini train --out run")
+    add(group, evaluate, "evaluate", "litetext mini evaluate --seed 7 --pairs 100")
     app.add_typer(group)
 
 
 def world(
-    out: Path = typer.Option(..., help="Folder for gold_mini.json, images/ and stats.json."),
+    out: Path = typer.Option(..., "--out", "-o", help="Folder for gold_mini.json, images/ and stats.json."),
     seed: int = typer.Option(0, min=0, help="Seed of the scenes."),
     pairs: int = typer.Option(500, min=1, help="(scene, phrase) pairs, four a scene."),
     style: str = typer.Option("training", help="training, new-look (held out of training), or a drawing style."),
@@ -76,11 +77,13 @@ def world(
         f"({figures['hard_share_of_negatives']:.0%} of them hard), {figures['objects_a_scene']:.1f} objects a scene",
         highlight=False,
     )
-    console.print(f"written: {out}/ (gold_mini.json, images, stats.json)", highlight=False, soft_wrap=True)
+    tell(f"written: {out}/ (gold_mini.json, images, stats.json)")
 
 
 def train(
-    out: Path = typer.Option(..., help="Folder for checkpoints, curves, TensorBoard events and the trained mini."),
+    out: Path = typer.Option(
+        ..., "--out", "-o", help="Folder for checkpoints, curves, TensorBoard events and the trained mini."
+    ),
     preset: str = typer.Option("cpu", help="cpu (one core, four hours) or gpu (one GPU, bf16)."),
     resume: str = typer.Option("auto", help="auto: go on from the checkpoints in --out; never: start anew."),
     init: str = typer.Option("none", help="Start from the shipped weights (shipped) or from nothing (none)."),
@@ -112,7 +115,7 @@ def train(
         "seed": seed,
     }
     write_mini(trained.model, trained.tokenizer, out / "mini", facts, overwrite=True)
-    console.print(f"written: {out / 'mini'}; try: litetext mini evaluate --model {out / 'mini'}", soft_wrap=True)
+    tell(f"written: {out / 'mini'}; try: litetext mini evaluate --model {out / 'mini'}")
 
 
 def evaluate(
@@ -190,11 +193,7 @@ def _export_gold(world: World, seed: int, pairs: int, out: Path, overwrite: bool
             name, row["mirrors"], str(row["pairs"]), f"{row['negative_share']:.0%}", f"{row['objects_a_scene']:.1f}"
         )
     console.print(table)
-    console.print(
-        f"written: {out}/; try: litetext evaluate --gt {out}/annotations --images {out}/images --model mini",
-        highlight=False,
-        soft_wrap=True,
-    )
+    tell(f"written: {out}/; try: litetext evaluate --gt {out}/annotations --images {out}/images --model mini")
 
 
 def _wanted(combinations: str) -> Callable[[DrawnPair], bool] | None:

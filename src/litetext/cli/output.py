@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,11 +14,24 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from ..progress import Progress as ProgressCallback
 
-console = Console()
+_UNCUT = 10_000  # columns: a table that goes to a file or a pipe keeps every cell whole
+
+console = Console(width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else _UNCUT)
 """Standard output, for tables that are the command's answer (never used together with ``--json``)."""
 
-notes = Console(stderr=True)
-"""Standard error, for notes, warnings and progress."""
+notes = Console(stderr=True, width=None if sys.stderr.isatty() or "COLUMNS" in os.environ else _UNCUT)
+"""Standard error, for notes and progress; silent with ``--quiet``."""
+
+
+def be_quiet(quiet: bool) -> None:
+    """Print the answer, warnings and errors alone from now on, or all there is to say again."""
+    notes.quiet = quiet
+
+
+def tell(message: str) -> None:
+    """Say on standard output what was done or may come next, unless ``--quiet``: it is not the answer."""
+    if not notes.quiet:
+        console.print(message, soft_wrap=True, highlight=False, markup=False)
 
 
 def print_json(value: Any) -> None:
@@ -28,7 +42,7 @@ def print_json(value: Any) -> None:
 
 def warn(message: str) -> None:
     """Print a warning on standard error."""
-    notes.print(f"[yellow]warning:[/] {message}", soft_wrap=True, highlight=False)
+    print(f"litetext: warning: {' '.join(message.split())}", file=sys.stderr)
 
 
 def progress_bar() -> Progress:
@@ -40,7 +54,7 @@ def progress_bar() -> Progress:
         TimeRemainingColumn(),
         console=notes,
         transient=True,
-        disable=not notes.is_terminal,  # where nobody watches, it would leave empty lines
+        disable=not notes.is_terminal or notes.quiet,  # where nobody watches, it would leave empty lines
     )
 
 

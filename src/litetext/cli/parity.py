@@ -12,6 +12,7 @@ from rich.table import Table
 from ..data import SHIPPED_PHRASES
 from ..errors import LitetextError
 from ..segment.convention import CONVENTIONS
+from .command import add
 from .destination import OVERWRITE, paths_of
 from .encoder_options import ALLOW_NAN, CONTEXT, HEADS, POSITIONS, position_reading
 from .output import console, notes, print_json
@@ -34,12 +35,19 @@ DIFFERENT = 3
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    app.command("parity")(parity)
+    add(
+        app,
+        parity,
+        "parity",
+        "litetext parity mini",
+    )
 
 
 def parity(
     model: str = typer.Argument(..., help="An encoder or a whole model: a shipped name, file, folder or hub name."),
-    prompts: Path = typer.Argument(SHIPPED_PHRASES, help="A .txt or .json of prompts; by default, phrases we ship."),
+    prompts: Path = typer.Argument(
+        SHIPPED_PHRASES, help="A .txt or .json of prompts.", show_default="163 phrases that ship"
+    ),
     against: str = typer.Option(
         None, help="transformers, onnx (an export of MODEL), another model, or the folder of a recording."
     ),

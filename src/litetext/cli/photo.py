@@ -8,6 +8,7 @@ from pathlib import Path
 import typer
 
 from ..errors import LitetextError, choice_error
+from .command import add
 from .output import console, shown_progress
 from .training_screen import TrainingScreen
 
@@ -17,8 +18,8 @@ def register(app: typer.Typer) -> None:
     group = typer.Typer(
         name="photo", help="The default model that knows photographs: its training.", no_args_is_help=True
     )
-    group.command("train")(train)
-    group.command("distill")(distill)
+    add(group, train, "train", "litetext photo train --data photo_data --out run")
+    add(group, distill, "distill", "litetext photo distill --data photo_data --out run")
     app.add_typer(group)
 
 

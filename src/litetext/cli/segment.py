@@ -16,6 +16,7 @@ from ..errors import LitetextError
 from ..files import write_json
 from ..outputs import OutputFolder
 from ..segment.sources import PUBLISHED
+from .command import add
 from .convention_option import AS
 from .encoder_options import ALLOW_NAN
 from .output import console, notes, print_json, progress_bar
@@ -31,7 +32,12 @@ _COCO = "instances.json"
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    app.command("segment")(segment)
+    add(
+        app,
+        segment,
+        "segment",
+        'litetext segment photo.jpg -p "white dog" -p "red car"',
+    )
 
 
 def segment(

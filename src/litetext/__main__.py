@@ -1,0 +1,5 @@
+"""``python -m litetext``: the command line, where no ``litetext`` command is on the path."""
+
+from .cli import main
+
+main()
