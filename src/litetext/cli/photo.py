@@ -1,4 +1,4 @@
-"""``litetext photo``: the default model that knows photographs, trained again from public data."""
+"""``litetext photo``: the embedded model for photographs, trained again from public data."""
 
 from __future__ import annotations
 
@@ -15,9 +15,7 @@ from .training_screen import TrainingScreen
 
 def register(app: typer.Typer) -> None:
     """Add the group of commands."""
-    group = typer.Typer(
-        name="photo", help="The default model that knows photographs: its training.", no_args_is_help=True
-    )
+    group = typer.Typer(name="photo", help="The embedded model for photographs: its training.", no_args_is_help=True)
     add(group, train, "train", "litetext photo train --data photo_data --out run")
     add(group, distill, "distill", "litetext photo distill --data photo_data --out run")
     app.add_typer(group)
@@ -59,23 +57,27 @@ def distill(
     out: Path = typer.Option(..., help="The training's folder; the whole model comes into OUT/photo."),
     steps: int = typer.Option(8000, min=1, help="Steps of 128 phrases."),
     seed: int = typer.Option(0, min=0, help="Seed of weights and phrases."),
+    image_size: int = typer.Option(None, min=64, help="Side of the input to write; as trained if absent."),
+    score_offset: float = typer.Option(0.0, help="Added to the logit of every score."),
     resume: str = typer.Option("auto", help="auto: go on from a checkpoint; never: start anew."),
 ) -> None:
     """Distil the small text encoder of a trained photo, and write the whole model."""
     if resume not in ("auto", "never"):
         raise choice_error("--resume", resume, ("auto", "never"))
-    from ..photo.ship import write_photo
+    from ..photo.model import PhotoShape
+    from ..photo.ship import raise_scores, write_photo
     from ..photo.student import distill as run
     from ..photo.student import phrases
     from ..photo.teacher import PhotoTeacher
     from ..photo.train import PhotoData, trained_model
 
     source = PhotoData(data)
-    model = trained_model(out)
+    model = trained_model(out, replace(PhotoShape(), image_size=image_size or PhotoShape().image_size))
+    teacher, words = PhotoTeacher(model.teacher, source.sentences), phrases(source.concepts, seed)
     with TrainingScreen("prompts") as screen, shown_progress("teacher's features") as progress:
         run(
-            PhotoTeacher(model.teacher, source.sentences),
-            phrases(source.concepts, seed),
+            teacher,
+            words,
             out / "text",
             steps=steps,
             seed=seed,
@@ -83,6 +85,8 @@ def distill(
             on_report=screen.show,
             progress=progress,
         )
+    if score_offset:
+        raise_scores(model, teacher.encode(words[:4000]), score_offset)
     write_photo(model, out / "text" / "student", out / "photo", {}, overwrite=True)
     console.print(
         f"written: {out / 'photo'}; try: litetext segment IMAGE -p dog --model {out / 'photo'}", soft_wrap=True

@@ -12,10 +12,10 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from ..errors import LitetextError
+from ..errors import LitetextError, choice_error
 from ..files import write_json
 from ..outputs import OutputFolder
-from ..segment.sources import PUBLISHED
+from ..segment.sources import PUBLISHED, has_graphs, locate
 from .command import add
 from .convention_option import AS
 from .encoder_options import ALLOW_NAN
@@ -46,7 +46,7 @@ def segment(
         ..., "--prompt", "-p", help='A noun phrase to find, such as "white dog"; give -p several times for several.'
     ),
     model: str = typer.Option(
-        _DEFAULT_MODEL, help="mini, a folder (of a model or of its export), or a hub name of a SAM3 model."
+        _DEFAULT_MODEL, help="mini, photo, a folder (of a model or of its export), or a hub name of a SAM3 model."
     ),
     text: str = typer.Option(None, help="Another text encoder for it: a name, file, folder or hub name."),
     convention: str = AS,
@@ -54,6 +54,7 @@ def segment(
         None, help=f"Folder for overlays (PNG) and instances.json (COCO); {_DEFAULT_OUT}/ unless --json is given."
     ),
     threshold: float = typer.Option(0.5, min=0.0, max=1.0, help="Lowest score that counts."),
+    backend: str = typer.Option("auto", help="torch, onnx, or auto: ONNX Runtime where the model has its graphs."),
     allow_nan: bool = ALLOW_NAN,
     as_json: bool = typer.Option(False, "--json", help="Print one JSON list of what was found."),
 ) -> None:
@@ -72,7 +73,7 @@ def segment(
     if out is not None:
         folder = OutputFolder(out, "segmentation")
         folder.check([_COCO, *overlays])
-    run = _Run(_load(model, text, convention, allow_nan), asked, threshold, folder)
+    run = _Run(_load(model, text, convention, allow_nan, backend), asked, threshold, folder)
     run.over(images, overlays)
     if as_json:
         print_json(run.rows)
@@ -83,7 +84,7 @@ def segment(
     if model == _DEFAULT_MODEL and run.rows:
         (notes if as_json else console).print(
             f"Model: {_DEFAULT_MODEL}, which ships with litetext and knows only its small drawn world. "
-            f"For photographs: --model {PUBLISHED}",
+            f"For photographs: --model {PUBLISHED}; a rough look without a download: --model photo",
             highlight=False,
             soft_wrap=True,
         )
@@ -91,11 +92,16 @@ def segment(
         raise typer.Exit(2)
 
 
-def _load(model: str, text: str | None, convention: str | None, allow_nan: bool) -> Segmenter:
+def _load(model: str, text: str | None, convention: str | None, allow_nan: bool, backend: str) -> Segmenter:
+    if backend not in ("auto", "torch", "onnx"):
+        raise choice_error("--backend", backend, ("auto", "torch", "onnx"))
     with notes.status(f"loading {model}"):
         from ..segment import Segmenter
 
-        return Segmenter.from_pretrained(model, text, convention=convention, allow_nan=allow_nan)
+        chosen: str | None = backend
+        if backend == "auto":
+            chosen = "onnx" if convention is None and has_graphs(locate(model).detector) else None
+        return Segmenter.from_pretrained(model, text, convention=convention, allow_nan=allow_nan, backend=chosen)
 
 
 class _Run:

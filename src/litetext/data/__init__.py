@@ -18,6 +18,7 @@ SHIPPED_ENCODERS = {
     "mini": "mini/text/student",
     "mini-student": "mini/text/student",
     "mini-teacher": "mini/text/teacher",
+    "photo": "photo/text/student",
 }
 """Text encoders that come with the package: name -> where they are kept."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,6 +27,7 @@ def load_encoder(
     positions: Positions | None = None,
     threads: int | None = None,
     allow_nan: bool = False,
+    backend: str | None = None,
 ) -> TextEncoder:
     """Load a text encoder ready to encode.
 
@@ -39,6 +41,8 @@ def load_encoder(
         positions: how a position table longer than the context is read.
         threads: CPU threads of an exported encoder.
         allow_nan: load a checkpoint with weights that are NaN or infinite too.
+        backend: ``"onnx"`` runs a checkpoint by the graph beside it, where it has one; otherwise only an installation
+            without torch does.
 
     Raises:
         LitetextError: nothing of that name, a malformed file, or an option that its kind does not take.
@@ -49,7 +53,7 @@ def load_encoder(
     path = resolve(SHIPPED_ENCODERS[name]) if name in SHIPPED_ENCODERS else Path(name)
     fixed = {"heads": heads, "context_length": context_length, "positions": positions, "dtype": dtype}
     given = [name for name, value in fixed.items() if value is not None]
-    if has_graph(path) and not given and device is None:
+    if has_graph(path) and not given and device is None and (backend == "onnx" or find_spec("torch") is None):
         return OnnxTextEncoder(path, threads=threads)
     if is_exported(path):
         _refuse(path, "an exported encoder", given)

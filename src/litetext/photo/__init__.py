@@ -1,1 +1,1 @@
-"""The default model that knows photographs: its words, its training scenes made of cut-outs, and how it is trained."""
+"""The embedded model for photographs: its words, its training scenes made of cut-outs, and how it is trained."""

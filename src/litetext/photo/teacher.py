@@ -8,9 +8,9 @@ import numpy as np
 import torch
 
 from ..distill.preparation import prompt_ids
-from ..distill.ragged import Ragged
 from ..distill.targets import by_length, weights_digest
 from ..encoders.features import TextFeatures
+from ..ragged import Ragged
 from ..tokenizer import Tokenizer
 from .model import TextTeacher
 from .sentences import Sentences

@@ -47,5 +47,11 @@ def write_graphs_beside(model: Path, text: str, prompts: list[str], opset: int =
     values = {"format": FORMAT, "version": VERSION, "opset": opset, KEY: backend.convention.to_dict()}
     write_json(segmenter / GRAPHS_BESIDE, values)
     write_graph_beside(read_checkpoint(encoder), encoder, opset)
-    ours = Segmenter.from_pretrained(model, text, backend="onnx", threads=1)
-    return measure_agreement(ours, Segmenter.from_pretrained(model, text, device="cpu", backend="torch"), prompts)
+    return agreement_of(model, text, prompts)
+
+
+def agreement_of(model: Path, text: str, prompts: list[str]) -> Agreement:
+    """Compare a model's graphs with torch, see `write_graphs_beside`."""
+    encoder = model / "text" / text
+    ours = Segmenter.from_pretrained(model, encoder, backend="onnx", threads=1)
+    return measure_agreement(ours, Segmenter.from_pretrained(model, encoder, device="cpu", backend="torch"), prompts)

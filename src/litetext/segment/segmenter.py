@@ -12,6 +12,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
@@ -88,8 +89,8 @@ class Segmenter:
             threads: CPU threads of an export; by default as many as there are cores.
             convention: how the detector is run, ``"meta"`` or ``"transformers"``; by default as its checkpoint says,
                 and where that says nothing as Meta runs it (see `litetext.segment.convention`). An export's is fixed.
-            backend: ``"torch"`` or ``"onnx"`` for a model that runs in both, as `photo` does; by default ONNX Runtime,
-                which starts faster, unless ``device``, ``dtype`` or ``convention`` ask for torch.
+            backend: ``"torch"`` or ``"onnx"`` for a model that runs in both, as the shipped ones do; by default torch
+                where it is installed. ONNX Runtime starts in a fraction of the time.
             allow_nan: load weights that are NaN or infinite too.
 
         Raises:
@@ -108,13 +109,13 @@ class Segmenter:
             from .onnx_backend import OnnxBackend
 
             detector: Backend = OnnxBackend(parts.detector, threads=threads)
-            text_device = None
+            text_device, text_backend = None, "onnx"
         else:
             detector = in_torch = _torch_backend().load(parts.detector, device, dtype, convention, allow_nan=allow_nan)
-            text_device = in_torch.device
+            text_device, text_backend = in_torch.device, None
         text = parts.text if text is None else parts.encoder(text)
         if isinstance(text, str | os.PathLike):
-            text = load_encoder(text, device=text_device, threads=threads, allow_nan=allow_nan)
+            text = load_encoder(text, device=text_device, threads=threads, allow_nan=allow_nan, backend=text_backend)
         return cls(detector, text)
 
     @property
@@ -503,7 +504,9 @@ def _runs_in_onnx(detector: Path, name: str, backend: str | None, wants_torch: b
         return True
     if backend == "onnx" and not has_graphs(detector):
         raise LitetextError(f"{name} has no graphs for ONNX Runtime; write an export: litetext export {name} --whole")
-    return has_graphs(detector) and (backend == "onnx" or (backend is None and not wants_torch))
+    if backend is None:
+        return has_graphs(detector) and not wants_torch and find_spec("torch") is None
+    return backend == "onnx"
 
 
 def _torch_backend() -> type[TorchBackend]:

@@ -16,7 +16,7 @@ from ..data import resolve
 from ..errors import LitetextError, short
 from ..hub import local_path
 
-SHIPPED = ("mini",)
+SHIPPED = ("mini", "photo")
 """Models that come inside the package."""
 
 PUBLISHED = "Simon7108528/sam3-litetext-s0"

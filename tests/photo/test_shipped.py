@@ -1,0 +1,42 @@
+"""The photo that ships: small, one copy of its weights, the same in torch and ONNX."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from litetext.data import resolve, samples
+from litetext.segment import Segmenter
+from litetext.segment.beside import agreement_of
+
+MODELS = ("mini", "photo")
+
+
+def test_the_whole_model_is_small_and_graphs_hold_no_weights() -> None:
+    folder = resolve("photo")
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    assert sum(path.stat().st_size for path in files) < 25e6
+    assert sum(path.stat().st_size for path in files if path.suffix == ".onnx") < 1e6
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_torch_and_onnx_agree(model: str) -> None:
+    assert agreement_of(resolve(model), "student", ["dog", "red car"]).worst < 1e-3
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_the_first_result_needs_no_torch(model: str) -> None:
+    program = (
+        "import sys; from litetext.cli import main\n"
+        f"try: main(['segment', {str(samples()[0].image)!r}, '-p', 'dog', '--model', {model!r}, '--json'])\n"
+        "except SystemExit as end: assert not end.code, end.code\n"
+        "assert 'torch' not in sys.modules and 'transformers' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True, stdout=subprocess.DEVNULL)
+
+
+def test_the_python_api_takes_torch_where_it_is_and_onnx_where_asked() -> None:
+    assert type(Segmenter.from_pretrained("mini").backend).__name__ == "TorchBackend"
+    assert type(Segmenter.from_pretrained("mini", backend="onnx").backend).__name__ == "OnnxBackend"
