@@ -11,7 +11,7 @@ import pytest
 
 from litetext.errors import LitetextError
 from litetext.files import atomic_path, write_text
-from litetext.outputs import RECORD, OutputFolder, atomic_folder, check_file, check_folder, mark
+from litetext.outputs import RECORD, OutputFolder, atomic_folder, check_file, check_folder, claim_folder, mark
 
 
 def _write(folder: Path, content: str = "new", **options: Any) -> None:
@@ -244,6 +244,21 @@ def test_an_output_folder_keeps_what_it_finds(tmp_path: Path) -> None:
         OutputFolder(tmp_path, "audit").check(["sub/c.png"])
     with pytest.raises(LitetextError, match="is a file; give the path of a folder"):
         OutputFolder(tmp_path / "mine.txt", "audit")
+
+
+def test_a_folder_is_claimed_once_and_only_if_nothing_is_in_it(tmp_path: Path) -> None:
+    for _ in range(2):
+        claim_folder(tmp_path / "scenes", "scenes to train on")
+        (tmp_path / "scenes" / "tap0.npy").write_text("ours")
+    with pytest.raises(LitetextError, match="holds no training run"):
+        claim_folder(tmp_path / "scenes", "training run")
+    _project(tmp_path / "proj")
+    before = _tree(tmp_path)
+    with pytest.raises(LitetextError, match="proj exists and holds no scenes to train on"):
+        claim_folder(tmp_path / "proj", "scenes to train on")
+    with pytest.raises(LitetextError, match="is a file or a link"):
+        claim_folder(tmp_path / "proj" / "thesis.tex", "scenes to train on")
+    assert _tree(tmp_path) == before
 
 
 def test_permissions_are_those_of_new_files(tmp_path: Path) -> None:

@@ -166,11 +166,11 @@ def temporary_beside(destination: Path, *, folder: bool = False) -> Iterator[Pat
 def _unwritten(destination: Path, error: OSError) -> LitetextError:
     remedy = "free some space and start again" if error.errno in _FULL else "choose another path"
     reason = (error.strerror or str(error)).lower()
-    return LitetextError(f"{_as_given(destination)} cannot be written: {reason}; {remedy}")
+    return LitetextError(f"{as_given(destination)} cannot be written: {reason}; {remedy}")
 
 
-def _as_given(path: Path) -> Path:
-    """The path without what temporary folders on the way are called: the place where it will be in the end."""
+def as_given(path: Path) -> Path:
+    """Return the path without the names of temporary folders on the way: the place where it will be in the end."""
     parts = [(_TEMPORARY.fullmatch(part) or {"stem": part})["stem"] for part in path.parts]
     return Path(*(part for part in parts if part != STAGING))
 

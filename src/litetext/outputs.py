@@ -35,6 +35,8 @@ Kind = Literal[
     "predictions",
     "segmentation",
     "recording",
+    "training run",
+    "scenes to train on",
     "audit",
 ]
 """What a command writes: an earlier output is replaced only by one of the same kind."""
@@ -170,6 +172,14 @@ class OutputFolder:
                     f"{self.path / name} exists and is not as litetext wrote it; move it away, or choose another folder"
                 )
 
+    def is_unrecorded(self) -> bool:
+        """Whether nothing is recorded as this kind of output."""
+        return not self._recorded
+
+    def adopt(self, names: Iterable[str]) -> None:
+        """Record files as our own, as they are now: for those that prove it by what is in them."""
+        self._note({name: digest_of(self.path / name) for name in names if (self.path / name).is_file()})
+
     @contextlib.contextmanager
     def staged(self) -> Iterator[Path]:
         """Yield a temporary folder; if the block ends well, its files go to the same names in this folder.
@@ -182,12 +192,32 @@ class OutputFolder:
             digests = {name: digest_of(temporary / name) for name in _names(temporary)}
             self.check(digests)
             # Recorded first: a kill in between leaves a record of a file that is not there, and never the reverse.
-            _record(self.path, self._kind, digests)
-            for name, digest in digests.items():
-                self._recorded.setdefault(name, set()).add(digest)
+            self._note(digests)
+            for name in digests:
                 (self.path / name).parent.mkdir(parents=True, exist_ok=True)
                 settle(temporary / name)
                 (temporary / name).replace(self.path / name)
+
+    def _note(self, digests: dict[str, str]) -> None:
+        _record(self.path, self._kind, digests)
+        for name, digest in digests.items():
+            self._recorded.setdefault(name, set()).add(digest)
+
+
+def claim_folder(folder: StrPath, kind: Kind) -> None:
+    """Make a folder that is a command's own, to write in without a record of every file.
+
+    Raises:
+        LitetextError: there is one that holds anything and was not claimed for this ``kind`` before.
+    """
+    path = Path(folder)
+    if os.path.lexists(path) and (path.is_symlink() or not path.is_dir()):
+        raise LitetextError(f"{path} is a file or a link; move it away, or choose another folder")
+    check_place(path / RECORD)
+    if path.exists() and any(path.iterdir()) and "." not in _recorded(path, kind):
+        raise LitetextError(f"{path} exists and holds no {kind} that litetext wrote; move it away, or choose another")
+    path.mkdir(parents=True, exist_ok=True)
+    _record(path, kind, {".": ""})
 
 
 def check_place(destination: Path, inputs: Iterable[StrPath] = ()) -> None:

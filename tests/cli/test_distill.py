@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from litetext.encoders import Convention, EncoderConfig, build, load_encoder, save_encoder
+from litetext.outputs import RECORD
 from litetext.tokenizer import Tokenizer
 
 from .conftest import Result
@@ -51,7 +52,7 @@ def test_a_student_its_card_and_its_curves(litetext: Callable[..., Result], worl
     assert "From `big`" in card and "1 × mse, 2 × cosine, 0.1 × consistency" in card
     assert f"{told['held_out']['mean_cosine']:.4f}" in card and "| 30 |" in card
     assert "step 30 of 30" in result.err
-    assert {"checkpoint.pt", "losses.csv", "student", "targets", "tensorboard"} == {
+    assert {RECORD, "checkpoint.pt", "losses.csv", "student", "targets", "tensorboard"} == {
         p.name for p in Path("run").iterdir()
     }
     again = litetext(

@@ -15,6 +15,7 @@ import torch
 
 from litetext.distill import train as distill
 from litetext.mini.train import train as train_mini
+from litetext.outputs import RECORD
 from litetext.training.checkpoint import CHECKPOINT, read_checkpoint_state
 from litetext.training.trainer import HISTORY
 
@@ -66,7 +67,7 @@ def _check_like(killed: Path, whole: Path) -> None:
     assert states[0]["step"] == states[1]["step"]
     assert _same(states[0]["task"], states[1]["task"])
     assert _rows(killed) == _rows(whole)
-    assert {path.name for path in killed.iterdir()} == {CHECKPOINT, HISTORY, "tensorboard"}
+    assert {path.name for path in killed.iterdir()} == {CHECKPOINT, HISTORY, RECORD, "tensorboard"}
 
 
 def _same(one: object, other: object) -> bool:

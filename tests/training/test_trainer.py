@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from litetext.errors import LitetextError
+from litetext.outputs import RECORD
 from litetext.training.checkpoint import CHECKPOINT, read_checkpoint_state
 from litetext.training.processes import Processes
 from litetext.training.trainer import HISTORY, Trainer, TrainReport
@@ -87,7 +88,7 @@ def test_an_interrupted_run_says_how_to_go_on_and_writes_the_same_rows(tmp_path:
     assert again.resumed and again.step == stop_at + 1
     again.fit()
     assert float(task.weight) == 15 and _rows(stopped) == _rows(whole)
-    assert not [path for path in stopped.iterdir() if path.name.startswith(".")]
+    assert not [path for path in stopped.iterdir() if path.name.startswith(".") and path.name != RECORD]
 
 
 def test_the_first_loss_that_is_not_finite_stops_the_run_and_keeps_the_checkpoint(tmp_path: Path) -> None:
@@ -111,3 +112,25 @@ def test_without_a_folder_nothing_is_written(tmp_path: Path, monkeypatch: pytest
     monkeypatch.chdir(tmp_path)
     _trainer(Counting(), None).fit()
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("name", [CHECKPOINT, HISTORY])
+@pytest.mark.parametrize("resume", [True, False])
+def test_files_of_the_users_are_refused_before_the_first_step(tmp_path: Path, name: str, resume: bool) -> None:
+    (tmp_path / name).write_text("mine")
+    (tmp_path / "notes.txt").write_text("mine")
+    with pytest.raises(LitetextError, match=name):
+        _trainer(Counting(), tmp_path, resume=resume)
+    assert {path.name for path in tmp_path.iterdir()} == {name, "notes.txt"} and (tmp_path / name).read_text() == "mine"
+
+
+def test_curves_that_were_edited_are_refused_and_a_run_without_a_record_goes_on(tmp_path: Path) -> None:
+    _trainer(Counting(), tmp_path).fit()
+    _trainer(Counting(), tmp_path, resume=False).fit()  # our own files may be replaced
+    (tmp_path / RECORD).unlink()
+    _trainer(Counting(), tmp_path).fit()
+    with (tmp_path / HISTORY).open("a") as file:
+        file.write("a remark\n")
+    for resume in (True, False):
+        with pytest.raises(LitetextError, match=f"{HISTORY} exists and is not as litetext wrote it"):
+            _trainer(Counting(), tmp_path, resume=resume)

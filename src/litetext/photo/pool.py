@@ -19,6 +19,7 @@ from torch import Tensor
 
 from ..errors import LitetextError
 from ..files import write_json
+from ..outputs import claim_folder
 from ..segment.lite import CHANNELS, LiteModel
 from .photographs import tensor_of
 from .scenes import Scene
@@ -60,7 +61,7 @@ class Pool:
 
 def make_pool(folder: Path, count: int, size: int) -> None:
     """Make the arrays of a pool of ``count`` scenes, empty."""
-    folder.mkdir(parents=True, exist_ok=True)
+    claim_folder(folder, "scenes to train on")
     for number, (channels, stride) in enumerate(zip(CHANNELS, _STRIDES, strict=True)):
         shape = (count, channels, size // stride, size // stride)
         open_memmap(folder / f"tap{number}.npy", mode="w+", dtype=np.float16, shape=shape)

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from ..errors import LitetextError
-from ..files import atomic_path
+from ..files import as_given, atomic_path
 
 CHECKPOINT = "checkpoint.pt"
 
@@ -31,7 +31,8 @@ def save_checkpoint(path: Path, identity: dict[str, Any], state: dict[str, Any])
         except (RuntimeError, OSError) as error:  # torch's own writer reports a full disk as a RuntimeError
             reason = error.strerror if isinstance(error, OSError) else str(error).splitlines()[0]
             raise LitetextError(
-                f"{path} could not be written ({reason}); free some space and start again: the last checkpoint is kept"
+                f"{as_given(path)} could not be written ({reason}); free some space and start again: the last "
+                "checkpoint is kept"
             ) from None
 
 

@@ -21,6 +21,7 @@ import torch
 from torch import Tensor
 
 from ..errors import LitetextError
+from ..outputs import OutputFolder
 from ..progress import Progress, no_progress
 from .checkpoint import CHECKPOINT, load_checkpoint, save_checkpoint
 from .history import write_history
@@ -120,7 +121,7 @@ class Trainer:
         report_every, evaluate_every, checkpoint_every: steps; None for 100 reports, 10 evaluations, 20 checkpoints.
 
     Raises:
-        LitetextError: a checkpoint of another run or a damaged one.
+        LitetextError: a checkpoint of another run or a damaged one; files in ``folder`` that no training wrote.
     """
 
     def __init__(
@@ -149,6 +150,11 @@ class Trainer:
         self.resumed = folder is not None and resume and (folder / CHECKPOINT).exists()
         if self.resumed:
             self._load()
+        self._output = OutputFolder(folder, "training run") if folder is not None else None
+        if self._output is not None:
+            if self.resumed and self._output.is_unrecorded():  # of a version that kept no record
+                self._output.adopt([CHECKPOINT, HISTORY])
+            self._output.check([CHECKPOINT, HISTORY])
 
     def fit(self, on_report: Callable[[TrainReport], None] | None = None, progress: Progress = no_progress) -> None:
         """Train to the end.
@@ -244,7 +250,7 @@ class Trainer:
         """Write the checkpoint and the curves, by the first process."""
         task = self.task.state_dict()  # all processes: they may have to agree on it
         self._check_finite()
-        if not self.processes.first or self.folder is None:
+        if not self.processes.first or self._output is None:
             return
         self._pause_clock()
         state = {
@@ -258,8 +264,9 @@ class Trainer:
             "rng": torch.get_rng_state(),
             "task": task,
         }
-        save_checkpoint(self.folder / CHECKPOINT, self.task.identity(), state)
-        write_history(self.folder / HISTORY, self.history)
+        with self._output.staged() as staged:
+            save_checkpoint(staged / CHECKPOINT, self.task.identity(), state)
+            write_history(staged / HISTORY, self.history)
         self._start_clock()
 
     def _load(self) -> None:
