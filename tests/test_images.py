@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import os
 import re
 import threading
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -106,7 +107,11 @@ def test_what_is_no_image_is_refused_by_name(tmp_path: Path) -> None:
     words.write_text("not an image")
     empty = tmp_path / "empty.jpg"
     empty.touch()
+    os.mkfifo(tmp_path / "pipe.png")
+    (tmp_path / "program.eps").write_text("%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\n{} loop\n")
     for path, message in (
+        (tmp_path / "pipe.png", "pipe.png is a pipe or a device"),
+        (tmp_path / "program.eps", "program.eps is PostScript, a program"),
         (tmp_path / "none.png", "none.png: no such file"),
         (tmp_path, "is a folder"),
         (words, "words.png is not an image"),
@@ -147,6 +152,7 @@ def test_damaged_files_are_read_or_refused_but_never_crash(
         (np.zeros((2, 4, 4, 3), np.uint8), "shape"),
         (b"no image", "the image is not an image"),
         (None, "got NoneType"),
+        (Image.new("RGB", (0, 4)), "0 x 4 pixels"),
     ],
 )
 def test_values_that_are_no_picture_are_refused(array: Any, message: str) -> None:

@@ -35,6 +35,7 @@ SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
 _LARGEST = 1 << 28  # bytes behind a link
 _TIMEOUT = 30  # seconds without an answer
 _ORIENTATION = 0x0112  # EXIF's tag; from 5 on the image lies on its side
+_STRIP = 1 << 20  # pixels converted at once
 
 
 def is_one_image(images: Any) -> bool:
@@ -137,10 +138,11 @@ def _opened(file: BinaryIO, name: str) -> Iterator[Image.Image]:
         raise LitetextError(f"{name} is not an image that Pillow can read; convert it to PNG or JPEG") from None
     except Image.DecompressionBombError as error:
         raise LitetextError(f"{name}: {error}; scale the image down first") from None
-    except (OSError, SyntaxError, EOFError, ValueError) as error:
-        if isinstance(error, LitetextError):
-            raise
-        raise LitetextError(f"{name} cannot be decoded ({error}); is the file cut short?") from None
+    except LitetextError:
+        raise
+    except Exception as error:  # Pillow's readers of some forty formats let damaged files fail in any way at all
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise LitetextError(f"{name} cannot be decoded ({reason}); is the file cut short?") from None
 
 
 def _fetched(link: str) -> bytes:
@@ -169,17 +171,34 @@ def _array_of_tensor(image: torch.Tensor) -> NDArray[Any]:
 
 
 def _rgb_of_pil(image: Image.Image, name: str) -> NDArray[np.uint8]:
-    from PIL import Image, ImageOps
+    from PIL import ImageOps
 
-    image = ImageOps.exif_transpose(image)
-    if image.mode.startswith("I"):
-        return _rgb_of_array(_integers_16(np.asarray(image), name))
+    if image.format == "EPS":
+        raise LitetextError(f"{name} is PostScript, a program rather than an image; convert it to PNG or JPEG")
     if image.mode == "F":
         raise LitetextError(f"{name} holds 32-bit floats, whose white is unknown; convert it to 8 or 16 bits")
+    if image.getexif().get(_ORIENTATION, 1) != 1:
+        image = ImageOps.exif_transpose(image)
+    width, height = image.size
+    if not width * height:
+        raise LitetextError(f"{name} is {width} x {height} pixels, which is no image")
+    rgb = np.empty((height, width, 3), np.uint8)
+    rows = max(1, _STRIP // width)
+    for top in range(0, height, rows):  # strip by strip, since every conversion is a copy
+        strip = image.crop((0, top, width, min(top + rows, height)))
+        rgb[top : top + rows] = _rgb_of_strip(strip, name)
+    return rgb
+
+
+def _rgb_of_strip(image: Image.Image, name: str) -> NDArray[np.uint8]:
+    from PIL import Image
+
+    if image.mode.startswith("I"):
+        return _rgb_of_array(_integers_16(np.asarray(image), name))
     if image.has_transparency_data:
         layer = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer)
-    return np.array(image.convert("RGB"), dtype=np.uint8)
+    return np.asarray(image.convert("RGB"))
 
 
 def _integers_16(values: NDArray[Any], name: str) -> NDArray[np.uint16]:

@@ -53,6 +53,8 @@ PREDICTIONS = perfect(TRUTH)
             {"segmentation": {**rectangle((1, 1, 2, 2)), "size": [24, 33]}},
             r"annotations\[0\]: key 'segmentation': the RLE covers 768 pixels, its size 24 x 33",
         ),
+        ("images", {"height": 10**9, "width": 10**9}, r"images\[0\]: key 'height' and 'width' are 1000000000 and"),
+        ("annotations", {"segmentation": [[0, 0, 24, 0, 0, 0] * 200_000]}, r"annotations\[0\]: key 'segmentation'"),
         ("annotations", {"segmentation": [[1, 2]]}, r"annotations\[0\]: key 'segmentation'.*list of polygons"),
         ("categories", {"id": None}, r"categories\[0\]: key 'id' is missing"),
     ],
@@ -68,8 +70,11 @@ def test_ground_truth_errors_name_file_entry_and_key(tmp_path, section, changes,
     ("changes", "message"),
     [
         ({"score": None}, "entry 1: key 'score' is missing"),
-        ({"score": float("nan")}, "entry 1: key 'score' is nan, where a finite number"),
+        ({"score": float("nan")}, "entry 1: key 'score' is nan, where a number from 0 to 1"),
         ({"score": float("inf")}, "entry 1: key 'score' is inf"),
+        ({"score": 2}, "entry 1: key 'score' is 2, where a number from 0 to 1 should stand"),
+        ({"score": -1}, "entry 1: key 'score' is -1, where a number from 0 to 1 should stand"),
+        ({"presence": 1.5}, "entry 1: key 'presence' is 1.5, where a number from 0 to 1 should stand"),
         ({"score": True}, "entry 1: key 'score' is True"),
         ({"score": "high"}, "entry 1: key 'score' is 'high', where a whole number or a number"),
         ({"image_id": None}, "entry 1: key 'image_id' is missing"),
@@ -125,6 +130,17 @@ def test_documents_of_the_wrong_kind(tmp_path):
         read_predictions(path)
     with pytest.raises(LitetextError, match="unknown IoU type 'mask'"):
         read_predictions(path, "mask")
+
+
+@pytest.mark.parametrize("key", ["neg_category_ids", "not_exhaustive_category_ids"])
+@pytest.mark.parametrize("ids", [None, 5, [[1]], ["1"], [1.5]])
+def test_ids_of_lvis_are_checked(key, ids):
+    truth = copy.deepcopy(TRUTH)
+    truth["images"] = [
+        {"id": image["id"], "height": 24, "width": 32, "neg_category_ids": [], key: ids} for image in truth["images"]
+    ]
+    with pytest.raises(LitetextError, match=rf"images\[0\]: key '{key}'"):
+        ground_truth_from(truth)
 
 
 def test_sections_may_stand_in_any_order():

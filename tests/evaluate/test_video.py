@@ -142,7 +142,7 @@ def test_prediction_errors_name_file_entry_and_key(tmp_path, changes, message):
     [
         ("videos", {"id": 8}, r"videos\[1\]: key 'id' is 8, which an earlier video has"),
         ("videos", {"length": 5}, r"videos\[0\]: key 'file_names' names 12 frames, but 'length' is 5"),
-        ("videos", {"height": 0}, r"videos\[0\]: key 'length'.*at least 1"),
+        ("videos", {"height": 0}, r"videos\[0\]: key 'height' and 'width' are 0 and 96"),
         ("annotations", {"id": 75}, r"annotations\[\d+\]: key 'id' is 75, which an earlier annotation has"),
         ("annotations", {"video_id": 99}, r"annotations\[0\]: key 'video_id' is 99"),
         ("categories", {"id": 107}, r"categories\[1\]: key 'id' is 107, which an earlier category has"),

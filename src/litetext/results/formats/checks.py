@@ -5,7 +5,9 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from ...errors import LitetextError
+import numpy as np
+
+from ...errors import LitetextError, short
 from ...json_files import Entry
 from ..polygons import filled
 from ..rle import Size, compress, run_totals
@@ -14,6 +16,12 @@ NUMBER = (int, float)
 ID = (int, str)
 _KINDS: dict[type, str] = {int: "a whole number", float: "a number", str: "a text", list: "a list", dict: "an object"}
 _CHECKED_TOGETHER = 512
+
+MOST_PIXELS = 1 << 31
+"""Of an image; the largest that Pillow opens has 179 million."""
+
+LONGEST_OUTLINE = 1 << 22
+"""Pixels along a polygon."""
 
 
 def require(entry: Entry, key: str, kind: type | tuple[type, ...], name: str) -> Any:
@@ -26,23 +34,45 @@ def require(entry: Entry, key: str, kind: type | tuple[type, ...], name: str) ->
     if not isinstance(value, kind) or (isinstance(value, bool) and kind in (int, NUMBER, ID)):
         kinds = kind if isinstance(kind, tuple) else (kind,)
         wanted = " or ".join(_KINDS.get(one, one.__name__) for one in kinds)
-        raise fault(name, entry, key, f"is {_short(value)}, where {wanted} should stand")
+        raise fault(name, entry, key, f"is {short(value)}, where {wanted} should stand")
     return value
 
 
 def require_score(entry: Entry, name: str, key: str = "score") -> float:
-    """Return the entry's ``score`` (or another key's) if it is a finite number."""
+    """Return the entry's ``score`` (or another key's) if it is a number from 0 to 1."""
     score = float(require(entry, key, NUMBER, name))
-    if not math.isfinite(score):
-        raise fault(name, entry, key, f"is {score}, where a finite number should stand")
+    if not 0 <= score <= 1:  # NaN neither
+        raise fault(name, entry, key, f"is {score:g}, where a number from 0 to 1 should stand")
     return score
+
+
+def require_size(entry: Entry, name: str) -> Size:
+    """Return (``height``, ``width``) of an image or a video in pixels, if both can be."""
+    size = (require(entry, "height", int, name), require(entry, "width", int, name))
+    if min(size) < 1 or size[0] * size[1] > MOST_PIXELS:
+        raise fault(
+            name,
+            entry,
+            "height",
+            f"and 'width' are {size[0]} and {size[1]}; both are at least 1 pixel, together at most {MOST_PIXELS:,}",
+        )
+    return size
+
+
+def require_list(entry: Entry, key: str, kind: type, name: str) -> list[Any]:
+    """Return the list under ``key`` whose entries are all of one kind; none where the entry has no such key."""
+    values: list[Any] = require(entry, key, list, name) if key in entry.value else []
+    for value in values:
+        if not isinstance(value, kind) or isinstance(value, bool):
+            raise fault(name, entry, key, f"holds {short(value)}, where {_KINDS[kind]} should stand")
+    return values
 
 
 def require_box(entry: Entry, key: str, box: Any, name: str) -> tuple[float, float, float, float]:
     """Return a box [x, y, width, height] as floats; finite, with no negative side."""
     numbers = isinstance(box, list) and len(box) == 4 and all(type(side) in (int, float) for side in box)
     if not numbers or not all(math.isfinite(side) for side in box) or box[2] < 0 or box[3] < 0:
-        raise fault(name, entry, key, f"is {_short(box)}, where [x, y, width, height] should stand")
+        raise fault(name, entry, key, f"is {short(box)}, where [x, y, width, height] should stand")
     return (float(box[0]), float(box[1]), float(box[2]), float(box[3]))
 
 
@@ -52,13 +82,13 @@ def require_mask(entry: Entry, key: str, mask: Any, name: str, size: Size | None
         if size is None:
             raise fault(name, entry, key, "holds polygons, whose image size the file does not tell; give an RLE")
         if not mask or not all(_is_polygon(polygon, size) for polygon in mask):
-            raise fault(name, entry, key, f"is {_short(mask)}, where an RLE or a list of polygons should stand")
+            raise fault(name, entry, key, f"is {short(mask)}, where an RLE or a list of polygons should stand")
         return filled(mask, size), size
     if not isinstance(mask, dict) or "size" not in mask or "counts" not in mask:
-        raise fault(name, entry, key, f"is {_short(mask)}, where an RLE with keys 'size' and 'counts' should stand")
+        raise fault(name, entry, key, f"is {short(mask)}, where an RLE with keys 'size' and 'counts' should stand")
     own = mask["size"]
     if not (isinstance(own, list) and len(own) == 2 and all(type(side) is int and side > 0 for side in own)):
-        raise fault(name, entry, key, f"has size {_short(own)}, where [height, width] should stand")
+        raise fault(name, entry, key, f"has size {short(own)}, where [height, width] should stand")
     own_size = (own[0], own[1])
     counts = mask["counts"]
     if isinstance(counts, list) and all(type(run) is int and run >= 0 for run in counts):
@@ -102,13 +132,14 @@ class MaskCheck:
 
 
 def _is_polygon(value: Any, size: Size) -> bool:
-    """Whether a value is [x, y, x, y, …] of at least three points, none further from the image than it is large."""
+    """Whether a value is [x, y, x, y, …] of at least three points, none further from the image than it is large.
+
+    Nor may it be longer than `LONGEST_OUTLINE`: drawing one takes memory for every pixel on its way.
+    """
     if not isinstance(value, list) or len(value) < 6 or len(value) % 2:
         return False
     largest = max(size)
-    return all(type(side) in (int, float) and -largest <= side <= 2 * largest for side in value)
-
-
-def _short(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else text[:57] + "..."
+    if not all(type(side) in (int, float) and -largest <= side <= 2 * largest for side in value):
+        return False
+    points = np.array(value, dtype=np.float64).reshape(-1, 2)
+    return bool(np.abs(points - np.roll(points, 1, axis=0)).sum() <= LONGEST_OUTLINE)

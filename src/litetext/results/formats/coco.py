@@ -16,7 +16,7 @@ from ...json_files import Entry, stream_json
 from ..annotations import ImageAnnotations
 from ..masks import Masks
 from ..polygons import corners_of
-from .checks import ID, MaskCheck, fault, require, require_box, require_mask, require_score
+from .checks import ID, MaskCheck, fault, require, require_box, require_mask, require_score, require_size
 
 
 def document(images: Iterable[ImageAnnotations], first_image_id: int = 1) -> dict[str, Any]:
@@ -114,8 +114,10 @@ def read(path: StrPath) -> Iterator[ImageAnnotations]:
             images[require(entry, "id", ID, name)] = entry
         elif entry.key == "categories":
             categories[require(entry, "id", int, name)] = require(entry, "name", str, name)
-        elif entry.key == "annotations" and not entry.value.get("iscrowd", 0):
-            objects.setdefault(require(entry, "image_id", ID, name), []).append(entry)
+        elif entry.key == "annotations":
+            image = require(entry, "image_id", ID, name)
+            if not entry.value.get("iscrowd", 0):
+                objects.setdefault(image, []).append(entry)
     for key, found in (("images", images), ("categories", categories)):
         if not found:
             raise LitetextError(f"{name}: key {key!r} is missing or empty; give a COCO annotation file")
@@ -127,7 +129,7 @@ def read(path: StrPath) -> Iterator[ImageAnnotations]:
 
 
 def _image(name: str, entry: Entry, objects: list[Entry], categories: dict[int, str]) -> ImageAnnotations:
-    size = (require(entry, "height", int, name), require(entry, "width", int, name))
+    size = require_size(entry, name)
     rows = {id: row for row, id in enumerate(categories)}
     boxes, counts, index = [], [], []
     check = MaskCheck(name)

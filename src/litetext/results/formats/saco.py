@@ -21,13 +21,23 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from ...errors import LitetextError, choice_error
+from ...errors import LitetextError, choice_error, short
 from ...json_files import Entry, stream_json
 from ..annotations import ImageAnnotations
 from ..masks import Masks
 from ..rle import Size
 from . import coco
-from .checks import ID, MaskCheck, fault, require, require_box, require_mask, require_score
+from .checks import (
+    ID,
+    MaskCheck,
+    fault,
+    require,
+    require_box,
+    require_list,
+    require_mask,
+    require_score,
+    require_size,
+)
 
 IouType = Literal["segm", "bbox"]
 PairId = int | str | tuple[int | str, int]
@@ -180,7 +190,7 @@ def check_predictions(predictions: Predictions, truths: Sequence[GroundTruth]) -
     for image, regions in predictions.regions.items():
         if image not in sizes:
             raise LitetextError(
-                f"{predictions.name}: entry {regions[0].entry}: key 'image_id': {image!r} is not in "
+                f"{predictions.name}: entry {regions[0].entry}: key 'image_id': {short(image)} is not in "
                 f"{_names(truths)}; predict on the images of that file"
             )
         for region in regions:
@@ -227,7 +237,7 @@ def _ground_truth(name: str, entries: Iterable[Entry], iou_type: IouType) -> Gro
         elif entry.key == "annotations":
             id = require(entry, "id", ID, name)
             if id in seen:
-                raise fault(name, entry, "id", f"is {id!r}, which an earlier annotation has; ids occur once")
+                raise fault(name, entry, "id", f"is {short(id)}, which an earlier annotation has; ids occur once")
             seen.add(id)
             image = require(entry, "image_id", ID, name)
             if iou_type == "segm" and isinstance(entry.value.get("segmentation"), list):
@@ -239,13 +249,13 @@ def _ground_truth(name: str, entries: Iterable[Entry], iou_type: IouType) -> Gro
     sizes = _image_sizes(name, images)
     for image, entry in polygons:
         if image not in sizes:
-            raise fault(name, entry, "image_id", f"is {image!r}, which no entry of 'images' has")
+            raise fault(name, entry, "image_id", f"is {short(image)}, which no entry of 'images' has")
         regions.setdefault(image, []).append(_region(name, entry, iou_type, masks, sizes[image]))
     for image, found in regions.items():
         for region in found:
             entry = Entry("annotations", region.entry, None)
             if image not in sizes:
-                raise fault(name, entry, "image_id", f"is {image!r}, which no entry of 'images' has")
+                raise fault(name, entry, "image_id", f"is {short(image)}, which no entry of 'images' has")
             if region.category not in categories:
                 raise fault(name, entry, "category_id", f"is {region.category}, which no entry of 'categories' has")
             _check_size(name, entry.place, region, sizes[image])
@@ -291,11 +301,8 @@ def _image_sizes(name: str, images: Sequence[Entry]) -> dict[int | str, Size]:
     for entry in images:
         id = require(entry, "id", ID, name)
         if id in sizes:
-            raise fault(name, entry, "id", f"is {id!r}, which an earlier image has; ids occur once")
-        size = (require(entry, "height", int, name), require(entry, "width", int, name))
-        if min(size) < 1:
-            raise fault(name, entry, "height", f"and 'width' are {size[0]} and {size[1]}; both are at least 1 pixel")
-        sizes[id] = size
+            raise fault(name, entry, "id", f"is {short(id)}, which an earlier image has; ids occur once")
+        sizes[id] = require_size(entry, name)
     return sizes
 
 
@@ -321,12 +328,15 @@ def _category_pairs(
         listed: Iterable[int] = sorted(categories)
         partial: set[int] = set()
         if federated:
-            negatives = require(entry, "neg_category_ids", list, name)
-            partial = set(image.get("not_exhaustive_category_ids", []))
+            require(entry, "neg_category_ids", list, name)
+            negatives = require_list(entry, "neg_category_ids", int, name)
+            partial = set(require_list(entry, "not_exhaustive_category_ids", int, name))
             listed = sorted({region.category for region in regions.get(id, ())} | set(negatives))
         for category in listed:
             if category not in categories:
-                raise fault(name, entry, "neg_category_ids", f"holds {category!r}, which no entry of 'categories' has")
+                raise fault(
+                    name, entry, "neg_category_ids", f"holds {short(category)}, which no entry of 'categories' has"
+                )
             prompt = categories[category].replace("_", " ")
             yield Pair((id, category), prompt, str(image.get("file_name", "")), sizes[id], category not in partial)
 

@@ -11,12 +11,14 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ...errors import LitetextError
+from ...errors import LitetextError, short
 from ...json_files import Entry, stream_json
 from ..rle import Size, areas, bounding_boxes
-from .checks import MaskCheck, fault, require, require_box, require_mask, require_score
+from .checks import MaskCheck, fault, require, require_box, require_list, require_mask, require_score, require_size
 
 Box = tuple[float, float, float, float]
+_MOST_FRAMES = 1_000_000
+
 VideoPairId = tuple[int | str, int]
 """(video id, category id)."""
 
@@ -182,13 +184,13 @@ def _videos(name: str, entries: Iterable[Entry]) -> Iterator[Video]:
     for entry in entries:
         id = require(entry, "id", (int, str), name)
         if id in seen:
-            raise fault(name, entry, "id", f"is {id!r}, which an earlier video has; ids occur once")
+            raise fault(name, entry, "id", f"is {short(id)}, which an earlier video has; ids occur once")
         seen.add(id)
-        size = (require(entry, "height", int, name), require(entry, "width", int, name))
+        size = require_size(entry, name)
         length = require(entry, "length", int, name)
-        if min(*size, length) < 1:
-            raise fault(name, entry, "length", f"is {length} at {size[0]} x {size[1]} pixels; all are at least 1")
-        files = entry.value.get("file_names", [])
+        if not 1 <= length <= _MOST_FRAMES:
+            raise fault(name, entry, "length", f"is {length}, where 1 to {_MOST_FRAMES:,} frames should stand")
+        files = require_list(entry, "file_names", str, name)
         if files and len(files) != length:
             raise fault(name, entry, "file_names", f"names {len(files)} frames, but 'length' is {length}")
         yield Video(id, str(entry.value.get("video_name", id)), size, length, tuple(files))
@@ -209,14 +211,14 @@ def _unique_ids(name: str, entries: Iterable[Entry]) -> None:
     for entry in entries:
         id = require(entry, "id", (int, str), name)
         if id in seen:
-            raise fault(name, entry, "id", f"is {id!r}, which an earlier annotation has; ids occur once")
+            raise fault(name, entry, "id", f"is {short(id)}, which an earlier annotation has; ids occur once")
         seen.add(id)
 
 
 def _pair(name: str, entry: Entry, videos: Mapping[Any, Video], categories: Mapping[int, str]) -> VideoPairId:
     video = require(entry, "video_id", (int, str), name)
     if video not in videos:
-        raise fault(name, entry, "video_id", f"is {video!r}, which no video has")
+        raise fault(name, entry, "video_id", f"is {short(video)}, which no video has")
     category = require(entry, "category_id", int, name)
     if category not in categories:
         raise fault(name, entry, "category_id", f"is {category}, which no category has")
@@ -246,7 +248,7 @@ def _track(
     if "areas" in entry.value:
         for t, given in enumerate(_per_frame(name, entry, "areas", video)):
             if given is not None and type(given) not in (int, float):
-                raise fault(name, entry, f"areas[{t}]", f"is {given!r}, where a number or null should stand")
+                raise fault(name, entry, f"areas[{t}]", f"is {short(given)}, where a number or null should stand")
             sizes[t] = sizes[t] if given is None else given
     boxes: list[Box | None] = [None] * video.length
     for t, (x, y, width, height) in zip(drawn, bounding_boxes(strings, video.size).tolist(), strict=True):
