@@ -29,6 +29,7 @@ FLOORS = {
     "prompts": 0,
     "tokenizer": 0,
     "encoders": 1,
+    "reports": 1,
     "results": 1,
     "training": 1,
     "anatomy": 2,

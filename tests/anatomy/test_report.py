@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from html.parser import HTMLParser
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -15,17 +13,17 @@ from hypothesis import strategies as st
 
 from litetext import Tokenizer
 from litetext.anatomy.audit import Audit, audit
-from litetext.anatomy.figures import BarChart, Figure, Heatmap, Line, LineChart, legend, number
 from litetext.anatomy.recipe import recommend, vocabulary_rows
 from litetext.anatomy.report import to_json, write_report
-from litetext.anatomy.sections import figures_of, sections
-from litetext.anatomy.svg import svg
+from litetext.anatomy.sections import sections
 from litetext.anatomy.tokens import TokenTable, tokenize
 from litetext.encoders import EncoderConfig
 from litetext.errors import LitetextError
 from litetext.prompts import corpus_of
 from litetext.ragged import Ragged
+from litetext.reports.page import figures_of
 
+from ..reports.pages import Page
 from .subjects import small_subject
 
 if sys.version_info >= (3, 11):
@@ -42,35 +40,11 @@ def whole() -> Audit:
     return audit(corpus_of(PHRASES, "phrases"), [small_subject(), small_subject("other <b>", 48)])
 
 
-class _Page(HTMLParser):
-    """Collects what a page refers to and whether its tags close."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.open: list[str] = []
-        self.addresses: list[str] = []
-        self.points: list[list[Any]] = []
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        if tag != "meta":
-            self.open.append(tag)
-        self.handle_startendtag(tag, attrs)
-
-    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        found = dict(attrs)
-        self.addresses += [str(found[key]) for key in ("src", "href") if key in found]
-        if "data-points" in found:
-            self.points.append(json.loads(found["data-points"] or ""))
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open.pop() == tag
-
-
 def test_the_page_is_whole_self_contained_and_hoverable(whole: Audit, tmp_path: Path) -> None:
     seen: list[int] = []
     files = write_report(whole, tmp_path, lambda done, *_: seen.append(done))
     text = files.html.read_text(encoding="utf-8")
-    page = _Page()
+    page = Page()
     page.feed(text)
     assert page.open == [] and len(text) < 1_500_000
     assert all(address.startswith("#") for address in page.addresses)
@@ -143,38 +117,3 @@ def test_the_recommended_rows_cover_the_share_of_prompts(prompts: list[list[int]
     counts = np.bincount(flat, minlength=49408)[512:49406]
     kept = set((np.argsort(-counts, kind="stable")[:chosen] + 512).tolist())
     assert np.mean([set(ids) <= kept for ids in prompts]) >= coverage
-
-
-FIGURES: list[Figure] = [
-    LineChart("k", "t <", "x", "y", [Line("a & b", [1, 10, 100], [0.1, 0.5, 1.0]), Line("p", [5], [0.2], points=True)],
-              log_x=True, percent=True, verticals=[(8, "L = 8")], bands=[(0.1, 0.2, "band")]),
-    LineChart("k", "t", "x", "y", [Line("flat", [1, 2], [0.0, 0.0])]),
-    LineChart("k", "t", "x", "y", [Line("one", [3.0], [1e-9])], log_x=True, log_y=True),
-    BarChart("k", "t", "x", ["cat & dog", "x" * 60], {"a": [1, 2], "b": [0, -1]}),
-    Heatmap("k", "t", "p", [[1, -0.5], [-0.5, 1]]),
-]  # fmt: skip
-
-
-@pytest.mark.parametrize("figure", FIGURES)
-def test_every_kind_of_figure_is_well_formed(figure: Figure) -> None:
-    page = _Page()
-    page.feed(svg(figure))
-    (points,) = page.points
-    assert page.open == [] and all(np.isfinite([x, y]).all() and isinstance(text, str) for x, y, text in points)
-    assert all(-1 <= x <= 561 for x, _, _ in points)
-
-
-def test_line_positions_are_to_scale() -> None:
-    page = _Page()
-    page.feed(svg(LineChart("k", "t", "x", "y", [Line("a", [0, 5, 10], [0, 1, 2])])))
-    (points,) = page.points
-    (x0, y0, _), (x1, y1, _), (x2, y2, text) = points
-    assert x1 - x0 == pytest.approx(x2 - x1, abs=0.2) and y0 - y1 == pytest.approx(y1 - y2, abs=0.2) and y2 < y0
-    assert text == "a: 2 at x 10"
-
-
-def test_numbers_and_legends_for_people() -> None:
-    assert [number(v) for v in (0, 43195, 0.12345, 12.3456, 1e-7)] == ["0", "43,195", "0.1235", "12.35", "1.00e-07"]
-    assert [number(v, percent=True) for v in (0.5, 0.0001234, 0)] == ["50.0 %", "0.01 %", "0.0 %"]
-    assert [entry[2] for entry in legend(FIGURES[0])] == ["line", "points"]
-    assert legend(FIGURES[1]) == [] and legend(FIGURES[4]) == []

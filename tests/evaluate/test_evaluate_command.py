@@ -9,6 +9,7 @@ from PIL import Image
 from litetext.cli import main
 from litetext.journal import write_recorded
 
+from ..reports.pages import Page
 from .world import HEIGHT, WIDTH, ground_truth, perfect, shaken
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -138,10 +139,15 @@ def test_the_report_is_one_file_with_everything(run, two_systems):
     )
     assert "calibration" in json.loads(output.out)["systems"]["<b>"]
     page = (two_systems / "report.html").read_text()
-    assert set(re.findall(r"(?:src|href)=.{6}", page)) == {'src="data:'}
     assert page.count("data:image/jpeg;base64,") >= 4
     assert "&lt;b&gt; against teacher" in page
     assert "<b> " not in page
+    assert not re.search(r"[^\d]-0\.0+[^\d]", page) and "none instances" not in page and "no instance" in page
+    drawn = Page()
+    drawn.feed(page)
+    assert drawn.open == [] and all(address.startswith(("#", "data:")) for address in drawn.addresses)
+    assert len(drawn.points) == page.count("<svg") >= 6, "every chart can be hovered"
+    assert len(set(re.findall(r' id="([^"]+)"', page))) == len(re.findall(r' id="', page)), "anchors occur once"
     for heading in ("Scores", "How tight the outlines are", "which pairs are hard", "worst cases", "reliability"):
         assert heading in page
 

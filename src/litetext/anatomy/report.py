@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import html
 from dataclasses import asdict, dataclass, replace
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +10,10 @@ from .. import __version__
 from ..files import write_json, write_text
 from ..outputs import OutputFolder
 from ..progress import Progress, no_progress
+from ..reports.page import Section, figures_of, render
+from ..reports.png import save_pngs
 from .audit import Audit
-from .figures import Figure, legend
-from .png import save_pngs
-from .sections import Section, Table, figures_of, sections
-from .svg import svg
+from .sections import sections
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,57 +97,9 @@ def _plain_keys(value: Any) -> Any:
 def page(audit: Audit, parts: list[Section]) -> str:
     """Return the whole report as one HTML document that needs nothing else."""
     subject = ", ".join(study.name for study in audit.encoders) or audit.tokenizer
-    title = f"Audit of {len(audit.corpus):,} prompts"
-    contents = "".join(f'<a href="#{part.key}">{html.escape(part.title)}</a>' for part in parts)
-    body = "".join(_section(part) for part in parts)
-    files = resources.files(__package__) / "page"
-    style, script = ((files / name).read_text("utf-8") for name in _PAGE_FILES)
-    return (
-        f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{title}</title>'
-        f'<meta name="viewport" content="width=device-width, initial-scale=1"><style>{style}</style></head><body>'
-        f"<header><h1>{title}</h1><p>{html.escape(', '.join(audit.corpus.sources))} · {html.escape(subject)} · "
-        f"litetext {__version__}</p><nav>{contents}</nav></header><main>{body}</main>"
-        f'<div id="tip" hidden></div><script>{script}</script></body></html>\n'
-    )
-
-
-def _section(part: Section) -> str:
-    first, *others = [_table(table) for table in part.tables]
-    rest = "".join(others)
-    figures = "".join(_figure(figure) for figure in part.figures)
-    remarks = "".join(f"<li>{html.escape(remark)}</li>" for remark in part.remarks)
-    aside = f"<aside><h3>Beside the paper</h3><ul>{remarks}</ul></aside>" if remarks else ""
-    return (
-        f'<section id="{part.key}"><h2>{html.escape(part.title)}</h2><p>{html.escape(part.lead)}</p>'
-        f'{first}{aside}<div class="figures">{figures}</div>{rest}</section>'
-    )
-
-
-_PAGE_FILES = ("style.css", "script.js")
-_LONG = 12  # rows from which a table is folded away
-
-
-def _table(table: Table) -> str:
-    head = "".join(f"<th>{html.escape(cell)}</th>" for cell in table.header)
-    rows = "".join("<tr>" + "".join(_cell(n, cell) for n, cell in enumerate(row)) + "</tr>" for row in table.rows)
-    content = f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>'
-    title = html.escape(table.title)
-    if len(table.rows) > _LONG:
-        return f"<details><summary>{title}</summary>{content}</details>"
-    return f"<h3>{title}</h3>{content}"
-
-
-def _cell(column: int, text: str) -> str:
-    if column == 0:
-        return f'<th scope="row">{html.escape(text)}</th>'
-    return f"<td{' class=text' if len(text) > 40 else ''}>{html.escape(text)}</td>"
-
-
-def _figure(figure: Figure) -> str:
-    keys = "".join(
-        f'<span class="key c{color} {kind}">{html.escape(name)}</span>' for name, color, kind in legend(figure)
-    )
-    return (
-        f'<figure id="{figure.key}"><figcaption>{html.escape(figure.title)}</figcaption>'
-        f'<div class="legend">{keys}</div>{svg(figure)}</figure>'
+    return render(
+        f"Audit of {len(audit.corpus):,} prompts",
+        [", ".join(audit.corpus.sources), subject],
+        parts,
+        remarks_title="Beside the paper",
     )

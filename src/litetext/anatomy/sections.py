@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
-
 import numpy as np
 
 from ..encoders import Convention
+from ..reports.charts import BarChart, Figure, Heatmap, Line, LineChart, number
+from ..reports.page import Section, Table
 from . import paper
 from .audit import Audit
 from .context import Window, window_of
 from .convention import ConventionGap
-from .figures import BarChart, Figure, Heatmap, Line, LineChart, number
 from .manifold import Dimension, FeatureCloud, Manifold, Reading
 from .order import OrderSensitivity
 from .robustness import STAGES, Robustness
@@ -20,35 +18,6 @@ from .spectrum import Spectrum
 from .study import EncoderStudy
 
 _NOT_PRINTED = "—"
-
-
-@dataclass(frozen=True, slots=True)
-class Table:
-    """Text in rows; the first column names the row."""
-
-    title: str
-    header: list[str]
-    rows: list[list[str]]
-
-
-@dataclass(frozen=True, slots=True)
-class Section:
-    """One question: what is asked, what was found, what the paper says.
-
-    Attributes:
-        key: anchor; also the key of `litetext.anatomy.paper.REMARKS`.
-        lead: what the figures mean, and by which definition.
-        remarks: what a reader must know when comparing with the paper.
-        summary: what was found, in a sentence (the terminal's).
-    """
-
-    key: str
-    title: str
-    lead: str
-    tables: list[Table]
-    figures: list[Figure] = field(default_factory=list)
-    remarks: list[str] = field(default_factory=list)
-    summary: str = ""
 
 
 def sections(audit: Audit) -> list[Section]:
@@ -74,11 +43,6 @@ def skipped(audit: Audit) -> list[str]:
             if answer is None:
                 missing.append(f"{question}: {study.name} {needs}")
     return missing
-
-
-def figures_of(parts: Sequence[Section]) -> list[Figure]:
-    """Every figure of the report."""
-    return [figure for part in parts for figure in part.figures]
 
 
 def _percent(share: float) -> str:
@@ -354,9 +318,9 @@ def _manifold(study: EncoderStudy, audit: Audit) -> Section:
         Line("MLE, mean over k", [float(d) for d in found.bias.true], found.bias.mle_mean, color=1),
         Line("no bias", [float(d) for d in found.bias.true], [float(d) for d in found.bias.true], dashed=True, color=7),
     ]
-    for name, cloud, color in (("pooled", found.pooled, 2), ("tokens", found.tokens, 3)):
+    for name, cloud, colors in (("pooled", found.pooled, (2, 3)), ("tokens", found.tokens, (4, 6))):
         if cloud.dimension is not None:
-            lines += _readings(name, cloud.dimension, found, color)
+            lines += _readings(name, cloud.dimension, found, colors)
     curve = LineChart(
         f"bias_{_slug(study)}",
         f"What {found.bias.points:,} points in balls of known dimension read",
@@ -430,10 +394,11 @@ def _interval(reading: Reading) -> str:
     return f"{reading.value:.2f} [{reading.low:.2f}, {reading.high:.2f}]"
 
 
-def _readings(name: str, found: Dimension, whole: Manifold, color: int) -> list[Line]:
-    """Marks on the bias curve where this cloud's readings lie."""
+def _readings(name: str, found: Dimension, whole: Manifold, colors: tuple[int, int]) -> list[Line]:
+    """Marks on the bias curve where this cloud's readings lie, a color each."""
     marks = []
-    for estimator, reading in (("TwoNN", found.two_nn.value), ("MLE", found.mle_mean)):
+    readings = (("TwoNN", found.two_nn.value), ("MLE", found.mle_mean))
+    for (estimator, reading), color in zip(readings, colors, strict=True):
         true = whole.bias.true_dimension(reading, "two_nn" if estimator == "TwoNN" else "mle_mean")
         if true is not None:
             marks.append(Line(f"{name}, {estimator}", [true], [reading], points=True, color=color))

@@ -16,8 +16,8 @@ from .command import add
 from .output import console, notes, print_json, shown_progress, warn
 
 if TYPE_CHECKING:
-    from ..anatomy.sections import Section
     from ..prompts import PromptCorpus
+    from ..reports.page import Section
 
 
 def register(app: typer.Typer) -> None:

@@ -6,36 +6,36 @@ and kept.
 
 from __future__ import annotations
 
-import base64
-import html
-import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from PIL import Image
 
 from ..files import write_text
 from ..images import read_image
 from ..outputs import mark
+from ..reports.charts import Figure, Line, LineChart, Surface, fixed, signed
+from ..reports.page import Case, Section, Table, render
+from ..results import Masks
+from ..results.drawing import data_uri, draw_masks
 from ..results.formats.saco import Pair, Predictions, Region
-from ..results.rle import decode
+from ..results.polygons import corners_of, filled
 from .image import IOU_THRESHOLDS, SCORE_THRESHOLD, PairScores
 from .tables import COLUMN_NAMES, Scoreboard, Subset
 
 _CASES = 6
 _THUMBNAIL = 420
 _FLIPS_SHOWN = 24
-_COLOURS = ("#3266ad", "#d1611f", "#2f8f4e", "#8e4bb5", "#b3374f", "#7a7a20")
-_MASK_COLOURS = np.array(
-    [[230, 75, 53], [77, 157, 224], [60, 170, 90], [240, 180, 40], [150, 90, 200], [20, 170, 170], [230, 110, 170]]
-)
+_GRAY = (225, 225, 225)
+_NO_LOSS = 0.01  # what the official F1's constants take from a perfect pair
 _KINDS = {
     "poor": "Found, but badly drawn or counted",
     "missed": "Missed: it is there, nothing was predicted",
     "false": "False alarms: it is not there, something was predicted",
 }
+_FOOTER = "cgF1 = pmF1 × IL_MCC, in percent; definitions as in SA-Co's official evaluator."
 
 
 def write_report(
@@ -47,140 +47,110 @@ def write_report(
     *,
     images: Path | None = None,
 ) -> None:
-    """Write the report of one or several systems; ``document`` is what ``litetext evaluate --json`` prints for them.
+    """Write the report of one or several systems.
 
-    ``images``: the folder of the photos, to draw the cases on; without it they are drawn on grey.
+    Args:
+        path: the file.
+        boards: of each system.
+        subsets: what was scored.
+        predictions: of each system, by subset.
+        document: what ``litetext evaluate --json`` prints for them.
+        images: the folder of the photos, to draw the cases on; without it they are drawn on gray.
     """
     facts = {board.system: document if len(boards) == 1 else document["systems"][board.system] for board in boards}
     sections = [_headline(boards), _thresholds(boards)]
     if len(boards) > 1:
-        sections.append(_comparisons(document))
-    for board in boards:
-        sections.append(_groups(board.system, facts[board.system]["groups"]))
-    for board in boards:
-        if "calibration" in facts[board.system]:
-            sections.append(_calibration(board.system, facts[board.system]["calibration"]))
-    for board in boards:
-        sections.append(_cases(board, subsets, predictions[board.system], images))
-    title = f"{' and '.join(board.system for board in boards)} on {len(boards[0].scores):,} pairs"
-    write_text(path, _page(title, sections))
+        sections += _comparisons(document)
+    sections += [_groups(board.system, facts[board.system]["groups"]) for board in boards]
+    sections += [
+        _calibration(board.system, facts[board.system]["calibration"])
+        for board in boards
+        if "calibration" in facts[board.system]
+    ]
+    sections += [part for board in boards for part in _cases(board, subsets, predictions[board.system], images)]
+    pairs = f"{len(boards[0].scores):,} pairs"
+    title = f"{' and '.join(board.system for board in boards)} on {pairs}"
+    scored = [
+        COLUMN_NAMES.get(subset.name, subset.name) or ", ".join(Path(truth.name).name for truth in subset.truths)
+        for subset in subsets
+    ]
+    write_text(path, render(title, [", ".join(scored)], sections, footer=_FOOTER, mark=mark("evaluation report")))
 
 
-def _page(title: str, sections: Sequence[str]) -> str:
-    return f"""<!DOCTYPE html>
-<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
-<meta name="generator" content="{html.escape(mark("evaluation report"))}">
-<title>{html.escape(title)}</title><style>{_STYLE}</style></head>
-<body><main><h1>{html.escape(title)}</h1>
-{"".join(sections)}
-<footer>Written by litetext evaluate. cgF1 = pmF1 × IL_MCC, in percent; definitions as in SA-Co's official evaluator.
-</footer></main></body></html>
-"""
-
-
-_STYLE = """
-:root { color-scheme: light; }
-body { margin: 0; background: #f6f6f3; color: #222; font: 15px/1.5 system-ui, sans-serif; }
-main { max-width: 1080px; margin: 0 auto; padding: 24px 20px 60px; }
-h1 { font-size: 26px; line-height: 1.25; }
-h2 { font-size: 19px; margin: 36px 0 8px; }
-h3 { font-size: 15px; margin: 20px 0 8px; }
-table { border-collapse: collapse; background: #fff; margin: 8px 0; }
-th, td { padding: 5px 12px; border: 1px solid #ddd; text-align: right; font-variant-numeric: tabular-nums; }
-td:first-child, th:first-child, .words th, .words td { text-align: left; }
-th { background: #eee; font-weight: 600; }
-.wide { overflow-x: auto; }
-.note { color: #666; max-width: 75ch; }
-.charts { display: flex; flex-wrap: wrap; gap: 16px; }
-svg { background: #fff; border: 1px solid #ddd; }
-.cases { display: grid; grid-template-columns: repeat(auto-fill, minmax(500px, 1fr)); gap: 14px; }
-figure { margin: 0; background: #fff; border: 1px solid #ddd; padding: 10px; }
-figure .pair { display: flex; gap: 6px; }
-figure img { width: calc(50% - 3px); display: block; }
-figcaption { margin-top: 6px; }
-.small, footer { color: #666; font-size: 13px; }
-footer { margin-top: 48px; }
-@media (max-width: 560px) { .cases { grid-template-columns: 1fr; } th, td { padding: 4px 7px; } }
-"""
-
-
-def _headline(boards: Sequence[Scoreboard]) -> str:
+def _headline(boards: Sequence[Scoreboard]) -> Section:
     names = list(boards[0].subsets)
+    rows = []
     if len(names) > 1:
         header = ["system", "", "Avg.", *(COLUMN_NAMES.get(name, name) for name in names)]
-        rows = []
         for board in boards:
             for metric, digits in (("cgF1", 1), ("IL_MCC", 2), ("pmF1", 1)):
-                cells = [f"{getattr(one, metric):.{digits}f}" for one in board.subsets.values()]
+                cells = [fixed(getattr(one, metric), digits) for one in board.subsets.values()]
                 name = board.system if metric == "cgF1" else ""
-                rows.append([name, metric, f"{board.mean[metric]:.{digits}f}", *cells])
+                rows.append([name, metric, fixed(board.mean[metric], digits), *cells])
     else:
         header = ["system", "cgF1", "IL_MCC", "pmF1", "pairs", "with the phrase", "without"]
-        rows = []
         for board in boards:
             there = int((board.scores.truths > 0).sum())
             counts = [f"{len(board.scores):,}", f"{there:,}", f"{len(board.scores) - there:,}"]
-            rows.append([board.system, *_formatted(board.mean), *counts])
+            digits_of = (("cgF1", 2), ("IL_MCC", 3), ("pmF1", 2))
+            rows.append([board.system, *(fixed(board.mean[metric], digits) for metric, digits in digits_of), *counts])
     warnings = list(dict.fromkeys(text for board in boards for one in board.subsets.values() for text in one.warnings))
-    notes = "".join(f'<p class="note">{html.escape(text)}</p>' for text in warnings)
-    return f'<h2>Scores</h2><div class="wide">{_table(header, rows)}</div>{notes}'
+    return Section("scores", "Scores", "", [Table("All pairs", header, rows)], remarks=warnings)
 
 
-def _formatted(mean: Mapping[str, float]) -> list[str]:
-    return [f"{mean['cgF1']:.2f}", f"{mean['IL_MCC']:.3f}", f"{mean['pmF1']:.2f}"]
-
-
-def _thresholds(boards: Sequence[Scoreboard]) -> str:
-    """cgF1 and pmF1 by IoU threshold: steep curves mean loose outlines."""
+def _thresholds(boards: Sequence[Scoreboard]) -> Section:
     charts = []
-    for metric, title in (("cgF1", "cgF1 by IoU threshold"), ("positive_micro_F1", "pmF1 by IoU threshold")):
-        lines = {}
+    for metric, name in (("cgF1", "cgF1"), ("positive_micro_F1", "pmF1")):
+        lines = []
         for board in boards:
             curves = [100 * one.summary[metric] for one in board.subsets.values()]
-            lines[board.system] = list(zip(IOU_THRESHOLDS.tolist(), np.mean(curves, axis=0).tolist(), strict=True))
-        charts.append(_line_chart(title, lines, (0.5, 0.95), (0.0, 100.0)))
-    return f'<h2>How tight the outlines are</h2><div class="charts">{"".join(charts)}</div>'
+            lines.append(Line(board.system, IOU_THRESHOLDS.tolist(), np.mean(curves, axis=0).tolist()))
+        title = f"{name} by IoU threshold"
+        charts.append(LineChart(f"{name}-by-iou", title, "IoU threshold", name, lines, y_range=(0.0, 100.0)))
+    lead = "A curve that falls steeply means loose outlines: the objects are found, but not drawn well."
+    return Section("outlines", "How tight the outlines are", lead, figures=list(charts))
 
 
-def _comparisons(document: Mapping[str, Any]) -> str:
-    parts = []
+def _comparisons(document: Mapping[str, Any]) -> Iterator[Section]:
     first = document["comparisons"]["first"]
-    for second, found in document["comparisons"]["with"].items():
+    for number, (second, found) in enumerate(document["comparisons"]["with"].items()):
         rows = []
         for name, change in found["differences"].items():
             digits = 3 if name == "IL_MCC" else 2
-            interval = f"[{change['low']:+.{digits}f}, {change['high']:+.{digits}f}]"
+            interval = f"[{signed(change['low'], digits)}, {signed(change['high'], digits)}]"
             verdict = ("better" if change["difference"] > 0 else "worse") if change["clear"] else "no clear difference"
-            values = [f"{change[key]:.{digits}f}" for key in ("first", "second")]
-            rows.append([name, *values, f"{change['difference']:+.{digits}f}", interval, verdict])
-        header = ["", first, second, "difference", "95 % interval", f"{second} is"]
-        text = (
+            values = [fixed(change[key], digits) for key in ("first", "second")]
+            rows.append([name, *values, signed(change["difference"], digits), interval, verdict])
+        lead = (
             f"Bootstrap of {found['resamples']:,} draws of the {found['images']:,} images, both systems on the same "
             f"draws. {second} answers “is it there?” right in {found['won']:,} pairs where {first} does not, and wrong "
             f"in {found['lost']:,} where {first} is right."
         )
-        parts.append(
-            f"<h2>{html.escape(second)} against {html.escape(first)}</h2><div class='wide'>{_table(header, rows)}</div>"
-            f'<p class="note">{html.escape(text)}</p>{_group_changes(found["groups"])}{_flips(found["flips"])}'
-        )
-    return "".join(parts)
+        header = ["", first, second, "difference", "95 % interval", f"{second} is"]
+        tables = [Table("Differences", header, rows), _group_changes(found["groups"]), *_flips(found["flips"])]
+        yield Section(f"comparison-{number}", f"{second} against {first}", lead, tables)
 
 
-def _group_changes(groups: Mapping[str, Any]) -> str:
-    header = ["group", "pairs", "cgF1", "IL_MCC", "pmF1", "presence right"]
+def _group_changes(groups: Mapping[str, Any]) -> Table:
     rows: list[list[str]] = []
     for kind, parts in groups.items():
         for name, row in parts.items():
-            cells = [_signed(row[metric]["difference"], metric) for metric in ("cgF1", "IL_MCC", "pmF1", "presence")]
-            rows.append([f"{name} instances" if kind == "instances" else name, f"{row['pairs']:,}", *cells])
-    return (
-        f"<h3>Where the difference comes from (second minus first)</h3><div class='wide'>{_table(header, rows)}</div>"
-    )
+            cells = [
+                _difference(row[metric]["difference"], metric) for metric in ("cgF1", "IL_MCC", "pmF1", "presence")
+            ]
+            rows.append([_group_name(kind, name), f"{row['pairs']:,}", *cells])
+    title = "Where the difference comes from (second minus first)"
+    return Table(title, ["group", "pairs", "cgF1", "IL_MCC", "pmF1", "presence right"], rows)
 
 
-def _flips(flips: Sequence[Mapping[str, Any]]) -> str:
-    if not flips:
-        return ""
+def _group_name(kind: str, name: str) -> str:
+    """A group as a table of several kinds calls it."""
+    if kind != "instances":
+        return name
+    return {"none": "no instance", "1": "1 instance"}.get(name, f"{name} instances")
+
+
+def _flips(flips: Sequence[Mapping[str, Any]]) -> Iterator[Table]:
     rows = [
         [
             flip["prompt"],
@@ -191,83 +161,85 @@ def _flips(flips: Sequence[Mapping[str, Any]]) -> str:
         for flip in flips[:_FLIPS_SHOWN]
     ]
     more = f", the first {_FLIPS_SHOWN}" if len(flips) > _FLIPS_SHOWN else ""
-    table = _table(["prompt", "image", "the phrase", "flip"], rows, "words")
-    return f"<h3>Prompts that flipped ({len(flips):,}{more})</h3><div class='wide'>{table}</div>"
+    if rows:
+        yield Table(f"Prompts that flipped ({len(flips):,}{more})", ["prompt", "image", "the phrase", "flip"], rows)
 
 
-def _groups(system: str, groups: Mapping[str, Any]) -> str:
-    titles = {"prompt_length": "prompt length", "instances": "instances in the pair", "words": "words"}
-    parts = []
+def _groups(system: str, groups: Mapping[str, Any]) -> Section:
+    titles = {"prompt_length": "Prompt length", "instances": "Instances in the pair", "words": "Words"}
+    tables = []
     for kind, rows in groups.items():
-        header = [titles[kind], "pairs", "cgF1", "IL_MCC", "pmF1", "presence right"]
         cells = [
             [
                 name,
                 f"{row['pairs']:,}",
-                _plain(row["cgF1"], 1),
-                _plain(row["IL_MCC"], 3),
-                _plain(row["pmF1"], 1),
+                _value(row["cgF1"], 1),
+                _value(row["IL_MCC"], 3),
+                _value(row["pmF1"], 1),
                 f"{row['presence']:.1f} %",
             ]
             for name, row in rows.items()
         ]
-        parts.append(f"<div class='wide'>{_table(header, cells)}</div>")
-    return f"<h2>{html.escape(system)}: which pairs are hard</h2>{''.join(parts)}"
+        tables.append(Table(titles[kind], ["", "pairs", "cgF1", "IL_MCC", "pmF1", "presence right"], cells))
+    return Section(_key("groups", system), f"{system}: which pairs are hard", "", tables)
 
 
-def _calibration(system: str, calibration: Mapping[str, Any]) -> str:
+def _calibration(system: str, calibration: Mapping[str, Any]) -> Section:
     parts = {"": calibration} if "best" in calibration else calibration
-    rows, charts = [], []
+    rows: list[list[str]] = []
+    charts: list[Figure] = []
     for name, part in parts.items():
-        rows.append(
-            [
-                name or "all pairs",
-                f"{part['best_presence']:.2f}",
-                f"{part['best_query']:.2f}",
-                f"{part['best']:.2f}",
-                f"{part['held_out']:.2f}",
-                f"{part['official']:.2f}",
-                f"{part['presence_calibration_error']:.3f}",
-            ]
-        )
-        lines = {
-            "presence": [(bin["mean"], bin["right"]) for bin in part["presence_curve"]],
-            "query": [(bin["mean"], bin["right"]) for bin in part["query_curve"]],
-        }
-        title = f"reliability{f' ({name})' if name else ''}: share right by score"
-        charts.append(_line_chart(title, lines, (0.0, 1.0), (0.0, 1.0), diagonal=True))
-        charts.append(_surface(part))
+        two = ("best_presence", "best_query", "best", "held_out", "official")
+        numbers = [fixed(part[key], 2) for key in two]
+        rows.append([name or "all pairs", *numbers, fixed(part["presence_calibration_error"], 3)])
+        charts += [_reliability(system, name, part), _surface(system, name, part)]
     header = ["", "best presence", "best query", "cgF1 there", "cgF1 held out", "cgF1 at 0.5", "calibration error"]
-    note = (
+    lead = (
         "The best thresholds are found on the pairs they are scored on; held out chooses them on half of the images "
         "and scores the other half."
     )
-    return (
-        f"<h2>{html.escape(system)}: thresholds and reliability</h2><div class='wide'>{_table(header, rows)}</div>"
-        f'<p class="note">{note}</p><div class="charts">{"".join(charts)}</div>'
-    )
+    tables = [Table("Thresholds", header, rows)]
+    return Section(_key("calibration", system), f"{system}: thresholds and reliability", lead, tables, charts)
+
+
+def _reliability(system: str, name: str, part: Mapping[str, Any]) -> LineChart:
+    lines = [
+        Line(kind, [bin["mean"] for bin in part[f"{kind}_curve"]], [bin["right"] for bin in part[f"{kind}_curve"]])
+        for kind in ("presence", "query")
+    ]
+    lines.append(Line("as it should be", [0.0, 1.0], [0.0, 1.0], dashed=True, color=7))
+    title = f"reliability{f' ({name})' if name else ''}: share right by score"
+    return LineChart(_key("reliability", system, name), title, "score", "share right", lines, y_range=(0.0, 1.0))
+
+
+def _surface(system: str, name: str, part: Mapping[str, Any]) -> Surface:
+    grid = list(part["grid"])
+    best = grid.index(part["best_presence"]), grid.index(part["best_query"])
+    title = f"cgF1{f' ({name})' if name else ''} by thresholds"
+    key = _key("surface", system, name)
+    return Surface(key, title, "query threshold", "presence threshold", grid, part["surface"], best)
 
 
 def _cases(
     board: Scoreboard, subsets: Sequence[Subset], predictions: Mapping[str, Predictions], images: Path | None
-) -> str:
+) -> Iterator[Section]:
     """The worst pairs of each kind, ground truth beside prediction."""
-    cases = [
+    candidates = [
         (kind, weight, row, subset)
         for subset in subsets
         for kind, weight, row in _worst_rows(board.subsets[subset.name].scores)
     ]
-    parts = [f"<h2>{html.escape(board.system)}: worst cases</h2>"]
+    cases = {}
     for kind, title in _KINDS.items():
-        worst = sorted((case for case in cases if case[0] == kind), key=lambda case: -case[1])[:_CASES]
-        figures = [
-            _figure(board.subsets[subset.name].scores, row, subset, predictions[subset.name], images)
-            for _, _, row, subset in worst
-        ]
-        if figures:
-            parts.append(f"<h3>{title}</h3><div class='cases'>{''.join(figures)}</div>")
-    note = "Left: ground truth. Right: predictions that count (score 0.5 and more)."
-    return "".join([parts[0], f'<p class="note">{note}</p>', *parts[1:]]) if len(parts) > 1 else ""
+        worst = sorted((one for one in candidates if one[0] == kind), key=lambda one: -one[1])[:_CASES]
+        if worst:
+            cases[title] = [
+                _case(board.subsets[subset.name].scores, row, subset, predictions[subset.name], images)
+                for _, _, row, subset in worst
+            ]
+    if cases:
+        lead = "Left: ground truth. Right: predictions that count (score 0.5 and more)."
+        yield Section(_key("cases", board.system), f"{board.system}: worst cases", lead, cases=cases)
 
 
 def _worst_rows(scores: PairScores) -> list[tuple[str, float, int]]:
@@ -276,7 +248,7 @@ def _worst_rows(scores: PairScores) -> list[tuple[str, float, int]]:
     loss = (1 - scores.f1.mean(axis=1)) * np.maximum(scores.truths, scores.predictions)
     rows: list[tuple[str, float, int]] = []
     for kind, mask, weight in (
-        ("poor", there & predicted & (loss > 0), loss),
+        ("poor", there & predicted & (loss > _NO_LOSS), loss),
         ("missed", there & ~predicted, scores.truths.astype(np.float64)),
         ("false", ~there & predicted, scores.predictions.astype(np.float64)),
     ):
@@ -286,168 +258,61 @@ def _worst_rows(scores: PairScores) -> list[tuple[str, float, int]]:
     return rows
 
 
-def _figure(scores: PairScores, row: int, subset: Subset, predictions: Predictions, images: Path | None) -> str:
+def _case(scores: PairScores, row: int, subset: Subset, predictions: Predictions, images: Path | None) -> Case:
     pair = scores.pairs[row]
     truth = subset.truths[int(scores.annotator[row])]
     objects = [region for region in truth.regions.get(pair.id, ()) if not region.crowd]
     found = [region for region in predictions.of_pair(pair.id, truth) if region.score >= SCORE_THRESHOLD]
     photo = _photo(pair, images)
-    drawings = "".join(
-        f'<img alt="{label}" src="data:image/jpeg;base64,{_jpeg(_drawn(photo, regions, pair))}">'
-        for label, regions in (("ground truth", objects), ("prediction", found))
-    )
+    pictures = [
+        (shown, data_uri(_drawn(photo, regions, pair)))
+        for shown, regions in (("ground truth", objects), ("prediction", found))
+    ]
     best = ", ".join(f"{region.score:.2f}" for region in sorted(found, key=lambda region: -region.score)[:5])
     facts = (
         f"{len(objects)} there, {len(found)} predicted, F1 {100 * float(scores.f1[row].mean()):.0f}"
         + (f"; scores {best}" if best else "")
         + (f"; annotator {int(scores.annotator[row]) + 1}" if len(subset.truths) > 1 else "")
     )
-    return (
-        f'<figure><div class="pair">{drawings}</div><figcaption><b>{html.escape(pair.prompt)}</b>'
-        f'<div class="small">{html.escape(facts)}<br>{html.escape(f"{pair.file_name} (pair {pair.id})")}</div>'
-        "</figcaption></figure>"
-    )
+    return Case(pair.prompt, [facts, f"{pair.file_name} (pair {pair.id})"], pictures)
 
 
-def _photo(pair: Pair, images: Path | None) -> NDArray[np.uint8]:
-    """The pair's photo, small; grey where there is none."""
-    from PIL import Image
-
+def _photo(pair: Pair, images: Path | None) -> Image.Image:
+    """The pair's photo at a small size; gray where there is none."""
     height, width = pair.size
-    scale = min(1.0, _THUMBNAIL / max(height, width)) if max(height, width) > _THUMBNAIL else 1.0
-    small = (max(1, round(height * scale)), max(1, round(width * scale)))
+    scale = _THUMBNAIL / max(height, width)
+    small = (max(1, round(width * scale)), max(1, round(height * scale)))
     if images is None or not (images / pair.file_name).is_file():
-        return np.full((*small, 3), 225, dtype=np.uint8)
-    photo = Image.fromarray(read_image(images / pair.file_name))
-    return np.asarray(photo.resize((small[1], small[0]), Image.Resampling.BILINEAR))
+        return Image.new("RGB", small, _GRAY)
+    return Image.fromarray(read_image(images / pair.file_name)).resize(small, Image.Resampling.BILINEAR)
 
 
-def _drawn(photo: NDArray[np.uint8], regions: Sequence[Region], pair: Pair) -> NDArray[np.uint8]:
-    """The photo with regions tinted and outlined, one colour each."""
-    picture = photo.astype(np.float64)
-    for number, region in enumerate(regions):
-        mask = _small_mask(region, pair, (photo.shape[0], photo.shape[1]))
-        colour = _MASK_COLOURS[number % len(_MASK_COLOURS)]
-        picture[mask] = 0.5 * picture[mask] + 0.5 * colour
-        picture[mask & ~_inside(mask)] = colour
-    return picture.astype(np.uint8)
+def _drawn(photo: Image.Image, regions: Sequence[Region], pair: Pair) -> Image.Image:
+    """The photo with regions filled and outlined, one color each."""
+    masks = Masks(pair.size, tuple(_mask(region, pair) for region in regions))
+    return draw_masks(photo.copy(), masks, np.arange(len(masks)))
 
 
-def _small_mask(region: Region, pair: Pair, size: tuple[int, int]) -> NDArray[np.bool_]:
-    """A region at the size of the thumbnail; a box becomes its filled rectangle."""
+def _mask(region: Region, pair: Pair) -> bytes:
+    """A region's run lengths; a box is filled."""
     if isinstance(region.shape, bytes):
-        mask = decode(region.shape, pair.size)
-        rows = np.arange(size[0]) * pair.size[0] // size[0]
-        columns = np.arange(size[1]) * pair.size[1] // size[1]
-        return np.asarray(mask[np.ix_(rows, columns)])
+        return region.shape
     x, y, width, height = region.shape
-    unit = (1.0, 1.0) if max(x + width, y + height) <= 2 else (float(pair.size[1]), float(pair.size[0]))
-    left, right = (round(side / unit[0] * size[1]) for side in (x, x + width))
-    top, bottom = (round(side / unit[1] * size[0]) for side in (y, y + height))
-    mask = np.zeros(size, dtype=bool)
-    mask[max(top, 0) : bottom, max(left, 0) : right] = True
-    return mask
+    box = np.array([x, y, x + width, y + height])
+    if box.max() <= 2:  # fractions of the image
+        box *= [pair.size[1], pair.size[0], pair.size[1], pair.size[0]]
+    return filled([corners_of(box.tolist())], pair.size)
 
 
-def _inside(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """The mask without its outermost pixels."""
-    padded = np.pad(mask, 1)
-    return padded[:-2, 1:-1] & padded[2:, 1:-1] & padded[1:-1, :-2] & padded[1:-1, 2:]
+def _key(*names: str) -> str:
+    """An anchor of letters, digits and dashes; a system's name may hold anything."""
+    parts = ("".join(one if one.isalnum() else f"_{ord(one):x}" for one in name) for name in names if name)
+    return "-".join(parts)
 
 
-def _jpeg(picture: NDArray[np.uint8]) -> str:
-    from PIL import Image
-
-    buffer = io.BytesIO()
-    Image.fromarray(picture).save(buffer, format="JPEG", quality=85)
-    return base64.b64encode(buffer.getvalue()).decode("ascii")
+def _value(value: float | None, digits: int) -> str:
+    return "–" if value is None else fixed(value, digits)
 
 
-def _table(header: Sequence[str], rows: Sequence[Sequence[str]], kind: str = "numbers") -> str:
-    head = "".join(f"<th>{html.escape(cell)}</th>" for cell in header)
-    body = "".join("<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in row) + "</tr>" for row in rows)
-    return f"<table class='{kind}'><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
-
-
-def _plain(value: float | None, digits: int) -> str:
-    return "–" if value is None else f"{value:.{digits}f}"
-
-
-def _signed(value: float | None, metric: str) -> str:
-    return "–" if value is None else f"{value:+.{3 if metric == 'IL_MCC' else 1}f}"
-
-
-def _line_chart(
-    title: str,
-    lines: Mapping[str, Sequence[tuple[float, float]]],
-    x_range: tuple[float, float],
-    y_range: tuple[float, float],
-    diagonal: bool = False,
-) -> str:
-    """Lines through points in an SVG with axes, ticks and a legend."""
-    left, top, width, height = 44, 34, 420, 240
-
-    def x(value: float) -> float:
-        return left + (value - x_range[0]) / (x_range[1] - x_range[0]) * width
-
-    def y(value: float) -> float:
-        return top + height - (value - y_range[0]) / (y_range[1] - y_range[0]) * height
-
-    parts = [f'<text x="{left}" y="20" font-size="14" font-weight="600">{html.escape(title)}</text>']
-    for step in range(6):
-        value = y_range[0] + step * (y_range[1] - y_range[0]) / 5
-        parts.append(
-            f'<line x1="{left}" x2="{left + width}" y1="{y(value):.1f}" y2="{y(value):.1f}" stroke="#e4e4e4"/>'
-        )
-        parts.append(f'<text x="{left - 6}" y="{y(value) + 4:.1f}" font-size="11" text-anchor="end">{value:g}</text>')
-    ticks = np.linspace(*x_range, 10 if x_range[0] else 6)
-    for value in ticks.tolist():
-        parts.append(
-            f'<text x="{x(value):.1f}" y="{top + height + 16}" font-size="11" text-anchor="middle">{value:.2g}</text>'
-        )
-    if diagonal:
-        parts.append(
-            f'<line x1="{x(x_range[0])}" y1="{y(y_range[0])}" x2="{x(x_range[1])}" y2="{y(y_range[1])}" '
-            'stroke="#999" stroke-dasharray="4 4"/>'
-        )
-    for number, (name, points) in enumerate(lines.items()):
-        colour = _COLOURS[number % len(_COLOURS)]
-        path = " ".join(f"{x(a):.1f},{y(b):.1f}" for a, b in points)
-        parts.append(f'<polyline points="{path}" fill="none" stroke="{colour}" stroke-width="2"/>')
-        parts.extend(f'<circle cx="{x(a):.1f}" cy="{y(b):.1f}" r="3" fill="{colour}"/>' for a, b in points)
-        down = top + height + 36 + 17 * number
-        parts.append(f'<rect x="{left}" y="{down - 9}" width="12" height="10" fill="{colour}"/>')
-        parts.append(f'<text x="{left + 18}" y="{down}" font-size="12">{html.escape(name)}</text>')
-    total = top + height + 36 + 17 * len(lines)
-    return f'<svg width="{left + width + 20}" height="{total}" role="img">{"".join(parts)}</svg>'
-
-
-def _surface(part: Mapping[str, Any]) -> str:
-    """cgF1 for every pair of thresholds, the best cell framed."""
-    grid, values = part["grid"], np.asarray(part["surface"])
-    cell, left, top = 13, 48, 34
-    low, high = float(values.min()), max(float(values.max()), float(values.min()) + 1e-9)
-    side = cell * len(grid)
-    parts = [
-        f'<text x="{left}" y="20" font-size="14" font-weight="600">cgF1 by thresholds ({low:.0f} to {high:.0f})</text>'
-    ]
-    for row, presence in enumerate(grid):
-        for column, query in enumerate(grid):
-            shade = (values[row, column] - low) / (high - low)
-            colour = f"hsl(213 55% {96 - 62 * shade:.0f}%)"
-            best = presence == part["best_presence"] and query == part["best_query"]
-            frame = ' stroke="#d1611f" stroke-width="2"' if best else ""
-            parts.append(
-                f'<rect x="{left + column * cell}" y="{top + (len(grid) - 1 - row) * cell}" width="{cell - 1}" '
-                f'height="{cell - 1}" fill="{colour}"{frame}><title>presence {presence}, query {query}: '
-                f"{values[row, column]:.1f}</title></rect>"
-            )
-    for number in range(1, len(grid), 4):
-        along = left + number * cell + cell / 2
-        up = top + (len(grid) - 1 - number) * cell + cell / 2 + 4
-        parts.append(
-            f'<text x="{along}" y="{top + side + 14}" font-size="11" text-anchor="middle">{grid[number]:g}</text>'
-        )
-        parts.append(f'<text x="{left - 6}" y="{up}" font-size="11" text-anchor="end">{grid[number]:g}</text>')
-    parts.append(f'<text x="{left}" y="{top + side + 32}" font-size="12">across: query threshold; up: presence</text>')
-    return f'<svg width="{left + side + 20}" height="{top + side + 44}" role="img">{"".join(parts)}</svg>'
+def _difference(value: float | None, metric: str) -> str:
+    return "–" if value is None else signed(value, 3 if metric == "IL_MCC" else 1)

@@ -78,13 +78,25 @@ def overlay(
     del photo  # the canvas is a copy, and a large photo need not be held twice
     if size != canvas.size:
         canvas = canvas.resize(size, Image.Resampling.BILINEAR)
-    stripes = _stripes(masks, groups)
-    pen = max(1.0, max(size) / 600)
-    for row in np.argsort(-masks.areas, kind="stable").tolist():  # small masks lie on large ones
-        color = _rgb(PALETTE[int(groups[row]) % len(PALETTE)])
-        _lay(canvas, _Layer(masks[row], size, color, stripes[row], pen))
+    draw_masks(canvas, masks, groups)
     if labels is not None:
         _write_labels(canvas, boxes * scale, [PALETTE[int(group) % len(PALETTE)] for group in groups], labels)
+    return canvas
+
+
+def draw_masks(canvas: Image.Image, masks: Masks, groups: NDArray[np.int64]) -> Image.Image:
+    """Draw masks on a picture of their image, of any size, and return it.
+
+    Args:
+        canvas: RGB; it is drawn on.
+        masks: N masks.
+        groups: [N] which color each has, as in `overlay`.
+    """
+    stripes = _stripes(masks, groups)
+    pen = max(1.0, max(canvas.size) / 600)
+    for row in np.argsort(-masks.areas, kind="stable").tolist():  # small masks lie on large ones
+        color = _rgb(PALETTE[int(groups[row]) % len(PALETTE)])
+        _lay(canvas, _Layer(masks[row], canvas.size, color, stripes[row], pen))
     return canvas
 
 

@@ -1,4 +1,4 @@
-"""Figures as inline SVG: coloured by the page's style sheet (light and dark), hovered through ``data-points``."""
+"""Charts as inline SVG: colored by the page's style sheet (light and dark), hovered through ``data-points``."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from .figures import BarChart, Figure, Heatmap, LineChart, color_of, number
+from .charts import BarChart, Figure, Heatmap, LineChart, Surface, color_of, number
 
 _WIDTH, _HEIGHT = 560, 320
 _LEFT, _RIGHT, _TOP, _BOTTOM = 64, 16, 14, 46
@@ -20,6 +20,8 @@ def svg(figure: Figure) -> str:
     """Return the figure as an SVG element whose ``data-points`` (x, y, text) the page's script shows on hovering."""
     if isinstance(figure, LineChart):
         return _lines(figure)
+    if isinstance(figure, Surface):
+        return _surface(figure)
     return _bars(figure) if isinstance(figure, BarChart) else _heatmap(figure)
 
 
@@ -67,6 +69,7 @@ def _axis(values: Sequence[float], start: float, end: float, log: bool, from_zer
 def _lines(chart: LineChart) -> str:
     xs = [x for line in chart.lines for x in line.x] + [x for x, _ in chart.verticals]
     ys = [y for line in chart.lines for y in line.y] + [y for low, high, _ in chart.bands for y in (low, high)]
+    ys += chart.y_range or ()
     x_axis = _axis(xs, _LEFT, _WIDTH - _RIGHT, chart.log_x, False)
     y_axis = _axis(ys, _HEIGHT - _BOTTOM, _TOP, chart.log_y, True)
     parts = [_frame(x_axis, y_axis, chart)]
@@ -146,6 +149,36 @@ def _heatmap(chart: Heatmap) -> str:
         parts += [_rect(_tone(value), 440, y, 22, 26, abs(value)), _text("tick", 470, y + 17, f"{value:+.2f}")]
     parts.append(_text("label", left + size / 2, top + size + 36, chart.label, "middle"))
     return _element(chart.title, top + size + 44, parts, points)
+
+
+def _surface(chart: Surface) -> str:
+    count = len(chart.grid)
+    left, top, side = 64, 10, 320 / max(count, 1)
+    values = [value for row in chart.values for value in row]
+    low, high = min(values), max(values)
+    parts: list[str] = []
+    points: list[_Point] = []
+    for i, row in enumerate(chart.values):
+        for j, value in enumerate(row):
+            x, y = left + j * side, top + (count - 1 - i) * side
+            parts.append(_rect("cell", x, y, side - 1, side - 1, 0.08 + 0.92 * (value - low) / ((high - low) or 1)))
+            text = f"{chart.y_label} {chart.grid[i]:g}, {chart.x_label} {chart.grid[j]:g}: {number(value)}"
+            points.append((round(x + side / 2, 1), round(y + side / 2, 1), text))
+    up, across = chart.best
+    parts.append(_rect("best", left + across * side - 1, top + (count - 1 - up) * side - 1, side + 1, side + 1))
+    for n in range(0, count, max(1, count // 5)):
+        middle = (n + 0.5) * side
+        parts += [
+            _text("tick", left + middle, top + 320 + 16, f"{chart.grid[n]:g}", "middle"),
+            _text("tick", left - 8, top + 320 - middle + 4, f"{chart.grid[n]:g}", "end"),
+        ]
+    for step, value in enumerate((high, (low + high) / 2, low)):
+        y = top + 30 + 40 * step
+        parts += [_rect("cell", 420, y, 22, 26, 1 - 0.46 * step), _text("tick", 450, y + 17, number(value))]
+    parts.append(_text("label", left + 160, top + 320 + 34, chart.x_label, "middle"))
+    upright = _text("label", 0, 0, chart.y_label, "middle")
+    parts.append(f'<g transform="translate(14 {top + 160}) rotate(-90)">{upright}</g>')
+    return _element(chart.title, top + 320 + 42, parts, points)
 
 
 def _tone(value: float) -> str:

@@ -1,4 +1,4 @@
-"""Figures as PNG files, for papers and chats."""
+"""Charts as PNG files, for papers and chats."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 from ..errors import missing_extra
 from ..files import atomic_path
 from ..progress import Progress, no_progress
-from .figures import PALETTE, BarChart, Figure, LineChart, color_of, legend
+from .charts import PALETTE, BarChart, Figure, LineChart, Surface, color_of, legend
 
 
 def save_pngs(figures: Sequence[Figure], folder: Path, progress: Progress = no_progress) -> list[Path]:
@@ -33,6 +33,11 @@ def _save_png(figure: Figure, path: Path) -> Path:
         _draw_lines(axes, figure)
     elif isinstance(figure, BarChart):
         _draw_bars(axes, figure)
+    elif isinstance(figure, Surface):
+        shades = axes.pcolormesh(figure.grid, figure.grid, figure.values, cmap="Blues")
+        canvas.colorbar(shades)
+        axes.plot(figure.grid[figure.best[1]], figure.grid[figure.best[0]], "s", color=PALETTE[1], fillstyle="none")
+        axes.set(xlabel=figure.x_label, ylabel=figure.y_label)
     else:
         image = axes.imshow(figure.values, cmap="RdBu_r", vmin=-1, vmax=1)
         canvas.colorbar(image)
