@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import sys
+import textwrap
 from pathlib import Path
 
 import matplotlib
@@ -18,14 +19,15 @@ import matplotlib.pyplot as plt
 
 from litetext.mini.ship import shipped_concepts
 from litetext.mini.world import Scene, World, generator
-from litetext.results.drawing import overlay
+from litetext.results.drawing import PALETTE, overlay
 from litetext.segment import Segmenter
 
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "benchmarks"))
 from students import RESULTS, draw_retention  # noqa: E402
 
-SEED, SCENES, SIZE = 2026, 4, 288
+SEED, SCENES, SIZE = 2026, 3, 288
+FONT, WRAP = 12, 27  # points; characters a line
 
 
 def scenes() -> list[tuple[Scene, list[str]]]:
@@ -46,30 +48,42 @@ def scenes() -> list[tuple[Scene, list[str]]]:
 
 
 def main() -> None:
-    """Scenes on the left, a row an encoder; retention against parameters on the right."""
+    """Scenes on the left, a row an encoder, each phrase in its color; retention against parameters on the right."""
     results = json.loads(RESULTS.read_text())
     rows = {"mini-teacher": "the teacher", "mini-student": "its student"}
-    figure = plt.figure(figsize=(15, 6.2))
-    grid = figure.add_gridspec(2, SCENES + 1, width_ratios=[1] * SCENES + [1.35], wspace=0.06, hspace=0.08)
+    plt.rcParams["font.size"] = FONT
+    figure = plt.figure(figsize=(13.5, 6.9))
+    grid = figure.add_gridspec(2, SCENES + 1, width_ratios=[1] * SCENES + [1.15], wspace=0.05, hspace=0.05)
     asked = scenes()
     for row, (text, label) in enumerate(rows.items()):
         segmenter = Segmenter.from_pretrained("mini", text=text, device="cpu")
         parameters = sum(tensor.numel() for tensor in segmenter.text.module.parameters())
         for column, (scene, phrases) in enumerate(asked):
             axis = figure.add_subplot(grid[row, column])
-            axis.imshow(overlay(segmenter.segment(scene.image, phrases), scene.image))
+            found = segmenter.segment(scene.image, phrases)
+            axis.imshow(overlay(scene.image, found.masks, found.boxes, found.prompt_index, longest_side=400))
             axis.set(xticks=[], yticks=[])
             if column == 0:
-                axis.set_ylabel(f"{label}: {parameters / 1e6:.2f} M", fontsize=11)
+                axis.set_ylabel(f"{label}: {parameters / 1e6:.2f} M", fontsize=FONT + 2)
             if row == 0:
-                axis.set_title("\n".join(f"“{phrase}”" for phrase in phrases), fontsize=7.5)
+                write_phrases(axis, phrases)
     axis = figure.add_subplot(grid[:, SCENES])
     draw_retention(axis, results)
-    axis.set_title("cgF1 kept, % of the teacher's")
+    axis.set_title("cgF1 kept, % of the teacher's", fontsize=FONT + 2)
     axis.yaxis.tick_right()
     for side in ("top", "left"):
         axis.spines[side].set_visible(False)
-    figure.savefig(ROOT / "docs" / "figure.png", dpi=90, bbox_inches="tight")
+    figure.savefig(ROOT / "docs" / "figure.png", dpi=100, bbox_inches="tight")
+
+
+def write_phrases(axis: plt.Axes, phrases: list[str]) -> None:
+    """Write the phrases above a scene, each in the color of its masks; the last is not true of it."""
+    lines = []
+    for row, phrase in enumerate(phrases):
+        text = f"{phrase} (not there)" if row == len(phrases) - 1 else phrase
+        lines += [(line, PALETTE[row]) for line in textwrap.wrap(text, WRAP, subsequent_indent="    ")]
+    for row, (line, color) in enumerate(reversed(lines)):
+        axis.text(0, 1.03 + 0.085 * row, line, color=color, transform=axis.transAxes, clip_on=False)
 
 
 if __name__ == "__main__":
