@@ -22,7 +22,7 @@ import torch.nn.functional as F
 
 from litetext.encoders import load_encoder
 from litetext.encoders.features import TextEncoder
-from litetext.evaluate.image import score_pairs, summarise
+from litetext.evaluate.image import score_pairs, summarize
 from litetext.images import read_image
 from litetext.mini.quick import auc
 from litetext.results.formats import coco
@@ -95,7 +95,7 @@ class _Measured:
         """Return the figures of the card."""
         scores = score_pairs([self.truth], predictions_from(self.found))
         permuted = score_pairs([self.truth], predictions_from(self.permuted))
-        row = {"pairs": float(len(self.order)), **_headline(summarise(scores))}
+        row = {"pairs": float(len(self.order)), **_headline(summarize(scores))}
         names = [pair.file_name for pair in scores.pairs]
         photographs = {name: number for number, name in enumerate(dict.fromkeys(names))}
         rng = np.random.default_rng(0)
@@ -103,7 +103,7 @@ class _Measured:
             np.bincount(rng.integers(0, len(photographs), len(photographs)), minlength=len(photographs))
             for _ in range(RESAMPLES)
         ])[:, [photographs[name] for name in names]]  # fmt: skip
-        spread = summarise(scores, draws)
+        spread = summarize(scores, draws)
         for name, values in (
             ("IL_MCC", spread["IL_MCC"]),
             ("pmF1", 100 * spread["positive_micro_F1"].mean(-1)),
@@ -113,7 +113,7 @@ class _Measured:
         large = self.areas > LARGE_AREA
         return {
             **row,
-            "permuted_IL_MCC": float(summarise(permuted)["IL_MCC"]),
+            "permuted_IL_MCC": float(summarize(permuted)["IL_MCC"]),
             "presence_auc": auc(self.presence, self.there),
             "semantic_iou": float(self.ious.mean()),
             "semantic_iou_large": float(self.ious[large].mean()),
@@ -123,7 +123,7 @@ class _Measured:
         """Return the IL_MCC of the pairs that ask for a person."""
         scores = score_pairs([self.truth], predictions_from(self.found))
         rows = np.array([pair.prompt == "person" for pair in scores.pairs])
-        return float(summarise(scores.select(rows))["IL_MCC"])
+        return float(summarize(scores.select(rows))["IL_MCC"])
 
     def calibration(self) -> list[list[float]]:
         """Return, for every fifth of presence, from, to, how many pairs and which share of them is there."""

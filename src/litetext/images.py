@@ -202,9 +202,9 @@ def _rgb_of_strip(image: Image.Image, name: str) -> NDArray[np.uint8]:
 
 
 def _integers_16(values: NDArray[Any], name: str) -> NDArray[np.uint16]:
-    """Grey values of Pillow's integer modes, which it uses for 16-bit files."""
+    """Gray values of Pillow's integer modes, which it uses for 16-bit files."""
     if values.min(initial=0) < 0 or values.max(initial=0) > 65535:
-        raise LitetextError(f"{name} has grey values outside 0..65535; convert it to 8 or 16 bits")
+        raise LitetextError(f"{name} has gray values outside 0..65535; convert it to 8 or 16 bits")
     return values.astype(np.uint16)
 
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from litetext.errors import LitetextError
 from litetext.evaluate import PairScores, evaluate_images, ground_truth_from, read_ground_truth
-from litetext.evaluate.image import ImageMetrics, summarise
+from litetext.evaluate.image import ImageMetrics, summarize
 
 from .world import ground_truth, perfect, random_boxes, rectangle, shaken
 
@@ -142,10 +142,10 @@ def test_weights_count_pairs_several_times():
     scores = scored(document, shaken(document, 5)).scores
     rows = np.array([0, 0, 3, 7, 7, 7])
     weights = np.stack([np.bincount(rows, minlength=len(scores)), np.ones(len(scores), dtype=int)])
-    drawn = summarise(scores, weights)
-    for name, value in summarise(scores.select(rows)).items():
+    drawn = summarize(scores, weights)
+    for name, value in summarize(scores.select(rows)).items():
         np.testing.assert_allclose(drawn[name][0], value)
-    for name, value in summarise(scores).items():
+    for name, value in summarize(scores).items():
         np.testing.assert_allclose(drawn[name][1], value)
 
 

@@ -11,7 +11,7 @@ from hypothesis.extra.numpy import arrays
 
 from litetext.errors import LitetextError
 from litetext.evaluate.coco_masks import joined
-from litetext.evaluate.image import ImageMetrics, official_summary, summarise
+from litetext.evaluate.image import ImageMetrics, official_summary, summarize
 from litetext.evaluate.video import evaluate_videos, masklet_ious, tracklet_ious
 from litetext.results.formats.veval import Track, read_video_predictions, read_video_truth
 from litetext.results.rle import encode
@@ -41,7 +41,7 @@ def test_every_number_of_the_official_evaluators(metrics, name):
 def test_every_number_of_cgf1(metrics, name, kind):
     expected = EXPECTED[name]["dataset_results"]["cgF1_full"][kind]
     scores = metrics[name].types[kind].pairs
-    assert official_summary(summarise(scores), "") == pytest.approx(expected["metrics"], abs=1e-4, rel=0)
+    assert official_summary(summarize(scores), "") == pytest.approx(expected["metrics"], abs=1e-4, rel=0)
     assert {**ImageMetrics(scores).counts, "num_pairs_evaluated": len(scores)} == expected["counts"]
 
 

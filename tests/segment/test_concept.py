@@ -9,7 +9,7 @@ import pytest
 from numpy.typing import NDArray
 
 from litetext import Instances, LitetextError, Segmenter
-from litetext.encoders import Concept, ConceptBank, build_bank
+from litetext.encoders import ConceptBank, ExemplarConcept, build_bank
 
 from .conftest import PROMPTS, WIDTH, Reference
 
@@ -105,12 +105,12 @@ def test_what_makes_no_concept_is_refused(
     other = Segmenter.from_pretrained(teacher.folder, device="cpu")
     with pytest.raises(LitetextError, match="of another model"):
         other.concept(own.encode_image(photo), BOXES, "widget")
-    wide = Concept("wide", np.ones((3, WIDTH + 1), np.float32))
+    wide = ExemplarConcept("wide", np.ones((3, WIDTH + 1), np.float32))
     with pytest.raises(LitetextError, match="33 numbers a token"):
         own.segment(photo, [wide])
     for given, message in (
         ({"concepts": [wide]}, "of another width"),
-        ({"concepts": [Concept(PROMPTS[0], np.ones((3, WIDTH), np.float32))]}, "in the bank twice"),
+        ({"concepts": [ExemplarConcept(PROMPTS[0], np.ones((3, WIDTH), np.float32))]}, "in the bank twice"),
         ({"thresholds": {"zebra": 0.5}}, "not among the phrases"),
         ({"thresholds": {PROMPTS[0]: 1.5}}, "0..1"),
     ):

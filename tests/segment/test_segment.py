@@ -148,6 +148,9 @@ def test_the_same_picture_in_any_form_gives_the_same(
         ({"prompts": []}, "list of prompts is empty"),
         ({"prompts": None}, "give prompts, boxes or both"),
         ({"prompts": [["dog"]]}, "must be text"),
+        ({"prompts": {"animal": "whale"}}, "must be a list of noun phrases"),
+        ({"prompts": {"dog"}}, "must be a list of noun phrases"),
+        ({"prompts": 7}, "must be a list of noun phrases, got 7"),
         ({"prompts": "dog", "threshold": 1.5}, "0..1"),
         ({"prompts": "dog", "batch_size": 0}, "batch_size"),
         ({"prompts": ["dog", "cat"], "boxes": [[1, 2, 3, 4]]}, "each of the 2 prompts, got 1"),
@@ -170,6 +173,8 @@ def test_bad_questions_are_refused(
 def test_lists_for_several_images_must_match(segmenter: Segmenter, photo: NDArray[np.uint8]) -> None:
     with pytest.raises(LitetextError, match="each of the 2 images, got 1"):
         segmenter.segment([photo, photo], [["dog"]])
+    with pytest.raises(LitetextError, match="must be a list of noun phrases"):
+        segmenter.segment([photo, photo], {"animal": "whale"})
     with pytest.raises(LitetextError, match="boxes must hold one entry"):
         segmenter.segment([photo, photo], "dog", boxes=[[[1, 2, 30, 40]]])
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from .concept import Concept
 from .config import AUTHORS, PRESETS, SAM3, TRANSFORMERS, Convention, EncoderConfig, preset
+from .exemplar import ExemplarConcept
 from .features import TextEncoder, TextFeatures
 
 if TYPE_CHECKING:
@@ -58,11 +58,11 @@ __all__ = [
     "SAM3",
     "TRANSFORMERS",
     "Checkpoint",
-    "Concept",
     "ConceptBank",
     "Convention",
     "EncoderConfig",
     "EncoderFile",
+    "ExemplarConcept",
     "OnnxTextEncoder",
     "Parity",
     "TextEncoder",

@@ -27,8 +27,8 @@ from ..outputs import mark
 from ..progress import Progress, no_progress
 from ..ragged import Ragged, offsets_of
 from ..tokenizer import clean
-from .concept import Concept
 from .config import LONGEST_CONTEXT
+from .exemplar import ExemplarConcept
 from .features import TextEncoder, TextFeatures
 from .safetensors_file import SafetensorsFile
 
@@ -55,7 +55,7 @@ def build_bank(
     destination: str | os.PathLike[str],
     *,
     encoder_name: str,
-    concepts: Sequence[Concept] = (),
+    concepts: Sequence[ExemplarConcept] = (),
     thresholds: Mapping[str, float] | None = None,
     progress: Progress = no_progress,
 ) -> BankSummary:
@@ -206,7 +206,7 @@ class ConceptBank:
                 mask[unknown[text], : len(own_mask)] = own_mask
         return TextFeatures(tokens, mask, *self._own(rows))
 
-    def concept(self, name: str) -> Concept:
+    def concept(self, name: str) -> ExemplarConcept:
         """Return a concept shown by example, as it was when the bank was built but for half precision.
 
         Raises:
@@ -216,7 +216,7 @@ class ConceptBank:
         if row is None or not self._is_by_example(row) or self._thresholds is None:
             raise LitetextError(f"{self._path} holds no concept {name!r} shown by example")
         own = float(self._thresholds[row])
-        return Concept(name, self._entry(self._tokens, row).astype(np.float32), None if np.isnan(own) else own)
+        return ExemplarConcept(name, self._entry(self._tokens, row).astype(np.float32), None if np.isnan(own) else own)
 
     def _is_by_example(self, row: int) -> bool:
         return self._by_example is not None and bool(self._by_example[row])

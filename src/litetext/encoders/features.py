@@ -39,7 +39,8 @@ class TextFeatures(Generic[ArrayT]):
         mask: [B, L] bool, **True = padding**; the inverse of transformers' ``attention_mask``.
         thresholds: [B] float32, the lowest score that counts for each prompt, NaN where it has none of its own; None
             where no prompt has one.
-        by_example: [B] bool, whether the tokens hold those of example boxes too (see `Concept`); None where none do.
+        by_example: [B] bool, whether the tokens hold those of example boxes too (see `ExemplarConcept`); None where
+            none do.
     """
 
     tokens: ArrayT

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import LitetextError
-from .image import PairScores, summarise
+from .image import PairScores, summarize
 
 _BLOCK = 50
 _LENGTHS = {"1 word": (1, 1), "2 words": (2, 2), "3 words": (3, 3), "4 words": (4, 4), "5 words and more": (5, 10**9)}
@@ -124,7 +124,7 @@ def compare(
 
 def headline(scores: PairScores) -> dict[str, float]:
     """Return cgF1, IL_MCC and pmF1 as they are printed (0 to 100, -1 to 1, 0 to 100)."""
-    return {name: float(value) for name, value in _headline(summarise(scores)).items()}
+    return {name: float(value) for name, value in _headline(summarize(scores)).items()}
 
 
 def words_of(prompt: str) -> list[str]:
@@ -196,7 +196,7 @@ def _bootstrap(
             for _ in range(min(_BLOCK, resamples - start))
         ]
         weights = np.stack(draws)[:, images]
-        ours, theirs = _headline(summarise(first, weights)), _headline(summarise(second, weights))
+        ours, theirs = _headline(summarize(first, weights)), _headline(summarize(second, weights))
         parts.append({name: theirs[name] - ours[name] for name in ours})
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 

@@ -2,7 +2,7 @@
 
 Scoring has two steps. `score_pairs` matches predictions with ground truth pair by pair and keeps a few whole numbers a
 pair (`PairScores`); everything else (micro and macro F1, the Matthews correlation, subsets, bootstrap) is sums over
-those numbers (`summarise`), so shards merge exactly and a bootstrap is a matrix product.
+those numbers (`summarize`), so shards merge exactly and a bootstrap is a matrix product.
 
 Definitions (SAM 3, arXiv 2511.16719, section "Metrics"; constants as in ``sam3/eval/cgf1_eval.py``): predictions
 count from score 0.5; crowd objects are dropped; one Hungarian matching a pair on IoU; a match is true at threshold t
@@ -34,7 +34,7 @@ from ..results.formats.saco import (
     Pair,
     PairId,
     Predictions,
-    Shape,
+    RegionShape,
     check_predictions,
     predictions_from,
     read_ground_truth,
@@ -117,7 +117,7 @@ class ImageMetrics:
     @functools.cached_property
     def summary(self) -> dict[str, NDArray[np.float64]]:
         """The unrounded fractions by official name; [10] for what depends on the IoU threshold, [] otherwise."""
-        return summarise(self.scores)
+        return summarize(self.scores)
 
     @property
     def cgF1(self) -> float:  # noqa: N802 - the metric's name
@@ -266,7 +266,7 @@ def evaluated_pairs(truths: Sequence[GroundTruth]) -> list[Pair]:
     return kept
 
 
-def pair_ious(predictions: Sequence[Shape], truths: Sequence[Shape], size: Size) -> NDArray[np.float64]:
+def pair_ious(predictions: Sequence[RegionShape], truths: Sequence[RegionShape], size: Size) -> NDArray[np.float64]:
     """Return the IoU of each predicted mask (or box) with each true one [predictions, truths]."""
     if not predictions or not truths:
         return np.zeros((len(predictions), len(truths)))
@@ -303,7 +303,7 @@ def local_f1(hits: ArrayLike, truths: ArrayLike, predictions: ArrayLike) -> NDAr
     return _f1(hits / (predictions + _F1_EPSILON), hits / (truths + _F1_EPSILON))
 
 
-def summarise(scores: PairScores, weights: NDArray[np.int64] | None = None) -> dict[str, NDArray[np.float64]]:
+def summarize(scores: PairScores, weights: NDArray[np.int64] | None = None) -> dict[str, NDArray[np.float64]]:
     """Return the official evaluator's metrics as fractions, from sums over pairs.
 
     Args:
@@ -392,7 +392,7 @@ def _f1(precision: NDArray[np.float64], recall: NDArray[np.float64]) -> NDArray[
     return np.asarray(2 * precision * recall / (precision + recall + _F1_EPSILON))
 
 
-_Task = list[tuple[Size, list[list[Shape]], list[list[Shape]]]]
+_Task = list[tuple[Size, list[list[RegionShape]], list[list[RegionShape]]]]
 """For each of some pairs: its size and, for each annotator, the objects and the predictions that count."""
 
 
@@ -435,7 +435,7 @@ def _columns(task: _Task) -> _Columns:
     return truths, predictions, hits, annotator
 
 
-def _best_row(size: Size, objects: Sequence[Sequence[Shape]], found: Sequence[Sequence[Shape]]) -> _Row:
+def _best_row(size: Size, objects: Sequence[Sequence[RegionShape]], found: Sequence[Sequence[RegionShape]]) -> _Row:
     """The pair scored against each annotator, and the row of the best: the official evaluator's choice and its ties."""
     best = _row(size, objects[0], found[0], 0)
     for number in range(1, len(objects)):
@@ -446,7 +446,7 @@ def _best_row(size: Size, objects: Sequence[Sequence[Shape]], found: Sequence[Se
     return best
 
 
-def _row(size: Size, objects: Sequence[Shape], found: Sequence[Shape], annotator: int) -> _Row:
+def _row(size: Size, objects: Sequence[RegionShape], found: Sequence[RegionShape], annotator: int) -> _Row:
     return len(objects), len(found), hits_at_thresholds(pair_ious(found, objects, size)), annotator
 
 

@@ -41,7 +41,7 @@ from .image import (
     hits_at_thresholds,
     official_mean,
     official_summary,
-    summarise,
+    summarize,
 )
 from .teta import FIELDS, VideoFrames, teta_scores
 
@@ -153,7 +153,7 @@ class VideoMetrics:
         }
 
     def _summary(self) -> dict[str, NDArray[np.float64]]:
-        return summarise(self.scores.pairs)
+        return summarize(self.scores.pairs)
 
 
 def evaluate_videos(
@@ -385,7 +385,7 @@ def _official_numbers(scores: TypeScores, kind: str, has_negatives: bool) -> dic
     numbers.update({f"video_{kind}_all_phrase_{name}": scores.hota[name] for name in _HOTA_PARTS})
     if not has_negatives:
         return numbers
-    summary = official_summary(summarise(scores.pairs), "")
+    summary = official_summary(summarize(scores.pairs), "")
     prefix = f"video_{kind}_demo_"
     for suffix, at in (("50_95", ""), ("50", "@0.5"), ("75", "@0.75")):
         cgf1, f1 = summary[f"cgF1{at}"], summary[f"positive_micro_F1{at}"]

@@ -76,7 +76,7 @@ def whole_model_card(export: WholeExport, text: Checkpoint) -> str:
         "```",
         "",
         "`decoder` takes any number of prompts at once (`text` [P, T, C]; `mask` [P, T], True = padding); `pixels`",
-        "draws any of one prompt's queries; `examples` turns example boxes (centre and size as fractions; label 1, or",
+        "draws any of one prompt's queries; `examples` turns example boxes (center and size as fractions; label 1, or",
         "0 for a counterexample) into tokens that stand behind the prompt's text.",
     ]
     return "\n".join(lines) + "\n"

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ..encoders.concept import Concept
-from ..errors import LitetextError
+from ..encoders.exemplar import ExemplarConcept
+from ..errors import LitetextError, short
 
 VISUAL = "visual"
 """What SAM3 reads in place of a noun phrase where boxes alone say what to find."""
 
-Prompt: TypeAlias = "str | Concept"
+Prompt: TypeAlias = "str | ExemplarConcept"
 """What a question asks for: a noun phrase, or what example boxes in another image show."""
 
 BoxPrompts: TypeAlias = "ArrayLike | Sequence[ArrayLike | None] | None"
@@ -26,7 +26,7 @@ BoxPrompts: TypeAlias = "ArrayLike | Sequence[ArrayLike | None] | None"
 class Question:
     """One thing to find in one image: a prompt with its example boxes [n, 4] (pixels) and their labels [n]."""
 
-    prompt: str | Concept
+    prompt: str | ExemplarConcept
     boxes: NDArray[np.float32]
     labels: NDArray[np.int64]
 
@@ -42,7 +42,7 @@ def questions_of(prompts: Any, boxes: Any, box_labels: Any) -> list[Question]:
         if boxes is None:
             raise LitetextError("nothing to find: give prompts, boxes or both")
         prompts = [VISUAL]
-    prompts = [checked_prompt(prompt) for prompt in ([prompts] if isinstance(prompts, str | Concept) else prompts)]
+    prompts = [checked_prompt(prompt) for prompt in _several(prompts)]
     if not prompts:
         raise LitetextError("nothing to find: the list of prompts is empty")
     per_prompt_boxes = _per_prompt("boxes", boxes, len(prompts), flat_dims=2)
@@ -53,9 +53,18 @@ def questions_of(prompts: Any, boxes: Any, box_labels: Any) -> list[Question]:
     ]
 
 
-def checked_prompt(prompt: Any) -> str | Concept:
+def _several(prompts: Any) -> list[Any]:
+    """Prompts as a list; one alone comes without the list around it."""
+    if isinstance(prompts, str | ExemplarConcept):
+        return [prompts]
+    if isinstance(prompts, Mapping | Set) or not isinstance(prompts, Iterable):
+        raise LitetextError(f"prompts must be a list of noun phrases, got {short(prompts)}")
+    return list(prompts)
+
+
+def checked_prompt(prompt: Any) -> str | ExemplarConcept:
     """Return ``prompt``; what is neither text nor a concept, or empty, is an error."""
-    if isinstance(prompt, Concept):
+    if isinstance(prompt, ExemplarConcept):
         return prompt
     if not isinstance(prompt, str):
         raise LitetextError(f"a prompt must be text, got {prompt!r}; for several images give a list of lists")
@@ -122,10 +131,10 @@ def per_image(name: str, values: Any, count: int) -> list[Any]:
 
 def per_image_prompts(prompts: Any, count: int) -> list[Any]:
     """Return the prompts of each of ``count`` images; one list of texts is asked of all of them."""
-    if prompts is None or isinstance(prompts, str | Concept):
-        return [prompts] * count
-    prompts = list(prompts)
-    if all(isinstance(prompt, str | Concept) for prompt in prompts):
+    if prompts is None:
+        return [None] * count
+    prompts = _several(prompts)
+    if all(isinstance(prompt, str | ExemplarConcept) for prompt in prompts):
         return [prompts] * count
     return per_image("prompts", prompts, count)
 

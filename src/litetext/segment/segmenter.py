@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, overload
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ..encoders.concept import Concept
+from ..encoders.exemplar import ExemplarConcept
 from ..encoders.features import TextEncoder, TextFeatures
 from ..encoders.loading import load_encoder
 from ..errors import LitetextError, choice_error, missing_extra
@@ -270,7 +270,7 @@ class Segmenter:
         box_labels: ArrayLike | None = None,
         prompt: str = VISUAL,
         threshold: float | None = None,
-    ) -> Concept:
+    ) -> ExemplarConcept:
         """Return what example boxes show, to be found in other images too.
 
         In the image it was made of, a concept finds exactly what the boxes themselves find; how well it carries over to
@@ -295,13 +295,13 @@ class Segmenter:
             raise LitetextError(f"concept {name!r} needs at least one example box")
         text = self._features([prompt]).numpy()
         geometry = self.backend.encode_boxes(image.state, *_examples([question], image.size))
-        return Concept(name, np.concatenate([text.tokens[0][~text.mask[0]], geometry[0]]), threshold)
+        return ExemplarConcept(name, np.concatenate([text.tokens[0][~text.mask[0]], geometry[0]]), threshold)
 
     def _check_features(self, features: ImageFeatures) -> None:
         if features.backend is not self.backend:
             raise LitetextError("these image features are of another model; encode the image with this segmenter")
 
-    def freeze(self, prompts: Sequence[str | Concept]) -> Segmenter:
+    def freeze(self, prompts: Sequence[str | ExemplarConcept]) -> Segmenter:
         """Return a segmenter with the same backend that knows only ``prompts`` and needs no text encoder.
 
         It refuses every other prompt (boxes alone ask "visual": name it too if they will); results are the same. Where

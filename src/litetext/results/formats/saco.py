@@ -43,7 +43,7 @@ IouType = Literal["segm", "bbox"]
 PairId = int | str | tuple[int | str, int]
 """The ``id`` of a SA-Co pair, or (image id, category id) where pairs were made from a COCO or LVIS file."""
 
-Shape = bytes | tuple[float, float, float, float]
+RegionShape = bytes | tuple[float, float, float, float]
 """A mask as compressed RLE, or a box (x, y, width, height)."""
 
 
@@ -66,7 +66,7 @@ class Region:
     prediction's belief that its phrase is in the image at all, where the file tells (0 to 1).
     """
 
-    shape: Shape
+    shape: RegionShape
     size: Size | None
     category: int
     entry: int
@@ -373,14 +373,14 @@ def _check_size(name: str, place: str, region: Region, size: Size) -> None:
 
 def _check_box_units(predictions: Predictions, truths: Sequence[GroundTruth]) -> None:
     ours, theirs = _far_corner([predictions]), _far_corner(truths)
-    if ours and theirs and (ours > _NORMALISED) != (theirs > _NORMALISED):
+    if ours and theirs and (ours > _NORMALIZED) != (theirs > _NORMALIZED):
         pixels, parts = (predictions.name, _names(truths)) if ours > theirs else (_names(truths), predictions.name)
         raise LitetextError(
             f"{pixels}: key 'bbox' is in pixels, but in {parts} it is divided by the image size; write both alike"
         )
 
 
-_NORMALISED = 2.0  # a box divided by the image size ends near 1 at most
+_NORMALIZED = 2.0  # a box divided by the image size ends near 1 at most
 
 
 def _far_corner(files: Sequence[GroundTruth | Predictions]) -> float:

@@ -13,7 +13,7 @@ from .features import TextFeatures
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Concept:
+class ExemplarConcept:
     """What to find, as `Segmenter.concept` makes it of example boxes; it belongs to the detector that made it.
 
     Attributes:
@@ -36,7 +36,7 @@ class Concept:
 
     def __repr__(self) -> str:
         own = "" if self.threshold is None else f", threshold {self.threshold:g}"
-        return f"Concept({self.name!r}, {len(self.tokens)} tokens{own})"
+        return f"ExemplarConcept({self.name!r}, {len(self.tokens)} tokens{own})"
 
     @property
     def features(self) -> TextFeatures[NDArray[Any]]:
