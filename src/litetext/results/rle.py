@@ -56,9 +56,14 @@ def encode_region(region: NDArray[np.bool_], top: int, left: int, size: Size) ->
     padded = region.shape[0] < height  # a background pixel at a column's end keeps it apart from the next column
     columns = np.zeros((region.shape[1], region.shape[0] + padded), dtype=bool)
     columns[:, : region.shape[0]] = region.T
-    edges = np.flatnonzero(np.diff(columns.ravel(), prepend=False, append=False))
-    column, row = np.divmod(edges, columns.shape[1])
-    return _string_of((left + column) * height + top + row, height * width)
+    pixels = columns.ravel()
+    changes = np.empty(len(pixels) + 1, dtype=bool)
+    changes[0], changes[-1] = pixels[:1].any(), pixels[-1:].any()
+    np.not_equal(pixels[1:], pixels[:-1], out=changes[1:-1])
+    edges = np.flatnonzero(changes)
+    if padded:
+        edges += edges // columns.shape[1] * (height - columns.shape[1])
+    return _string_of(edges + (left * height + top), height * width)
 
 
 def decode(mask: bytes, size: Size) -> NDArray[np.bool_]:
@@ -78,14 +83,22 @@ def compress(runs: ArrayLike) -> bytes:
     values = np.array(runs, dtype=np.int64)
     values[3:] -= np.asarray(runs, dtype=np.int64)[1:-2]
     groups = np.ones(len(values), dtype=np.int64)  # of 5 bits, as many as hold the number and its sign
+    left = np.arange(len(values))
     for bits in range(4, 64, 5):
-        larger = (values >> bits != 0) & (values >> bits != -1)
-        if not larger.any():
+        high = values[left] >> bits
+        left = left[(high != 0) & (high != -1)]
+        if not len(left):
             break
-        groups += larger
-    place = np.arange(groups.max(initial=1))
-    codes = (values[:, None] >> (5 * place)) & 31 | np.where(place < groups[:, None] - 1, 32, 0)
-    return (codes[place < groups[:, None]] + 48).astype(np.uint8).tobytes()
+        groups[left] += 1
+    ends = np.cumsum(groups)
+    codes = np.empty(ends[-1] if len(ends) else 0, dtype=np.uint8)
+    left = np.arange(len(values))
+    for place in range(int(groups.max(initial=0))):
+        rest = groups[left] - place
+        more = np.where(rest > 1, 32 + 48, 48)
+        codes[ends[left] - rest] = ((values[left] >> (5 * place)) & 31) + more
+        left = left[rest > 1]
+    return codes.tobytes()
 
 
 def merge(masks: Sequence[bytes], size: Size, least: int = 1) -> bytes:
