@@ -6,7 +6,9 @@ prints that sentence alone and exits with 2; library users may catch it as an or
 
 from __future__ import annotations
 
+import contextlib
 import reprlib
+from collections.abc import Iterator
 
 
 class LitetextError(ValueError):
@@ -25,6 +27,25 @@ def choice_error(kind: str, given: object, choices: list[str] | tuple[str, ...])
 def missing_extra(package: str, extra: str) -> LitetextError:
     """Return the error for an optional dependency that is not installed."""
     return LitetextError(f"{package} is not installed; it comes with: pip install 'litetext[{extra}]'")
+
+
+@contextlib.contextmanager
+def failures_named(source: object, what: str) -> Iterator[None]:
+    """Turn whatever a library raises over the content of a file into a `LitetextError` of one line that names the file.
+
+    For libraries that check little of what they read, where a malformed file can fail in any way at all.
+
+    Args:
+        source: the file or folder.
+        what: what is wrong with it, such as ``"is not a model's configuration"``.
+    """
+    try:
+        yield
+    except LitetextError:
+        raise
+    except Exception as error:
+        reason = " ".join(str(error).split())[:200]
+        raise LitetextError(f"{source} {what} ({type(error).__name__}: {reason}); is it cut short?") from error
 
 
 def short(value: object) -> str:

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from .errors import LitetextError
+from .errors import LitetextError, short
 from .files import atomic_path, exclusive, write_json, write_text
 from .json_files import MAX_DOCUMENT, parse_json, read_json
 from .outputs import check_place, digest_of, mark
@@ -101,8 +101,8 @@ def check_resumable(destination: Path, run: Mapping[str, Any], *, overwrite: boo
                 f"{destination} exists and is not what litetext wrote there; score it with --pred, choose another "
                 "name, or move it away"
             )
-        if found["run"] != run and not overwrite:
-            raise _other_run(destination, found["run"], run)
+        if found.get("run") != run and not overwrite:
+            raise _other_run(destination, found.get("run") or {}, run)
     if journal.exists() and _run_of_journal(journal) != run and not overwrite:
         raise _other_run(journal, _run_of_journal(journal), run)
 
@@ -183,7 +183,7 @@ def _done_units(file: BinaryIO) -> set[str]:
             file.truncate(whole)
             break
         whole += len(line)
-        done.add(json.loads(line)["unit"])
+        done.add(_parsed(line, file)["unit"])
     return done
 
 
@@ -201,4 +201,13 @@ def _results(file: BinaryIO) -> Iterator[dict[str, Any]]:
     file.seek(0)
     next(file)
     for line in file:
-        yield from json.loads(line)["results"]
+        yield from _parsed(line, file)["results"]
+
+
+def _parsed(line: bytes, file: BinaryIO) -> dict[str, Any]:
+    """A line of a journal: a unit and its results."""
+    source = f"{file.name}: a line of this journal"
+    value = parse_json(line.decode(errors="replace"), source)
+    if not isinstance(value, dict) or not isinstance(value.get("unit"), str) or type(value.get("results")) is not list:
+        raise LitetextError(f"{source} is {short(value)}, where a unit and its results should stand; remove the file")
+    return value

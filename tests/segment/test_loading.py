@@ -181,7 +181,7 @@ def _deep_update(values: dict[str, Any], changes: dict[str, Any]) -> dict[str, A
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"detr_encoder_config": {"hidden_size": 10**9}}, "key 'hidden_size' is 1000000000, where at most 100,000"),
+        ({"detr_encoder_config": {"hidden_size": 10**9}}, "key 'hidden_size' is 1000000000, where at most 1,000,000"),
         ({"detr_encoder_config": {"num_layers": 5_000}}, "key 'num_layers' is 5000, where at most 256 should stand"),
         ({"detr_encoder_config": {"hidden_size": 90_000}}, "describes [0-9,]* parameters and holds"),
         ({"detr_encoder_config": {"num_attention_heads": 0}}, r"cannot be read: .*\(ZeroDivisionError"),

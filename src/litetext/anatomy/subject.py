@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..encoders import TextEncoder, TextFeatures
-from ..errors import LitetextError, missing_extra
-from ..json_files import read_json
+from ..encoders.transformers_config import read_model_config
+from ..errors import LitetextError, failures_named, missing_extra
 from ..progress import Progress, no_progress
 from ..ragged import Ragged, offsets_of
 from .tokens import PromptTokenizer
@@ -77,7 +77,7 @@ def load_subject(name_or_path: str | os.PathLike[str]) -> Subject:
     """Load the encoder to study: a checkpoint (`load_torch_encoder`), or a folder of a transformers text model."""
     path = Path(name_or_path)
     if (path / "config.json").is_file():
-        kind = str(read_json(path / "config.json").get("model_type", ""))
+        kind = str(read_model_config(path / "config.json").get("model_type", ""))
         if kind and not kind.startswith("sam3"):
             return _from_transformers(path)
     from ..encoders import load_torch_encoder  # torch: not for questions 1 and 2
@@ -109,15 +109,20 @@ def _from_transformers(folder: Path) -> Subject:
         raise missing_extra("transformers", "sam3") from None
     bars = logging.is_progress_bar_enabled()
     logging.disable_progress_bar()  # it would be drawn where nobody watches, too
+    options: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
     try:
-        model = AutoModel.from_pretrained(folder, local_files_only=True, dtype=torch.float32).eval()
-        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-    except (OSError, ValueError, KeyError) as error:
-        reason = str(error).partition("\n")[0]
-        raise LitetextError(f"{folder} is not a transformers text model that loads here ({reason})") from None
+        with failures_named(folder, "is not a transformers text model that loads here"):
+            model = AutoModel.from_pretrained(folder, dtype=torch.float32, **options).eval()
+            tokenizer = AutoTokenizer.from_pretrained(folder, **options)
+            subject = _subject_of_transformers(folder, model, tokenizer)
+            subject.features(["a dog"])
     finally:
         if bars:
             logging.enable_progress_bar()
+    return subject
+
+
+def _subject_of_transformers(folder: Path, model: Any, tokenizer: Any) -> Subject:
     model = getattr(model, "text_model", model)  # the text tower of a CLIP-like pair
     if getattr(model.config, "is_encoder_decoder", False):
         model = model.get_encoder()

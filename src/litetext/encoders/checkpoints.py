@@ -33,6 +33,7 @@ from .layouts import FULL_CHECKPOINT_PREFIX, STUDENT, TEACHER, check_tensors, fi
 from .modules import TextTransformer, build
 from .tensorfile import TensorFile, open_tensors
 from .torch_encoder import TorchTextEncoder
+from .transformers_config import read_model_config
 
 FORMAT = "litetext-encoder"
 
@@ -319,11 +320,10 @@ def _transformers_heads(path: Path) -> int | None:
     config = (path if path.is_dir() else path.parent) / "config.json"
     if not config.is_file():
         return None
-    values = read_json(config)
-    for key in ("detector_config", "text_config"):
-        inner = values.get(key) if isinstance(values, dict) else None
-        values = inner if key == "text_config" or inner else values
-    heads = values.get("num_attention_heads") if isinstance(values, dict) else None
+    values = read_model_config(config)
+    detector = values.get("detector_config") or values
+    text = detector.get("text_config") if isinstance(detector, dict) else None
+    heads = text.get("num_attention_heads") if isinstance(text, dict) else None
     if heads is not None and (type(heads) is not int or heads < 1):
         raise LitetextError(f"{config}: key 'num_attention_heads' is {short(heads)}, where a whole number should stand")
     return heads

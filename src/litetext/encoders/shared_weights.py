@@ -6,8 +6,6 @@ it. Weights stored in half precision are cast to float32 in the graph, which ONN
 
 from __future__ import annotations
 
-import json
-import struct
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,10 +13,12 @@ from typing import Any
 import numpy as np
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 
+from .safetensors_file import SafetensorsFile
+
 SMALLEST = 64
 """Constants with fewer numbers stay in the graph."""
 
-_DTYPES = {"F16": (np.float16, TensorProto.FLOAT16), "F32": (np.float32, TensorProto.FLOAT)}
+_KINDS = {"F16": TensorProto.FLOAT16, "F32": TensorProto.FLOAT}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -85,16 +85,13 @@ def _reference(name: str, tensor: _Stored, shape: tuple[int, ...], location: str
 
 def _by_values(path: Path) -> dict[bytes, _Stored]:
     """Return the tensors of a safetensors file by their values as float32, flat."""
-    data = path.read_bytes()
-    (size,) = struct.unpack("<Q", data[:8])
+    file = SafetensorsFile(path)
     found: dict[bytes, _Stored] = {}
-    for name, entry in json.loads(data[8 : 8 + size]).items():
-        if name == "__metadata__" or entry["dtype"] not in _DTYPES:
-            continue
-        dtype, kind = _DTYPES[entry["dtype"]]
-        start, stop = (8 + size + offset for offset in entry["data_offsets"])
-        values = np.frombuffer(data[start:stop], dtype).reshape(entry["shape"])
-        found.setdefault(_key(values), _Stored(values, kind, start, stop - start))
+    for name, tensor in file.tensors.items():
+        if tensor.dtype in _KINDS:
+            values = file.array(name)
+            stored = _Stored(values, _KINDS[tensor.dtype], tensor.start, tensor.end - tensor.start)
+            found.setdefault(_key(values), stored)
     return found
 
 

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import math
 import os
-import re
-import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -17,6 +14,7 @@ from torch import Tensor
 from ..errors import LitetextError, short
 from ..files import checked_file
 from ..json_files import read_json
+from ..pickles import read_pickle
 from .safetensors_file import SafetensorsFile
 
 
@@ -138,7 +136,7 @@ _TORCH_DTYPES = {
 
 
 def _open_pickle(path: Path) -> TensorFile:
-    content = _unpickled(path)
+    content = read_pickle(path)
     for wrapper in ("model", "state_dict"):
         if isinstance(content, dict) and isinstance(content.get(wrapper), dict):
             content = content[wrapper]
@@ -157,34 +155,3 @@ def _open_pickle(path: Path) -> TensorFile:
     return TensorFile(
         str(path), {key: _Stored(tuple(value.shape), value.dtype, value.clone) for key, value in tensors.items()}
     )
-
-
-def _unpickled(path: Path) -> Any:
-    """Return what a PyTorch file holds: tensors and plain containers, or an error that names what else it asks for."""
-    try:
-        zipped = zipfile.is_zipfile(path)
-        if zipped:
-            _check_archive(path)
-        return torch.load(path, map_location="cpu", weights_only=True, mmap=zipped)
-    except LitetextError:
-        raise
-    except Exception as error:  # a damaged pickle can fail in any way at all
-        message = str(error).rpartition("WeightsUnpickler error:")[2].strip() or type(error).__name__
-        asked = re.search(r"\bGLOBAL (\S+)", message)
-        if asked is None:
-            raise LitetextError(
-                f"{path} is not a readable PyTorch checkpoint ({message.splitlines()[0]}); is it cut short?"
-            ) from None
-        raise LitetextError(
-            f"{path} holds a Python object, {asked[1]}, beside its tensors, which could run code when loaded; "
-            "save it again as a plain dictionary of tensors or as safetensors"
-        ) from None
-
-
-def _check_archive(path: Path) -> None:
-    """Refuse an archive whose entries are compressed or lie over one another, which torch never writes."""
-    with zipfile.ZipFile(path) as archive:
-        entries = archive.infolist()
-    unpacked, size = sum(entry.file_size for entry in entries), path.stat().st_size
-    if unpacked > size:
-        raise LitetextError(f"{path} would unpack to {unpacked:,} bytes from {size:,}; save it again with torch.save")

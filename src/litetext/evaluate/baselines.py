@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from ..devices import torch_device
-from ..errors import LitetextError
+from ..errors import failures_named
 from ..images import read_image
 from ..results import Instances, Masks
 from .predict import MASKS
@@ -98,9 +98,7 @@ def load_baseline(detector: str, masks: str = MASKS, device: str | None = None) 
     where = torch_device(device)
     parts = []
     for name, kind in ((detector, AutoModelForZeroShotObjectDetection), (masks, AutoModelForMaskGeneration)):
-        try:
-            parts += [kind.from_pretrained(name).to(where), AutoProcessor.from_pretrained(name)]
-        except (OSError, ValueError) as error:
-            reason = str(error).strip().splitlines()[0]
-            raise LitetextError(f"cannot load {name}: {reason}; give a transformers checkpoint of that kind") from None
+        with failures_named(name, "is not a transformers checkpoint of the kind that is needed"):
+            model = kind.from_pretrained(name, trust_remote_code=False)
+            parts += [model.to(where), AutoProcessor.from_pretrained(name, trust_remote_code=False)]
     return BoxesToMasks(*parts)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from ..files import write_json, write_text
 from ..json_files import read_json
 from ..outputs import atomic_folder
 from ..tokenizer import Tokenizer
+from ..validation import from_values, ranged
 from .concepts import CONCEPTS
 from .language import Query, phrases
 from .model import Mini, on_grid, parameters_of
@@ -70,9 +72,18 @@ def load_weights(model: Mini, folder: Path) -> None:
 
 def facts_of(folder: Path | None = None) -> dict[str, Any]:
     """Return what is known of a written mini (the shipped one by default): concepts, input size, figures."""
-    facts = read_json((folder or resolve("mini")) / FACTS)
-    assert isinstance(facts, dict)
-    return facts
+    path = (folder or resolve("mini")) / FACTS
+    facts = read_json(path)
+    from_values(_Facts, facts, str(path), others=True)
+    return dict(facts)
+
+
+@dataclass(frozen=True)
+class _Facts:
+    """What must be known of a written mini, beside what is said of it."""
+
+    known_concepts: list[str]
+    image_size: int = ranged(32, 4096)
 
 
 def shipped_concepts() -> list[str]:

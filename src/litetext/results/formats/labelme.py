@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from ...errors import LitetextError
+from ...errors import LitetextError, short
 from ...files import StrPath, write_json
 from ...json_files import Entry, read_json
 from ..annotations import ImageAnnotations
@@ -124,8 +124,8 @@ def _outline(name: str, entry: Entry) -> list[float]:
     except (TypeError, ValueError):
         corners = np.full((1, 2), np.nan)
     needed = {"polygon": len(corners) >= 3, "rectangle": len(corners) == 2, "circle": len(corners) == 2}
-    if kind not in needed:
-        raise fault(name, entry, "shape_type", f"is {kind!r}; polygon, rectangle and circle can be read")
+    if not isinstance(kind, str) or kind not in needed:
+        raise fault(name, entry, "shape_type", f"is {short(kind)}; polygon, rectangle and circle can be read")
     if not needed[kind] or not np.isfinite(corners).all() or np.abs(corners).max() > 2**20:
         raise fault(name, entry, "points", f"are no {kind} in pixels")
     if kind == "rectangle":
