@@ -11,7 +11,16 @@ import pytest
 
 from litetext.errors import LitetextError
 from litetext.files import atomic_path, write_text
-from litetext.outputs import RECORD, OutputFolder, atomic_folder, check_file, check_folder, claim_folder, mark
+from litetext.outputs import (
+    RECORD,
+    OutputFolder,
+    atomic_folder,
+    blank_seal,
+    check_file,
+    check_folder,
+    claim_folder,
+    sealed_file,
+)
 
 
 def _write(folder: Path, content: str = "new", **options: Any) -> None:
@@ -183,14 +192,20 @@ def test_places_that_cannot_be_written_are_named(tmp_path: Path, monkeypatch: py
             check(tmp_path / "deep" / "e", "encoder")
 
 
-def test_a_file_alone_is_replaced_only_with_its_mark_and_if_asked(tmp_path: Path) -> None:
+def _sealed(path: Path, content: str = "content") -> None:
+    with sealed_file(path, "feature file") as temporary:
+        temporary.write_text(f"head {blank_seal('feature file')} {content}")
+
+
+def test_a_file_alone_is_replaced_only_with_its_seal_unbroken_and_if_asked(tmp_path: Path) -> None:
     path = tmp_path / "features.bin"
     check_file(path, "feature file")
-    write_text(path, "mine")
-    for overwrite in (False, True):
-        with pytest.raises(LitetextError, match="exists and is no feature file that litetext wrote"):
-            check_file(path, "feature file", overwrite=overwrite)
-    write_text(path, f"head {mark('feature file')}")
+    for mine in ("mine", f"head {blank_seal('feature file')}"):
+        write_text(path, mine)
+        for overwrite in (False, True):
+            with pytest.raises(LitetextError, match="exists and is no feature file that litetext wrote"):
+                check_file(path, "feature file", overwrite=overwrite)
+    _sealed(path)
     with pytest.raises(LitetextError, match="of an earlier run; replace it with --overwrite"):
         check_file(path, "feature file")
     check_file(path, "feature file", overwrite=True)
@@ -201,11 +216,14 @@ def test_a_file_alone_is_replaced_only_with_its_mark_and_if_asked(tmp_path: Path
         check_file(tmp_path / "link", "feature file", overwrite=True)
     with pytest.raises(LitetextError, match="is a folder"):
         check_file(tmp_path, "feature file", overwrite=True)
+    write_text(path, path.read_text().replace("content", "comment"))
+    with pytest.raises(LitetextError, match="exists and is no feature file"):
+        check_file(path, "feature file", overwrite=True)
 
 
 def test_an_output_is_no_input(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "in.txt"
-    write_text(path, mark("feature file"))
+    _sealed(path)
     (tmp_path / "link").symlink_to(path)
     os.link(path, tmp_path / "hard")
     monkeypatch.chdir(tmp_path)

@@ -87,6 +87,8 @@ def check_resumable(destination: Path, run: Mapping[str, Any], *, overwrite: boo
     Raises:
         LitetextError: naming the file, what differs, and the remedy.
     """
+    if destination.is_dir():
+        raise LitetextError(f"{destination} is a folder; give the name of a file to write")
     check_place(destination)
     journal, record = _journal(destination), _record_path(destination)
     for path in (destination, journal, record):

@@ -2,7 +2,7 @@
 
 A folder that litetext wrote into holds a record, `RECORD`: a JSON line for every file, with the kind of output and the
 file's SHA-256. A file is ours if it is recorded and unchanged, and only such files are replaced or removed. A file that
-stands alone is ours if it carries the mark of its kind (`mark`) in its first bytes.
+stands alone is ours if it carries a seal of its kind (`sealed_file`) that its bytes agree with.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Literal
 
 from .errors import LitetextError
-from .files import STAGING, StrPath, new_mode, settle, sweep, temporary_beside
+from .files import STAGING, StrPath, atomic_path, new_mode, settle, sweep, temporary_beside
 
 RECORD = ".litetext.jsonl"
 """The name of the record in a folder that litetext wrote into."""
@@ -41,20 +41,40 @@ Kind = Literal[
 ]
 """What a command writes: an earlier output is replaced only by one of the same kind."""
 
-_MARKED = 4096  # bytes at the start of a file among which its mark is looked for
+_SEALED = 4096  # bytes at the start and at the end of a file among which its seal is looked for
+_BLANK = "0" * 64
 
 
 def mark(kind: Kind) -> str:
-    """Return what a file of this kind that stands alone carries in its first bytes, so that it is known to be ours."""
+    """Return the words by which a file that stands alone says that litetext wrote it, and what it is."""
     return f"made-with:litetext/{kind.replace(' ', '-')}"
 
 
+def blank_seal(kind: Kind) -> str:
+    """Return what the writer of a `sealed_file` puts into its first or last bytes: the mark, and room for a SHA-256."""
+    return f"{mark(kind)};sha256={_BLANK}"
+
+
+@contextlib.contextmanager
+def sealed_file(destination: StrPath, kind: Kind) -> Iterator[Path]:
+    """Yield a path to write a file to that holds `blank_seal`; put its SHA-256 into the seal, and it in place.
+
+    So the file says of itself that litetext wrote it and that nobody has changed it since.
+    """
+    with atomic_path(destination) as temporary:
+        yield temporary
+        at, digest = _seal(temporary, kind)
+        with temporary.open("r+b") as file:
+            file.seek(at)
+            file.write(digest.encode())
+
+
 def check_file(destination: StrPath, kind: Kind, *, overwrite: bool = False, inputs: Iterable[StrPath] = ()) -> None:
-    """Refuse a file to write that exists, unless it carries the mark of ``kind`` and is to be overwritten.
+    """Refuse a file to write that exists, unless it carries a seal of ``kind`` and is to be overwritten.
 
     Args:
         destination: the file.
-        kind: of output, see `mark`.
+        kind: of output, see `sealed_file`.
         overwrite: replace an earlier output of this kind.
         inputs: what is read; none of it may be the destination.
 
@@ -67,7 +87,7 @@ def check_file(destination: StrPath, kind: Kind, *, overwrite: bool = False, inp
         return
     if path.is_dir():
         raise LitetextError(f"{path} is a folder; give the name of a file to write")
-    if path.is_symlink() or not path.is_file() or not _carries(path, mark(kind)):
+    if path.is_symlink() or not path.is_file() or not _is_sealed(path, kind):
         raise LitetextError(f"{path} exists and is no {kind} that litetext wrote; choose another name, or move it away")
     if not overwrite:
         raise LitetextError(
@@ -235,9 +255,39 @@ def check_place(destination: Path, inputs: Iterable[StrPath] = ()) -> None:
         raise LitetextError(f"{destination} cannot be written: no permission to write in {parent}; choose another path")
 
 
-def _carries(path: Path, text: str) -> bool:
+def _is_sealed(path: Path, kind: Kind) -> bool:
+    """Whether a file carries a seal of this kind, and is as it was when it was sealed."""
+    try:
+        at, digest = _seal(path, kind)
+    except ValueError:
+        return False
     with path.open("rb") as file:
-        return text.encode() in file.read(_MARKED)
+        file.seek(at)
+        return file.read(len(digest)) == digest.encode()
+
+
+def _seal(path: Path, kind: Kind) -> tuple[int, str]:
+    """Return where the SHA-256 in a file's seal begins, and what it should be: of the file with room in its place."""
+    import hashlib
+
+    start = mark(kind).encode() + b";sha256="
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        for place in (0, max(0, size - _SEALED)):
+            file.seek(place)
+            found = file.read(_SEALED).find(start)
+            if found >= 0:
+                break
+        else:
+            raise ValueError(f"{path} has no seal")
+        at, digest = place + found + len(start), hashlib.sha256()
+        file.seek(0)
+        digest.update(file.read(at))
+        digest.update(_BLANK.encode())
+        file.seek(at + len(_BLANK))
+        while chunk := file.read(1 << 20):
+            digest.update(chunk)
+    return at, digest.hexdigest()
 
 
 def _names(folder: Path) -> Iterator[str]:

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from ..errors import LitetextError
-from ..files import atomic_path
-from ..outputs import check_file, mark
+from ..outputs import blank_seal, check_file, sealed_file
 from .command import add
 from .destination import OVERWRITE, paths_of
 from .encoder_options import ALLOW_NAN, CONTEXT, HEADS, POSITIONS, position_reading
@@ -77,11 +76,11 @@ def embed(
     import numpy as np
     from safetensors.numpy import save_file
 
-    with atomic_path(out) as temporary:
+    with sealed_file(out, "feature file") as temporary:
         # contiguous, since save_file writes the bytes of other arrays in the order they lie in memory
         arrays = {"tokens": features.tokens, "mask": features.mask}
         arrays = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
-        save_file(arrays, str(temporary), metadata={"origin": mark("feature file")})
+        save_file(arrays, str(temporary), metadata={"origin": blank_seal("feature file")})
     shape = list(features.tokens.shape)
     if as_json:
         print_json({"out": str(out), "tokens": shape, "mask": list(features.mask.shape)})

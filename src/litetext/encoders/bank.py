@@ -22,8 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import LitetextError
-from ..files import atomic_path
-from ..outputs import mark
+from ..outputs import blank_seal, sealed_file
 from ..progress import Progress, no_progress
 from ..ragged import Ragged, offsets_of
 from ..tokenizer import clean
@@ -118,10 +117,10 @@ def build_bank(
         arrays["thresholds"] = np.array([np.nan if one is None else one for one in own], dtype=np.float32)
         arrays["by_example"] = np.arange(len(names)) >= len(texts)
     metadata = {"format": FORMAT, "version": "1", "encoder": encoder_name, "context_length": str(context)}
-    metadata["origin"] = mark("concept bank")
+    metadata["origin"] = blank_seal("concept bank")
     from safetensors.numpy import save_file
 
-    with atomic_path(destination) as temporary:
+    with sealed_file(destination, "concept bank") as temporary:
         save_file(arrays, str(temporary), metadata=metadata)
         size = temporary.stat().st_size
     return BankSummary(len(phrases) + len(concepts), len(names), len(arrays["tokens"]), size)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import re
 import warnings
+import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,10 +23,10 @@ from torch import Tensor
 from ..data import SHIPPED_ENCODERS, resolve
 from ..devices import torch_device
 from ..errors import LitetextError, LitetextWarning, short
-from ..files import atomic_path, write_json, write_text
+from ..files import write_json, write_text
 from ..hub import local_path
 from ..json_files import read_json
-from ..outputs import atomic_folder, mark
+from ..outputs import atomic_folder, blank_seal, sealed_file
 from ..tokenizer import Tokenizer
 from .card import model_card
 from .config import PRESETS, EncoderConfig, Positions, tokenizer_of
@@ -243,13 +244,14 @@ def write_authors(checkpoint: Checkpoint, destination: str | os.PathLike[str]) -
         raise LitetextError(
             f"{destination}: the authors' layout is one file; give a name ending in .pt or .safetensors"
         )
-    with atomic_path(destination) as temporary:
-        origin = mark("authors' encoder")
+    with sealed_file(destination, "authors' encoder") as temporary:
+        seal = blank_seal("authors' encoder")
         if suffix == ".pt":
-            model = {FULL_CHECKPOINT_PREFIX + key: value for key, value in tensors.items()}
-            torch.save({"origin": origin, "model": model}, temporary)
+            torch.save({"model": {FULL_CHECKPOINT_PREFIX + key: value for key, value in tensors.items()}}, temporary)
+            with zipfile.ZipFile(temporary, "a") as archive:
+                archive.comment = seal.encode()
         else:
-            save_file(tensors, str(temporary), metadata={"origin": origin})
+            save_file(tensors, str(temporary), metadata={"origin": seal})
 
 
 def _our_config(path: Path) -> dict[str, Any] | None:

@@ -13,9 +13,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from ..files import write_text
 from ..images import read_image
-from ..outputs import mark
+from ..outputs import blank_seal, sealed_file
 from ..reports.charts import Figure, Line, LineChart, Surface, fixed, signed
 from ..reports.page import Case, Section, Table, render
 from ..results import Masks
@@ -74,7 +73,10 @@ def write_report(
         COLUMN_NAMES.get(subset.name, subset.name) or ", ".join(Path(truth.name).name for truth in subset.truths)
         for subset in subsets
     ]
-    write_text(path, render(title, [", ".join(scored)], sections, footer=_FOOTER, mark=mark("evaluation report")))
+    seal = blank_seal("evaluation report")
+    with sealed_file(path, "evaluation report") as temporary:
+        page = render(title, [", ".join(scored)], sections, footer=_FOOTER, mark=seal)
+        temporary.write_text(page, encoding="utf-8")
 
 
 def _headline(boards: Sequence[Scoreboard]) -> Section:

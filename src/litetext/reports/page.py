@@ -80,7 +80,7 @@ def render(
         sections: in reading order.
         remarks_title: what stands above a section's remarks.
         footer: a last line.
-        mark: what the page carries to be known as ours (see `litetext.outputs.mark`).
+        mark: a seal to be known by as ours (see `litetext.outputs.sealed_file`).
     """
     try:
         from jinja2 import Environment, PackageLoader, StrictUndefined
