@@ -173,3 +173,12 @@ def test_saved_tokenizer_json_serves_others(tmp_path: Path) -> None:
     standalone = tokenizers.Tokenizer.from_file(str(tmp_path / "tokenizer.json"))
     for prompt in ("White  Dog", "left-most player's jersey", "日本の傘"):
         assert standalone.encode(prompt).ids == FULL.encode_batch([prompt])[0]
+
+
+def test_a_text_is_one_prompt_and_what_is_none_is_refused() -> None:
+    encode = litetext.load_encoder("mini").encode
+    assert np.array_equal(encode("white dog").numpy().tokens, encode(["white dog"]).numpy().tokens)
+    assert len(encode(("a", "b")).tokens) == 2 and len(encode([]).tokens) == 0
+    for prompts in ([1], [None], 5, None, {"animal": "whale"}, {"dog"}, b"dog", [["dog"]]):
+        with pytest.raises(LitetextError, match=r"prompts are a list of noun phrases, got|a prompt is a text, got"):
+            encode(prompts)  # type: ignore[arg-type]

@@ -60,9 +60,9 @@ def new_mode(*, folder: bool = False) -> int:
 
 
 def write_text(destination: StrPath, text: str) -> None:
-    """Write ``text`` as UTF-8, atomically."""
+    r"""Write ``text`` as UTF-8, atomically; what is no character (bytes in file names) becomes JSON's ``\udcff``."""
     with atomic_path(destination) as path:
-        path.write_text(text, encoding="utf-8")
+        path.write_text(text, encoding="utf-8", errors="backslashreplace")
 
 
 def write_json(destination: StrPath, value: Any, *, indent: int | None = 1) -> None:

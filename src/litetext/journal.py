@@ -190,7 +190,7 @@ def _done_units(file: BinaryIO) -> set[str]:
 
 
 def _append(file: BinaryIO, value: Mapping[str, Any]) -> None:
-    file.write(_line(value).encode())
+    file.write(_line(value).encode(errors="backslashreplace"))
     file.flush()
     os.fsync(file.fileno())
 

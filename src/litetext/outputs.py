@@ -314,7 +314,7 @@ def _record(folder: Path, kind: Kind, digests: dict[str, str]) -> None:
     lines = [json.dumps({"kind": kind, "file": name, "sha256": digest}) for name, digest in digests.items()]
     with (folder / RECORD).open("ab") as file:
         # an empty line where the one before was cut short: readers pass over both
-        file.write(("\n" * bool(file.tell()) + "\n".join(lines) + "\n").encode())
+        file.write(("\n" * bool(file.tell()) + "\n".join(lines) + "\n").encode(errors="backslashreplace"))
 
 
 def _is_ours(folder: Path, name: str, recorded: dict[str, set[str]]) -> bool:

@@ -21,7 +21,7 @@ import re
 from array import array
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from functools import lru_cache
 from heapq import heapify, heappop, heappush
@@ -58,6 +58,23 @@ def clean(text: str) -> str:
     return " ".join(text.split()).lower()
 
 
+def prompts_of(prompts: str | Iterable[str]) -> list[str]:
+    """Return prompts as a list; a text is one prompt, not a sequence of letters.
+
+    Raises:
+        LitetextError: something else than a text or a sequence of texts.
+    """
+    if isinstance(prompts, str):
+        return [prompts]
+    if isinstance(prompts, bytes | Mapping | Set) or not isinstance(prompts, Iterable):
+        raise LitetextError(f"prompts are a list of noun phrases, got {short(prompts)}")
+    listed = list(prompts)
+    for prompt in listed:
+        if not isinstance(prompt, str):
+            raise LitetextError(f"a prompt is a text, got {short(prompt)}")
+    return listed
+
+
 class Tokenizer:
     """Noun phrases to CLIP token ids, and back.
 
@@ -85,7 +102,8 @@ class Tokenizer:
     def encode_batch(self, prompts: Sequence[str]) -> list[list[int]]:
         """Return each prompt's ids with SOT and EOT, neither padded nor truncated."""
         sot, eot = self.sot_id, self.eot_id
-        inner = [[i for word in _words(clean(prompt)) for i in _word_ids(word)] for prompt in prompts]
+        texts = map(clean, prompts_of(prompts))
+        inner = [[i for word in _words(text) for i in _word_ids(word)] for text in texts]
         if self.kept is not None:
             inner = [self._rows(ids) for ids in inner]
         return [[sot, *ids, eot] for ids in inner]
@@ -97,8 +115,9 @@ class Tokenizer:
         """
         if context_length < 2:
             raise LitetextError(f"context_length {context_length} has no room for SOT and EOT; give 2 or more")
-        batch = np.full((len(prompts), context_length), pad_id, dtype=np.int64)
-        for row, ids in zip(batch, self.encode_batch(prompts), strict=True):
+        encoded = self.encode_batch(prompts)
+        batch = np.full((len(encoded), context_length), pad_id, dtype=np.int64)
+        for row, ids in zip(batch, encoded, strict=True):
             if len(ids) > context_length:
                 row[:] = ids[:context_length]
                 row[-1] = self.eot_id
@@ -342,4 +361,4 @@ def _checked_kept(kept: Iterable[int]) -> tuple[int, ...]:
     return ids
 
 
-__all__ = ["CLIP_VOCABULARY_SIZE", "Tokenizer", "clean", "vocabulary_and_merges"]
+__all__ = ["CLIP_VOCABULARY_SIZE", "Tokenizer", "clean", "prompts_of", "vocabulary_and_merges"]

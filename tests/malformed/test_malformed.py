@@ -66,6 +66,42 @@ def test_malformed_files_end_a_command_in_one_line(
     assert "Traceback" not in captured.err and [path.name for path in tmp_path.iterdir()] == [name]
 
 
+def test_file_names_that_are_no_text(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    from PIL import Image
+
+    from litetext.cli import main
+
+    image, phrases = tmp_path / "\udcff.png", tmp_path / "\udcfe.txt"
+    Image.new("RGB", (30, 20)).save(image)
+    phrases.write_text("dog\ncat\nbird\nhorse\n")
+    for command in (
+        ["segment", image, "-p", "dog", "--out", tmp_path / "segments"],
+        ["segment", image, "-p", "dog", "--json"],
+        ["audit", phrases, "--out", tmp_path / "audit"],
+        ["embed", "mini", phrases, "--out", tmp_path / "f.safetensors"],
+    ):
+        with pytest.raises(SystemExit) as ended:
+            main(list(map(str, command)))
+        assert not ended.value.code, capfd.readouterr().err
+    written = json.loads((tmp_path / "segments" / "instances.json").read_text())
+    assert written["images"][0]["file_name"] == str(image)
+
+
+@pytest.mark.parametrize("device", ["gpu", "foo", "cuda:99"])
+@pytest.mark.parametrize(
+    "command", [["distill", "--student", "xxs", "--out", "OUT"], ["bench", "text", "--row", "s0-16"]]
+)
+def test_devices_that_are_not_here_end_a_command_in_one_line(
+    tmp_path: Path, command: list[str], device: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    from litetext.cli import main
+
+    with pytest.raises(SystemExit) as ended:
+        main([*(argument.replace("OUT", str(tmp_path / "out")) for argument in command), "--device", device])
+    said = [line for line in capfd.readouterr().err.splitlines() if line.startswith("litetext: ")]
+    assert ended.value.code == 2 and len(said) == 1 and "cpu" in said[0] and not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize("command", [["audit"], ["embed", "mini"], ["evaluate", "--check"], ["info"], ["segment"]])
 def test_a_pipe_ends_a_command_before_it_waits(
     tmp_path: Path, command: list[str], capfd: pytest.CaptureFixture[str]

@@ -22,6 +22,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ..devices import torch_device
 from ..encoders import (
     PRESETS,
     EncoderConfig,
@@ -131,6 +132,7 @@ def bench_text(
         raise LitetextError("bench needs one prompt or more")
     if threads:
         torch.set_num_threads(threads)
+    device = str(torch_device(device))
     used = 0 if device != "cpu" else torch.get_num_threads()
     parts = itertools.count()
     total = len(rows) * (2 if memory else 1) + len(batches)

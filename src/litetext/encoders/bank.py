@@ -25,7 +25,7 @@ from ..errors import LitetextError
 from ..outputs import blank_seal, sealed_file
 from ..progress import Progress, no_progress
 from ..ragged import Ragged, offsets_of
-from ..tokenizer import clean
+from ..tokenizer import clean, prompts_of
 from .config import LONGEST_CONTEXT
 from .exemplar import ExemplarConcept
 from .features import TextEncoder, TextFeatures
@@ -180,7 +180,7 @@ class ConceptBank:
         Raises:
             LitetextError: phrases the bank does not know, and there is no fallback.
         """
-        texts = [clean(prompt) for prompt in prompts]
+        texts = [clean(prompt) for prompt in prompts_of(prompts)]
         rows = [self._row(text) for text in texts]
         known = {place: row for place, row in enumerate(rows) if row is not None}
         entries = {row: self._entry(self._tokens, row) for row in known.values()}

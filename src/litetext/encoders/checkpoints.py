@@ -106,7 +106,7 @@ def check_finite(tensors: Mapping[str, Tensor], source: str) -> None:
             if wrong:
                 raise LitetextError(
                     f"{source}: {name!r} holds {wrong:,} numbers that are NaN or infinite, of {tensor.numel():,}; "
-                    "did its training diverge? To go on all the same: --allow-nan, in Python allow_nan=True"
+                    "did its training diverge? Commands with --allow-nan, and allow_nan=True in Python, go on"
                 )
 
 

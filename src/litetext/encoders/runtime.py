@@ -75,7 +75,7 @@ class OnnxTextEncoder:
         Where real tokens run alone, the features of padding are zero.
         """
         convention = self.config.convention
-        ids = self.tokenizer(list(prompts), convention.context_length, convention.pad_id)
+        ids = self.tokenizer(prompts, convention.context_length, convention.pad_id)
         mask = padding_mask(ids, self.config)
         tokens = np.zeros((*ids.shape, self.config.output_dim), dtype=np.float32)
         lengths = real_lengths(ids, self.config) if self.trim else np.full(len(ids), convention.context_length)

@@ -45,7 +45,7 @@ class TorchTextEncoder:
         Where real tokens run alone, the features of padding are zero.
         """
         convention = self.config.convention
-        ids = self.tokenizer(list(prompts), convention.context_length, convention.pad_id)
+        ids = self.tokenizer(prompts, convention.context_length, convention.pad_id)
         self._check_rows(torch.from_numpy(ids))
         if self.trim and len(ids):
             return self._encode_trimmed(ids)

@@ -24,7 +24,10 @@ COLUMNS = ("image", "width", "height", "label", "score", "x1", "y1", "x2", "y2",
 
 def write(images: Iterable[ImageAnnotations], path: StrPath) -> None:
     """Write several images as one CSV file (UTF-8), atomically; a generator is read one image at a time."""
-    with atomic_path(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+    with (
+        atomic_path(path) as temporary,
+        temporary.open("w", newline="", encoding="utf-8", errors="backslashreplace") as file,
+    ):
         table = csv.writer(file)
         table.writerow(COLUMNS)
         for image in images:
