@@ -8,6 +8,9 @@ import os
 import pickle
 import re
 import struct
+import subprocess
+import sys
+import textwrap
 import time
 import warnings
 import zipfile
@@ -23,6 +26,7 @@ from litetext.encoders import (
     PRESETS,
     Convention,
     TorchTextEncoder,
+    build,
     load_encoder,
     open_checkpoint,
     read_checkpoint,
@@ -30,7 +34,8 @@ from litetext.encoders import (
     write_authors,
     write_checkpoint,
 )
-from litetext.encoders.layouts import FULL_CHECKPOINT_PREFIX, STUDENT, our_shapes, variant_of
+from litetext.encoders.layouts import FULL_CHECKPOINT_PREFIX, STUDENT, variant_of
+from litetext.encoders.state_shapes import our_shapes
 from litetext.errors import LitetextError, LitetextWarning
 from litetext.outputs import RECORD
 from litetext.tokenizer import Tokenizer
@@ -240,8 +245,31 @@ def test_weights_of_another_kind_are_named(tmp_path: Path, layout: str) -> None:
         if dtype is None:
             assert read_checkpoint(path, heads=4).state[key].dtype == torch.float64
             continue
-        with pytest.raises(LitetextError, match=f"key '{key}' is stored as int16, expected {wanted} numbers"):
+        with pytest.raises(LitetextError, match=f"key '{key}' is stored as I16, expected {wanted} numbers"):
             read_checkpoint(path, heads=4)
+
+
+@pytest.mark.parametrize("name", PRESETS)
+@pytest.mark.parametrize("unused", [0, 24])
+def test_shapes_are_those_of_the_module(name: str, unused: int) -> None:
+    config = replace(PRESETS[name], layers=3, unused_projection=unused, repmixer_kernel=7)
+    module = build(config, device="meta")
+    assert our_shapes(config) == [(key, tuple(tensor.shape)) for key, tensor in module.state_dict().items()]
+
+
+def test_files_are_told_without_torch(tmp_path: Path) -> None:
+    save_encoder(random_encoder(small_config("s0")), TOKENIZER, tmp_path / "e")
+    write_authors(read_checkpoint(tmp_path / "e"), tmp_path / "a.safetensors")
+    code = """
+        import sys
+        sys.modules["torch"] = sys.modules["transformers"] = None
+        from litetext.cli import main
+        main(["info", *sys.argv[1:], "--json"])
+    """
+    for arguments in ([tmp_path / "e"], [tmp_path / "a.safetensors", "--heads", "4"], ["mini"]):
+        command = [sys.executable, "-c", textwrap.dedent(code), *map(str, arguments)]
+        done = subprocess.run(command, capture_output=True, text=True)
+        assert done.returncode == 0 and json.loads(done.stdout)["bytes"] > 0, done.stderr
 
 
 def test_the_context_of_large_files_is_told_from_their_header(tmp_path: Path) -> None:

@@ -35,9 +35,15 @@ def test_tensors_come_back_as_saved(tmp_path: Path) -> None:
     save_file(TENSORS, tmp_path / "t.safetensors", metadata={"format": "x"})
     file = open_tensors(tmp_path / "t.safetensors")
     assert set(file) == set(TENSORS) and SafetensorsFile(tmp_path / "t.safetensors").metadata == {"format": "x"}
+    stored = SafetensorsFile(tmp_path / "t.safetensors").tensors
+    assert (stored["brain"].dtype, stored["small"].dtype, stored["bits"].dtype) == ("BF16", "F8_E4M3", "BOOL")
     for name, tensor in TENSORS.items():
         found = file.get(name)
-        assert found.dtype == tensor.dtype == file.dtype(name) and file.shape(name) == tuple(tensor.shape)
+        assert (
+            found.dtype == tensor.dtype
+            and file.dtype(name) == stored[name].dtype
+            and file.shape(name) == tuple(tensor.shape)
+        )
         assert torch.equal(found.float(), tensor.float()) and file.bytes(name) == tensor.nbytes
     array = SafetensorsFile(tmp_path / "t.safetensors").array("half")
     assert np.array_equal(array, TENSORS["half"].numpy()) and not array.flags.writeable

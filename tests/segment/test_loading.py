@@ -230,7 +230,7 @@ def test_weights_that_are_no_numbers_are_named(folder: Path, photo: NDArray[np.u
         Segmenter.from_pretrained(folder, text=Constant(), device="cpu")
     Segmenter.from_pretrained(folder, text=Constant(), device="cpu", allow_nan=True)
     _edit_weights(folder, lambda w: w.update({"dot_product_scoring.text_proj.bias": torch.ones(32, dtype=torch.int16)}))
-    with pytest.raises(LitetextError, match="'dot_product_scoring.text_proj.bias' is stored as int16"):
+    with pytest.raises(LitetextError, match="'dot_product_scoring.text_proj.bias' is stored as I16"):
         Segmenter.from_pretrained(folder, text=Constant(), device="cpu")
 
 

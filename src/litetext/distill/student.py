@@ -16,8 +16,9 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from ..encoders.checkpoints import find_checkpoint, read_checkpoint
+from ..encoders.checkpoints import read_checkpoint
 from ..encoders.config import PRESETS, Convention, EncoderConfig
+from ..encoders.encoder_file import find_checkpoint
 from ..encoders.layouts import STUDENT, TEACHER, Layout
 from ..encoders.modules import TextTransformer, build
 from ..encoders.tensorfile import TensorFile, open_tensors
@@ -191,8 +192,8 @@ class _WithProjector:
     def shape(self, key: str) -> tuple[int, ...]:
         return tuple(self.projector[key].shape) if key in self.projector else self.file.shape(key)
 
-    def dtype(self, key: str) -> torch.dtype:
-        return self.projector[key].dtype if key in self.projector else self.file.dtype(key)
+    def dtype(self, key: str) -> str:
+        return "F32" if key in self.projector else self.file.dtype(key)
 
     def get(self, key: str) -> Tensor:
         return self.projector[key] if key in self.projector else self.file.get(key)

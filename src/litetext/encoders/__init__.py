@@ -16,14 +16,13 @@ if TYPE_CHECKING:
     from .bank import ConceptBank, build_bank
     from .checkpoints import (
         Checkpoint,
-        EncoderFile,
         load_torch_encoder,
-        open_checkpoint,
         read_checkpoint,
         save_encoder,
         write_authors,
         write_checkpoint,
     )
+    from .encoder_file import EncoderFile, open_checkpoint
     from .export import export_onnx
     from .loading import load_encoder
     from .modules import TextTransformer, build
@@ -34,7 +33,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "Checkpoint": "checkpoints",
     "ConceptBank": "bank",
-    "EncoderFile": "checkpoints",
+    "EncoderFile": "encoder_file",
     "OnnxTextEncoder": "runtime",
     "Parity": "parity",
     "TextTransformer": "modules",
@@ -45,7 +44,7 @@ _HOMES = {
     "load_encoder": "loading",
     "load_torch_encoder": "checkpoints",
     "measure_parity": "parity",
-    "open_checkpoint": "checkpoints",
+    "open_checkpoint": "encoder_file",
     "read_checkpoint": "checkpoints",
     "save_encoder": "checkpoints",
     "write_authors": "checkpoints",

@@ -13,14 +13,15 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Protocol
-
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING, Any, Protocol
 
 from ..errors import LitetextError
 from .config import AUTHORS, PRESETS, SAM3, TRANSFORMERS, Convention, EncoderConfig, own_context
-from .modules import build
+from .safetensors_file import is_floating
+from .state_shapes import our_shapes
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 class Shapes(Protocol):
@@ -33,8 +34,8 @@ class Shapes(Protocol):
         """Return the shape of the tensor under ``key``."""
         ...
 
-    def dtype(self, key: str) -> torch.dtype:
-        """Return the dtype of the tensor under ``key``."""
+    def dtype(self, key: str) -> str:
+        """Return the dtype of the tensor under ``key``, as safetensors calls it (``F32``)."""
         ...
 
 
@@ -132,6 +133,8 @@ class Layout:
 
     def read(self, get: Any, prefix: str, config: EncoderConfig) -> dict[str, Tensor]:
         """Return the encoder's tensors under our names and shapes, dtypes as stored; ``get`` fetches a key."""
+        import torch
+
         ours = {}
         for name, shape in our_shapes(config):
             parts = [get(prefix + key) for key in self._their_keys(name, config)]
@@ -340,16 +343,9 @@ def check_tensors(file: Shapes, expected: Mapping[str, tuple[int, ...]], layout:
         if file.shape(key) != shape:
             raise LitetextError(f"{source}: key {key!r} has shape {file.shape(key)}, expected {shape}")
         counts = key.endswith("num_batches_tracked")  # BatchNorm's, which nothing reads
-        if file.dtype(key).is_floating_point == counts:
-            kind = str(file.dtype(key)).removeprefix("torch.")
-            raise LitetextError(
-                f"{source}: key {key!r} is stored as {kind}, expected {'whole' if counts else 'floating-point'} numbers"
-            )
-
-
-def our_shapes(config: EncoderConfig) -> list[tuple[str, tuple[int, ...]]]:
-    """Return the names and shapes of our own state dict for ``config``."""
-    return [(name, tuple(tensor.shape)) for name, tensor in build(config, device="meta").state_dict().items()]
+        if is_floating(file.dtype(key)) == counts:
+            wanted = "whole" if counts else "floating-point"
+            raise LitetextError(f"{source}: key {key!r} is stored as {file.dtype(key)}, expected {wanted} numbers")
 
 
 def variant_of(config: EncoderConfig) -> str:

@@ -83,6 +83,17 @@ class SafetensorsFile:
         return self.bytes_of(name).view(dtype).reshape(tensor.shape)
 
 
+def is_floating(dtype: str) -> bool:
+    """Whether a dtype, as the format calls it, is of floating-point numbers."""
+    return dtype.startswith(("F", "BF"))
+
+
+def itemsize(dtype: str) -> int:
+    """Return the bytes of one number of a dtype, as the format calls it."""
+    number = _DTYPES[dtype]
+    return number if isinstance(number, int) else np.dtype(number).itemsize
+
+
 def _read_header(path: Path) -> tuple[dict[str, Any], int, int]:
     """Return the header, where tensors begin, and the size of the file."""
     with open_file(path, "a safetensors file") as file:
@@ -116,8 +127,7 @@ def _stored(path: Path, name: str, entry: Any, start: int) -> StoredTensor:
         raise _damaged(path, f"{short(name)} has dtype {short(dtype)}; known are {', '.join(_DTYPES)}")
     if not _are_sizes(shape) or not _are_sizes(offsets) or len(offsets) != 2:
         raise _damaged(path, f"{short(name)} has shape {short(shape)} and offsets {short(offsets)}")
-    number = _DTYPES[dtype]
-    size = math.prod(shape) * (number if isinstance(number, int) else np.dtype(number).itemsize)
+    size = math.prod(shape) * itemsize(dtype)
     if offsets[1] - offsets[0] != size:
         raise _damaged(
             path,

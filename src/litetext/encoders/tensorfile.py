@@ -1,4 +1,7 @@
-"""Tensors by name from whatever file holds them, read one at a time, never unpickling objects."""
+"""Tensors by name from whatever file holds them, read one at a time, never unpickling objects.
+
+What a safetensors file holds is told without torch, which takes seconds to import.
+"""
 
 from __future__ import annotations
 
@@ -7,23 +10,24 @@ import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING
 
 from ..errors import LitetextError, short
 from ..files import checked_file
 from ..json_files import read_json
 from ..pickles import read_pickle
-from .safetensors_file import SafetensorsFile
+from .safetensors_file import SafetensorsFile, itemsize
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @dataclass(frozen=True, slots=True)
 class _Stored:
-    """What a file says of a tensor, and how to read it."""
+    """What a file says of a tensor (its dtype as safetensors calls it), and how to read it."""
 
     shape: tuple[int, ...]
-    dtype: torch.dtype
+    dtype: str
     read: Callable[[], Tensor]
 
 
@@ -47,10 +51,10 @@ class TensorFile:
     def bytes(self, key: str) -> int:
         """Return the size of one tensor in the file, in bytes."""
         stored = self._tensors[key]
-        return math.prod(stored.shape) * stored.dtype.itemsize
+        return math.prod(stored.shape) * itemsize(stored.dtype)
 
-    def dtype(self, key: str) -> torch.dtype:
-        """Return the dtype of one tensor in the file."""
+    def dtype(self, key: str) -> str:
+        """Return the dtype of one tensor in the file, as safetensors calls it (``F32``)."""
         return self._tensors[key].dtype
 
     def get(self, key: str) -> Tensor:
@@ -112,30 +116,34 @@ def _open_safetensors(source: str, paths: list[Path]) -> TensorFile:
         for key, stored in file.tensors.items():
             if key in tensors:
                 raise LitetextError(f"{path} holds {short(key)}, which another shard holds too")
-            tensors[key] = _Stored(stored.shape, _TORCH_DTYPES[stored.dtype], _reader(file, key))
+            tensors[key] = _Stored(stored.shape, stored.dtype, _reader(file, key))
     return TensorFile(source, tensors)
 
 
 def _reader(file: SafetensorsFile, key: str) -> Callable[[], Tensor]:
     def read() -> Tensor:
-        stored = file.tensors[key]
-        dtype, content = _TORCH_DTYPES[stored.dtype], file.bytes_of(key)
-        if stored.start % dtype.itemsize:
+        import torch
+
+        stored, content = file.tensors[key], file.bytes_of(key)
+        if stored.start % itemsize(stored.dtype):
             content = content.copy()  # torch wants numbers to begin at a multiple of their size
-        return torch.from_numpy(content).view(dtype).reshape(stored.shape)
+        return torch.from_numpy(content).view(getattr(torch, _TORCH_NAMES[stored.dtype])).reshape(stored.shape)
 
     return read
 
 
-_TORCH_DTYPES = {
-    "F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16,
-    "I64": torch.int64, "I32": torch.int32, "I16": torch.int16, "I8": torch.int8, "BOOL": torch.bool,
-    "U64": torch.uint64, "U32": torch.uint32, "U16": torch.uint16, "U8": torch.uint8,
-    "F8_E4M3": torch.float8_e4m3fn, "F8_E5M2": torch.float8_e5m2, "C64": torch.complex64,
+_TORCH_NAMES = {
+    "F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16", "I64": "int64", "I32": "int32",
+    "I16": "int16", "I8": "int8", "BOOL": "bool", "U64": "uint64", "U32": "uint32", "U16": "uint16", "U8": "uint8",
+    "F8_E4M3": "float8_e4m3fn", "F8_E5M2": "float8_e5m2", "C64": "complex64",
 }  # fmt: skip
+"""safetensors' names of dtypes -> torch's."""
 
 
 def _open_pickle(path: Path) -> TensorFile:
+    import torch
+    from torch import Tensor
+
     content = read_pickle(path)
     for wrapper in ("model", "state_dict"):
         if isinstance(content, dict) and isinstance(content.get(wrapper), dict):
@@ -152,6 +160,11 @@ def _open_pickle(path: Path) -> TensorFile:
             raise LitetextError(f"{path}: {short(key)} is sparse, quantized or not in the file; save it as it is used")
         if tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes():
             raise LitetextError(f"{path}: {short(key)} has shape {short(tuple(tensor.shape))}, more than is stored")
+    dtypes = {getattr(torch, name, None): dtype for dtype, name in _TORCH_NAMES.items()}
+    unknown = next((key for key, tensor in tensors.items() if tensor.dtype not in dtypes), None)
+    if unknown is not None:
+        raise LitetextError(f"{path}: {short(unknown)} is stored as {tensors[unknown].dtype}, which no encoder is")
     return TensorFile(
-        str(path), {key: _Stored(tuple(value.shape), value.dtype, value.clone) for key, value in tensors.items()}
+        str(path),
+        {key: _Stored(tuple(value.shape), dtypes[value.dtype], value.clone) for key, value in tensors.items()},
     )

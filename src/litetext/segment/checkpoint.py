@@ -21,6 +21,7 @@ from transformers.models.sam3.modeling_sam3 import Sam3ViTModel
 from transformers.utils import logging as transformers_logging
 
 from ..encoders.checkpoints import check_finite
+from ..encoders.safetensors_file import is_floating
 from ..encoders.tensorfile import open_tensors
 from ..encoders.transformers_config import read_model_config
 from ..errors import LitetextError, failures_named, short
@@ -135,9 +136,10 @@ def _from_folder(folder: Path, dtype: torch.dtype, convention: ConventionLike | 
     opened = [open_tensors(file) for file in files]
     for file in opened:
         for key in file:
-            if not file.dtype(key).is_floating_point and not key.endswith(_COUNTS):
-                kind = str(file.dtype(key)).removeprefix("torch.")
-                raise LitetextError(f"{file.source}: key {key!r} is stored as {kind}, expected floating-point numbers")
+            if not is_floating(file.dtype(key)) and not key.endswith(_COUNTS):
+                raise LitetextError(
+                    f"{file.source}: key {key!r} is stored as {file.dtype(key)}, expected floating-point numbers"
+                )
     held = sum(math.prod(file.shape(key)) for file in opened for key in file)
     source: dict[str, Any] = {"pretrained_model_name_or_path": str(folder), "use_safetensors": True}
     return _build(config, held, str(folder), dtype, convention, **source)
