@@ -142,7 +142,7 @@ def test_recordings_that_do_not_fit_are_refused(
     save_file(tensors, tmp_path / "port" / "stages.safetensors")
     assert message in refused("parity", "mini", "--against", tmp_path / "port")
     (tmp_path / "port" / "stages.safetensors").write_bytes(b"short")
-    assert "cannot be read" in refused("parity", "mini", "--against", tmp_path / "port")
+    assert "is not a readable safetensors file" in refused("parity", "mini", "--against", tmp_path / "port")
     (tmp_path / "port" / "recording.json").write_text('{"format": "other"}')
     assert "not of a recording of version 1" in refused("parity", "mini", "--against", tmp_path / "port")
 

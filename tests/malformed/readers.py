@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import pickle
 import random
@@ -446,6 +448,21 @@ def _runs(folder: Path) -> Iterator[Spoiled]:
     )
     content = (folder / "checkpoint.pt").read_bytes()
     yield Spoiled(folder / "checkpoint.pt", dict(spoiled_bytes(content, 30)), read_checkpoint_state)
+
+    from PIL import Image
+
+    from litetext.cli import main
+    from litetext.segment.stages import read_recording
+
+    recording = folder / "stages"
+    Image.new("RGB", (60, 40)).save(folder / "i.png")
+    with contextlib.suppress(SystemExit), contextlib.redirect_stdout(io.StringIO()):
+        main(["parity", "mini", "--record", str(recording), "--image", str(folder / "i.png")])
+    for file in (recording / "recording.json", recording / "stages.safetensors"):
+        contents = dict(spoiled_bytes(file.read_bytes(), 20))
+        if file.suffix == ".json":
+            contents |= dict(spoiled_json(json.loads(file.read_text()), 30))
+        yield Spoiled(file, contents, lambda _: read_recording(recording), texts=file.suffix == ".json")
 
 
 def _minis(folder: Path) -> Iterator[Spoiled]:

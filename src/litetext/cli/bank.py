@@ -26,7 +26,7 @@ def _banks() -> None:
 
 
 def build(
-    concepts: Path = typer.Argument(..., help="A .txt (one a line), a .json list, or an object with a 'prompts' list."),
+    concepts: Path = typer.Argument(..., help="Phrases: .txt (one a line), .csv, .json, .jsonl, .parquet."),
     text: str = typer.Option(..., help="The encoder: a checkpoint, an exported directory, a hub name."),
     out: Path = typer.Option(..., "--out", "-o", help="The bank to write, such as bank.safetensors."),
     overwrite: bool = OVERWRITE,

@@ -21,7 +21,7 @@ def register(app: typer.Typer) -> None:
 
 def text(
     prompts: Path = typer.Option(
-        SHIPPED_PHRASES, help="A .txt or .json of prompts.", show_default="163 phrases that ship"
+        SHIPPED_PHRASES, help="Phrases: .txt (one a line), .csv, .json, …", show_default="163 phrases that ship"
     ),
     row: list[str] = typer.Option(None, help="Only these rows (teacher, s0-eager, s0-16, …); all by default."),
     encoder: list[str] = typer.Option(None, help="A checkpoint or exported directory to add as a row (repeatable)."),

@@ -114,6 +114,7 @@ def distill(
         EncoderTeacher,
         TargetStore,
         prepare,
+        student_config,
         train,
     )
     from ..distill.card import distillation_notes
@@ -122,12 +123,13 @@ def distill(
     from ..encoders.trimming import trims_exactly
     from ..training.processes import Processes
 
+    shape = student_config(student) if student is not None else None
     processes = Processes.start(device)
     phrases, source = _phrases(prompts, limit)
     checkpoint = read_checkpoint(teacher)
     teaching = EncoderTeacher(checkpoint.module(), processes.device)
     module, vocabulary = _student(
-        student, init, embedding, context, checkpoint.tokenizer, teaching, checkpoint.state, phrases, seed
+        student, shape, init, embedding, context, checkpoint.tokenizer, teaching, checkpoint.state, phrases, seed
     )
     convention = module.config.convention
     check_student_context(module.config, checkpoint.config)
@@ -208,6 +210,7 @@ def _phrases(prompts: list[str], limit: int | None) -> tuple[list[str], str]:
 
 def _student(
     name: str | None,
+    shape: EncoderConfig | None,
     init: str | None,
     embedding: str,
     context: int | None,
@@ -222,13 +225,11 @@ def _student(
         fitted,
         fresh_student,
         load_student,
-        student_config,
         student_vocabulary,
         take_embedding,
     )
     from ..tokenizer import CLIP_VOCABULARY_SIZE
 
-    shape = student_config(name) if name is not None else None
     if init is not None:
         module, vocabulary = load_student(init, output_dim=teacher.dim, context_length=context, seed=seed)
         vocabulary.rows_in(teacher_vocabulary)  # refuses what the teacher cannot spell

@@ -31,7 +31,7 @@ def register(app: typer.Typer) -> None:
 
 def embed(
     checkpoint: str = typer.Argument(..., help="An encoder: a shipped name, file, folder or hub name."),
-    prompts: Path = typer.Argument(None, help="A .txt (one a line), a .json list, or an object with a 'prompts' list."),
+    prompts: Path = typer.Argument(None, help="Phrases: .txt (one a line), .csv, .json, .jsonl, .parquet."),
     out: Path = typer.Option(
         ..., "--out", "-o", help="Where to write: tokens float32 [B, L, D], mask bool [B, L] (True = padding)."
     ),

@@ -46,7 +46,7 @@ def register(app: typer.Typer) -> None:
 def parity(
     model: str = typer.Argument(..., help="An encoder or a whole model: a shipped name, file, folder or hub name."),
     prompts: Path = typer.Argument(
-        SHIPPED_PHRASES, help="A .txt or .json of prompts.", show_default="163 phrases that ship"
+        SHIPPED_PHRASES, help="Phrases: .txt (one a line), .csv, .json, …", show_default="163 phrases that ship"
     ),
     against: str = typer.Option(
         None, help="transformers, onnx (an export of MODEL), another model, or the folder of a recording."
