@@ -186,8 +186,8 @@ def test_a_baseline_is_a_system_that_can_be_scored(checkpoints, photo, tmp_path)
 
 
 def test_what_cannot_be_loaded_is_named(tmp_path, checkpoints):
-    with pytest.raises(LitetextError, match="cannot load"):
+    with pytest.raises(LitetextError, match="is not a transformers checkpoint of the kind that is needed"):
         load_baseline(str(tmp_path), checkpoints["sam"])
-    with pytest.raises(LitetextError, match="cannot load"):
+    with pytest.raises(LitetextError, match="is not a transformers checkpoint of the kind that is needed"):
         load_baseline(checkpoints["sam"], checkpoints["sam"])  # no detector
     assert set(DETECTORS) < set(BASELINES)
