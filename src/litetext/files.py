@@ -1,8 +1,8 @@
 """Files: what litetext writes is there whole or not at all, and what it reads is a regular file.
 
 Everything that litetext writes goes through this module, and so does every file that a user names, before it is opened.
-A file or folder is made under a temporary name beside its destination and renamed. What a killed process left under
-such a name is removed by the next process that writes there; a lock tells the dead from the living. What may be
+A file or folder is made in a temporary folder beside its destination and moved. Such a folder that a killed process
+left is removed by the next process that writes there; a lock tells the dead from the living. What may be
 replaced at all is the subject of `outputs`.
 """
 
@@ -22,10 +22,7 @@ from typing import Any, BinaryIO
 
 from .errors import LitetextError, short
 
-_LEFTOVER = re.compile(r"\..*\.litetext-[a-z0-9_]{8}(\.[^.]*)?")
-_TEMPORARY = re.compile(r"\.(?P<stem>.+)\.litetext-[a-z0-9_]{8}")
-STAGING = "litetext-staging"
-"""The name of the folder in which `litetext.outputs.OutputFolder` collects files before they go to their places."""
+_TEMPORARY = re.compile(r"\.litetext-(?P<old>old-)?[a-z0-9_]{8}")
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 
 StrPath = str | os.PathLike[str]
@@ -36,10 +33,11 @@ def atomic_path(destination: StrPath) -> Iterator[Path]:
     """Yield a temporary file path beside ``destination``; rename it there if the block ends well.
 
     The parent folder is made. On any exception the temporary file is removed and ``destination`` stays as
-    it was. The temporary name keeps the suffix, which some writers choose their format by.
+    it was. The temporary file has the destination's own name, which some writers write into it.
     """
     destination = Path(destination)
-    with temporary_beside(destination) as temporary:
+    with temporary_in(destination.parent, destination) as folder:
+        temporary = folder / destination.name
         yield temporary
         settle(temporary)
         temporary.replace(destination)
@@ -128,24 +126,25 @@ def stamp(path: Path) -> list[tuple[str, int, int]]:
 
 
 @contextlib.contextmanager
-def temporary_beside(destination: Path, *, folder: bool = False) -> Iterator[Path]:
-    """Yield a new file or folder beside ``destination``, locked while it is in use, and removed if it is still there.
+def temporary_in(parent: Path, destination: Path, *, old: bool = False) -> Iterator[Path]:
+    """Yield a new folder in ``parent`` (made if absent) that is locked while it is in use, and removed in the end.
+
+    Whatever a library leaves beside a file that it was killed at writing lies in it as well.
+
+    Args:
+        parent: on the file system of the destination.
+        destination: what is to be written, for messages.
+        old: the folder is for what ``destination`` is until then; where a kill leaves it, `sweep` puts that back.
 
     Raises:
         LitetextError: it cannot be made or written; the message names ``destination``.
     """
     import tempfile
 
-    parent, prefix = destination.parent, f".{destination.stem[:60]}.litetext-"
     try:
         parent.mkdir(parents=True, exist_ok=True)
         sweep(parent.resolve())
-        if folder:
-            temporary = Path(tempfile.mkdtemp(prefix=prefix, dir=parent))
-        else:
-            handle, name = tempfile.mkstemp(prefix=prefix, suffix=destination.suffix, dir=parent)
-            os.close(handle)
-            temporary = Path(name)
+        temporary = Path(tempfile.mkdtemp(prefix=".litetext-old-" if old else ".litetext-", dir=parent))
     except OSError as error:
         raise _unwritten(destination, error) from None
     try:
@@ -160,7 +159,8 @@ def temporary_beside(destination: Path, *, folder: bool = False) -> Iterator[Pat
             raise
         raise _unwritten(destination, OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))) from None
     finally:
-        _remove(temporary)
+        if not old or os.path.lexists(destination):
+            shutil.rmtree(temporary, ignore_errors=True)
 
 
 def _unwritten(destination: Path, error: OSError) -> LitetextError:
@@ -170,9 +170,8 @@ def _unwritten(destination: Path, error: OSError) -> LitetextError:
 
 
 def as_given(path: Path) -> Path:
-    """Return the path without the names of temporary folders on the way: the place where it will be in the end."""
-    parts = [(_TEMPORARY.fullmatch(part) or {"stem": part})["stem"] for part in path.parts]
-    return Path(*(part for part in parts if part != STAGING))
+    """Return the path without temporary folders on the way: the place where it will be in the end."""
+    return Path(*(part for part in path.parts if not _TEMPORARY.fullmatch(part)))
 
 
 @contextlib.contextmanager
@@ -218,11 +217,12 @@ def exclusive(file: BinaryIO, message: str) -> Iterator[None]:
 def sweep(parent: Path) -> None:
     """Remove what killed processes left in a folder, and put back an output that one had moved away."""
     for left in list(parent.iterdir()):
-        if _LEFTOVER.fullmatch(left.name) and _is_abandoned(left):
-            for moved in left.glob("moved/*"):
+        found = _TEMPORARY.fullmatch(left.name)
+        if found and _is_abandoned(left):
+            for moved in left.iterdir() if found["old"] else ():
                 if not os.path.lexists(parent / moved.name):
                     moved.replace(parent / moved.name)
-            _remove(left)
+            shutil.rmtree(left, ignore_errors=True)
 
 
 def _is_abandoned(path: Path) -> bool:
@@ -241,10 +241,3 @@ def _is_abandoned(path: Path) -> bool:
         return True
     finally:
         os.close(handle)
-
-
-def _remove(temporary: Path) -> None:
-    if temporary.is_dir() and not temporary.is_symlink():
-        shutil.rmtree(temporary, ignore_errors=True)
-    else:
-        temporary.unlink(missing_ok=True)

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Literal
 
 from .errors import LitetextError
-from .files import STAGING, StrPath, atomic_path, new_mode, settle, sweep, temporary_beside
+from .files import StrPath, atomic_path, new_mode, settle, sweep, temporary_in
 
 RECORD = ".litetext.jsonl"
 """The name of the record in a folder that litetext wrote into."""
@@ -152,7 +152,9 @@ def atomic_folder(destination: StrPath, kind: Kind, *, overwrite: bool = False) 
     """
     destination = Path(destination)
     check_folder(destination, kind, overwrite=overwrite)
-    with temporary_beside(destination, folder=True) as temporary:
+    with temporary_in(destination.parent, destination) as container:
+        temporary = container / destination.name
+        temporary.mkdir()
         yield temporary
         digests = {name: digest_of(temporary / name) for name in _names(temporary)}
         for name in digests:
@@ -207,7 +209,7 @@ class OutputFolder:
         Raises:
             LitetextError: a name is taken, see `check`; then nothing is written.
         """
-        with temporary_beside(self.path / STAGING, folder=True) as temporary:
+        with temporary_in(self.path, self.path) as temporary:
             yield temporary
             digests = {name: digest_of(temporary / name) for name in _names(temporary)}
             self.check(digests)
@@ -335,9 +337,8 @@ def digest_of(path: Path) -> str:
 
 def _swap(temporary: Path, destination: Path, kind: Kind) -> None:
     """Put a folder in the place of an earlier output that was just checked, of which nothing stays."""
-    with temporary_beside(destination, folder=True) as old:
-        (old / "moved").mkdir()  # where a kill leaves it, `sweep` finds it
-        moved = old / "moved" / destination.name
+    with temporary_in(destination.parent, destination, old=True) as old:
+        moved = old / destination.name
         destination.replace(moved)
         try:
             if not set(_names(moved)) <= _recorded(moved, kind).keys():

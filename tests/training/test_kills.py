@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import csv
-import multiprocessing
-import random
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -21,9 +18,8 @@ from litetext.training.trainer import HISTORY
 
 from ..distill.conftest import examples, student
 from ..distill.runs import LONG
+from ..killing import survive_kills
 from ..mini.test_train import CPU, SHORT
-
-KILLS = 20
 
 
 def _distill(folder: Path) -> None:
@@ -39,26 +35,7 @@ def _mini(folder: Path) -> None:
 @pytest.mark.parametrize("run", [_distill, _mini])
 def test_a_training_survives_twenty_kills(run: Callable[[Path], None], tmp_path: Path) -> None:
     torch.set_num_threads(1)  # a forked child has no other threads to wait for
-    begun = time.monotonic()
-    run(tmp_path / "whole")
-    length = time.monotonic() - begun
-    processes, draw = multiprocessing.get_context("fork"), random.Random(0)
-    killed = runs = 0
-    while killed < KILLS:
-        folder = tmp_path / str(runs)
-        child = processes.Process(target=run, args=(folder,))
-        child.start()
-        child.join(draw.uniform(0.02, 0.5) * length)
-        if child.is_alive():
-            child.kill()
-            killed += 1
-        else:
-            assert child.exitcode == 0
-            _check_like(folder, tmp_path / "whole")
-            runs += 1
-        child.join()
-    run(tmp_path / str(runs))
-    _check_like(tmp_path / str(runs), tmp_path / "whole")
+    survive_kills(run, tmp_path, _check_like)
 
 
 def _check_like(killed: Path, whole: Path) -> None:

@@ -184,7 +184,9 @@ def write_authors(checkpoint: Checkpoint, destination: str | os.PathLike[str]) -
     with sealed_file(destination, "authors' encoder") as temporary:
         seal = blank_seal("authors' encoder")
         if suffix == ".pt":
-            torch.save({"model": {FULL_CHECKPOINT_PREFIX + key: value for key, value in tensors.items()}}, temporary)
+            model = {FULL_CHECKPOINT_PREFIX + key: value for key, value in tensors.items()}
+            with temporary.open("wb") as file:  # given a path, torch writes that path's name into the file
+                torch.save({"model": model}, file)
             with zipfile.ZipFile(temporary, "a") as archive:
                 archive.comment = seal.encode()
         else:
