@@ -91,6 +91,7 @@ def main() -> None:
         if not arguments.speed_only:
             note("resident", {name: resident(place / name, prompts) for name in ("int8", "int8-8000")})
             note("bank", bank(place, prompts))
+        if not arguments.speed_only or "agreement" not in report:
             note("agreement", {name: agreement(place / name, checkpoints[name], prompts) for name in COMPARED})
         worst = {name: min(one["min_cosine"] for one in found) for name, found in report["agreement"].items()}
         for threads in arguments.threads:

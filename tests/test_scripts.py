@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import sys
 from pathlib import Path
 
@@ -25,3 +26,23 @@ def test_a_script_can_be_imported(path: Path, monkeypatch: pytest.MonkeyPatch) -
         if str(error.name).startswith("litetext"):
             raise
         pytest.skip(f"{error.name} is not installed")
+
+
+def test_the_speed_of_exports_is_measured_into_a_new_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    spec = importlib.util.spec_from_file_location("script_deploy", ROOT / "benchmarks" / "deploy.py")
+    assert spec is not None and spec.loader is not None
+    deploy = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(deploy)
+    for name, value in {
+        "export_all": lambda place, prompts: {"fp32": None},
+        "COMPARED": ("fp32",),
+        "agreement": lambda folder, checkpoint, prompts: [{"min_cosine": 0.5}],
+        "speed": lambda place, names, prompts, threads, worst: worst,
+    }.items():
+        monkeypatch.setattr(deploy, name, value)
+    (tmp_path / "p.txt").write_text("dog\n")
+    given = ["deploy.py", "p.txt", "--speed-only", "--threads", "1", "--out", "new.json"]
+    monkeypatch.setattr(sys, "argv", given)
+    monkeypatch.chdir(tmp_path)
+    deploy.main()
+    assert json.loads((tmp_path / "new.json").read_text())["speed, 1 threads"] == {"fp32": 0.5}

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from litetext import Segmenter
+from litetext import LitetextError, Segmenter, load_encoder
 from litetext.data import ROOT, Sample, samples
 from litetext.encoders import ConceptBank, modules, runtime
 
@@ -75,3 +75,34 @@ def test_a_bank_finds_the_same_with_no_encoder_in_memory(
     assert type(segmenter.text) is ConceptBank and segmenter.text._fallback is None
     said = refused("segment", sample.image, "-p", "zeppelin", "--text", bank, "--json")
     assert "does not know 'zeppelin'" in said and "mini" in said
+
+
+def test_the_context_of_the_text_encoder_can_be_chosen(
+    litetext: Run, refused: Run, found: Any, sample: Sample, tmp_path: Path
+) -> None:
+    whole = found()
+    _assert_same(found("--context", 16), whole)
+    cut = found("--context", 3)  # a word of every phrase is left
+    assert [row["scores"] for row in cut] != [row["scores"] for row in whole]
+    asked = ("segment", sample.image, "-p", sample.phrases[0], "--json", "--context")
+    assert "position table (16 rows)" in refused(*asked, 40)
+    assert found("--context", 40, "--positions", "interpolate")
+    assert litetext("export", "mini", tmp_path / "text", "--to", "onnx").code == 0
+    assert "whose context_length is fixed" in refused(*asked, 8, "--text", tmp_path / "text")
+    assert (
+        litetext("mini", "world", "--out", tmp_path / "w", "--pairs", 4, "--size", 64, "--concepts", "known").code == 0
+    )
+    evaluate = (
+        "evaluate",
+        "--gt",
+        tmp_path / "w",
+        "--images",
+        tmp_path / "w" / "images",
+        "--model",
+        "mini",
+        "--no-cache",
+    )
+    assert "position table (16 rows)" in refused(*evaluate, "--context", 40)
+    assert litetext(*evaluate, "--context", 3, "--json").code == 0
+    with pytest.raises(LitetextError, match="context_length cannot be given with an encoder that is loaded"):
+        Segmenter.from_pretrained("mini", text=load_encoder("mini"), context_length=8)

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 from transformers import (
     AutoModel,
     AutoProcessor,
@@ -184,6 +185,15 @@ def test_exported_folder_runs_the_published_usage_example(structure: str, sam3_f
     # what was exported reads back as what transformers runs
     back = load_encoder(tmp_path / "model").encode(["white dog"])
     assert (back.tokens[0, :4] - theirs[0, :4]).abs().max() <= 1e-5
+
+
+def test_what_transformers_runs_goes_out_as_it_came(sam3_folder: Path, tmp_path: Path) -> None:
+    save_encoder(random_encoder(small_config("s1")), TOKENIZER, tmp_path / "encoder")
+    write_transformers(read_checkpoint(tmp_path / "encoder"), sam3_folder, tmp_path / "first", PROMPTS)
+    parity = write_transformers(read_checkpoint(tmp_path / "first"), tmp_path / "first", tmp_path / "second", PROMPTS)
+    assert parity.max_abs == 0
+    first, second = (load_file(tmp_path / name / "model.safetensors") for name in ("first", "second"))
+    assert first.keys() == second.keys() and all(torch.equal(first[key], second[key]) for key in first)
 
 
 def test_export_refuses_what_transformers_cannot_express(sam3_folder: Path, tmp_path: Path) -> None:

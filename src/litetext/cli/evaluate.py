@@ -18,6 +18,7 @@ from ..outputs import check_file
 from .command import add
 from .convention_option import AS
 from .destination import OVERWRITE, paths_of
+from .encoder_options import CONTEXT, POSITIONS, position_reading
 from .output import console, notes, print_json, shown_progress, warn
 
 if TYPE_CHECKING:
@@ -55,6 +56,8 @@ def evaluate(
     ),
     model: str = typer.Option(None, help="Predict with this segmenter first (needs --images)."),
     text: str = typer.Option(None, help="Text encoder for --model, or a model's own."),
+    context: int = CONTEXT,
+    positions: str = POSITIONS,
     convention: str = AS,
     system: str = typer.Option(
         None, help="Predict with a baseline first: grounding-dino, mm-grounding-dino, llmdet, owlv2, owlvit."
@@ -91,7 +94,7 @@ def evaluate(
         raise LitetextError("nothing to score against: give --gt FILE (or --check P.json to check predictions alone)")
     predictor = None
     if model is not None or system is not None:
-        found = _system(model, text, convention, system, detector, masks)
+        found = _system(model, text, context, positions, convention, system, detector, masks)
         predictor = _Predictor(*found, images, save_predictions, overwrite, no_cache)
     if video:
         _show_video(_score_video(gt, _sources(pred), predictor, kind), as_json)
@@ -184,6 +187,8 @@ class _Predictor:
 def _system(
     model: str | None,
     text: str | None,
+    context: int | None,
+    positions: str | None,
     convention: str | None,
     system: str | None,
     detector: str | None,
@@ -198,7 +203,13 @@ def _system(
         def load_model() -> Any:
             from ..segment import Segmenter
 
-            return Segmenter.from_pretrained(chosen, text=text, convention=convention)
+            return Segmenter.from_pretrained(
+                chosen,
+                text=text,
+                convention=convention,
+                context_length=context,
+                positions=position_reading(positions),
+            )
 
         def read_encoder() -> Any:
             from ..encoders import read_checkpoint
@@ -207,7 +218,14 @@ def _system(
             parts = locate(chosen)
             return read_checkpoint(parts.encoder(text) if text else parts.text)
 
-        settings = {"model": model, "text": text, "convention": convention, "files": _stamps(model, text)}
+        settings = {
+            "model": model,
+            "text": text,
+            "context": context,
+            "positions": positions,
+            "convention": convention,
+            "files": _stamps(model, text),
+        }
         return (f"{model}+{text}" if text else model), settings, load_model, read_encoder
 
     from ..evaluate.predict import BASELINES, MASKS

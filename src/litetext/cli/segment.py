@@ -18,7 +18,7 @@ from ..outputs import OutputFolder
 from ..segment.sources import PUBLISHED, has_graphs, locate
 from .command import add
 from .convention_option import AS
-from .encoder_options import ALLOW_NAN
+from .encoder_options import ALLOW_NAN, CONTEXT, POSITIONS, position_reading
 from .output import console, notes, print_json, progress_bar
 
 if TYPE_CHECKING:
@@ -49,6 +49,8 @@ def segment(
         _DEFAULT_MODEL, help="mini, photo, a folder (of a model or of its export), or a hub name of a SAM3 model."
     ),
     text: str = typer.Option(None, help="Another text encoder for it: a name, file, folder or hub name."),
+    context: int = CONTEXT,
+    positions: str = POSITIONS,
     convention: str = AS,
     out: Path = typer.Option(
         None, help=f"Folder for overlays (PNG) and instances.json (COCO); {_DEFAULT_OUT}/ unless --json is given."
@@ -73,7 +75,7 @@ def segment(
     if out is not None:
         folder = OutputFolder(out, "segmentation")
         folder.check([_COCO, *overlays])
-    run = _Run(_load(model, text, convention, allow_nan, backend), asked, threshold, folder)
+    run = _Run(_load(model, text, context, positions, convention, allow_nan, backend), asked, threshold, folder)
     run.over(images, overlays)
     if as_json:
         print_json(run.rows)
@@ -92,7 +94,15 @@ def segment(
         raise typer.Exit(2)
 
 
-def _load(model: str, text: str | None, convention: str | None, allow_nan: bool, backend: str) -> Segmenter:
+def _load(
+    model: str,
+    text: str | None,
+    context: int | None,
+    positions: str | None,
+    convention: str | None,
+    allow_nan: bool,
+    backend: str,
+) -> Segmenter:
     if backend not in ("auto", "torch", "onnx"):
         raise choice_error("--backend", backend, ("auto", "torch", "onnx"))
     with notes.status(f"loading {model}"):
@@ -100,8 +110,17 @@ def _load(model: str, text: str | None, convention: str | None, allow_nan: bool,
 
         chosen: str | None = backend
         if backend == "auto":
-            chosen = "onnx" if convention is None and has_graphs(locate(model).detector) else None
-        return Segmenter.from_pretrained(model, text, convention=convention, allow_nan=allow_nan, backend=chosen)
+            as_it_is = convention is None and context is None and positions is None
+            chosen = "onnx" if as_it_is and has_graphs(locate(model).detector) else None
+        return Segmenter.from_pretrained(
+            model,
+            text,
+            convention=convention,
+            allow_nan=allow_nan,
+            backend=chosen,
+            context_length=context,
+            positions=position_reading(positions),
+        )
 
 
 class _Run:

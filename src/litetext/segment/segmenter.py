@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, overload
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from ..encoders.config import Positions
 from ..encoders.exemplar import ExemplarConcept
 from ..encoders.features import TextEncoder, TextFeatures
 from ..encoders.loading import load_encoder
@@ -75,6 +76,8 @@ class Segmenter:
         convention: ConventionLike | None = None,
         backend: str | None = None,
         allow_nan: bool = False,
+        context_length: int | None = None,
+        positions: Positions | None = None,
     ) -> Segmenter:
         """Load a segmenter.
 
@@ -92,6 +95,8 @@ class Segmenter:
             backend: ``"torch"`` or ``"onnx"`` for a model that runs in both, as the shipped ones do; by default torch
                 where it is installed. ONNX Runtime starts in a fraction of the time.
             allow_nan: load weights that are NaN or infinite too.
+            context_length: tokens a prompt, if not the text encoder's own, which must be named or the model's.
+            positions: how a position table longer than the context is read, see `litetext.load_encoder`.
 
         Raises:
             LitetextError: an unknown name, a model out of reach, or a checkpoint that does not fit exactly.
@@ -99,7 +104,9 @@ class Segmenter:
         parts = locate(name_or_path)
         if backend not in (None, "torch", "onnx"):
             raise choice_error("backend", backend, ("torch", "onnx"))
-        wants_torch = device is not None or dtype is not None or convention is not None
+        text_options = {"context_length": context_length, "positions": positions}
+        text_options = {name: value for name, value in text_options.items() if value is not None}
+        wants_torch = device is not None or dtype is not None or convention is not None or bool(text_options)
         if _runs_in_onnx(parts.detector, os.fspath(name_or_path), backend, wants_torch):
             if str(device or "cpu") != "cpu" or dtype is not None or convention is not None:
                 raise LitetextError(
@@ -115,7 +122,16 @@ class Segmenter:
             text_device, text_backend = in_torch.device, None
         text = parts.text if text is None else parts.encoder(text)
         if isinstance(text, str | os.PathLike):
-            text = load_encoder(text, device=text_device, threads=threads, allow_nan=allow_nan, backend=text_backend)
+            text = load_encoder(
+                text,
+                device=text_device,
+                threads=threads,
+                allow_nan=allow_nan,
+                backend=text_backend,
+                **text_options,  # type: ignore[arg-type]
+            )
+        elif text_options:
+            raise LitetextError(f"{', '.join(text_options)} cannot be given with an encoder that is loaded; load it so")
         return cls(detector, text)
 
     @property

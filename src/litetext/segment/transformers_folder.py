@@ -144,7 +144,7 @@ def _detector_tensors(file: TensorFile) -> dict[str, Tensor]:
 
 
 def _as_exported(checkpoint: Checkpoint) -> Checkpoint:
-    """The encoder as transformers runs it: another convention, and where padding is masked a table of 32 rows."""
+    """The encoder as transformers runs it: another convention, and where that masks padding anew a table of 32 rows."""
     config = checkpoint.config
     if config.causal:
         if config.position_rows < PROCESSOR_LENGTH:
@@ -154,7 +154,7 @@ def _as_exported(checkpoint: Checkpoint) -> Checkpoint:
             )
         convention = replace(TRANSFORMERS, positions="slice")
         return replace(checkpoint, config=replace(config, convention=convention))
-    if config.convention.mask_padding == "none":
+    if config.convention.mask_padding == "none" or config.convention == TRANSFORMERS:
         return replace(checkpoint, config=replace(config, convention=TRANSFORMERS))
     trained = checkpoint.module().positions(config.convention.context_length).detach()[:PROCESSOR_LENGTH]
     table = torch.cat([trained, trained[-1:].expand(PROCESSOR_LENGTH - len(trained), -1)]).contiguous()
