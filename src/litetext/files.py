@@ -148,10 +148,10 @@ def temporary_in(parent: Path, destination: Path, *, old: bool = False) -> Itera
     except OSError as error:
         raise _unwritten(destination, error) from None
     try:
-        with held(temporary):
+        with held(temporary), full_disk_named(destination):
             yield temporary
     except OSError as error:
-        if error.errno in _FULL or str(error.filename or "").startswith(str(temporary)):
+        if str(error.filename or "").startswith(str(temporary)):
             raise _unwritten(destination, error) from None
         raise
     except Exception as error:
@@ -161,6 +161,17 @@ def temporary_in(parent: Path, destination: Path, *, old: bool = False) -> Itera
     finally:
         if not old or os.path.lexists(destination):
             shutil.rmtree(temporary, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def full_disk_named(destination: Path) -> Iterator[None]:
+    """Say of a disk that is full what it is that cannot be written."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in _FULL:
+            raise _unwritten(destination, error) from None
+        raise
 
 
 def _unwritten(destination: Path, error: OSError) -> LitetextError:

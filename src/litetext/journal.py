@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from .errors import LitetextError, short
-from .files import atomic_path, exclusive, write_json, write_text
+from .files import atomic_path, exclusive, full_disk_named, write_json, write_text
 from .json_files import MAX_DOCUMENT, parse_json, read_json
 from .outputs import check_place, digest_of, mark
 from .progress import Progress, no_progress
@@ -58,7 +58,8 @@ def write_resumable(
         return destination
     if not journal.exists() or _run_of_journal(journal) != run:
         write_text(journal, _line({**_ORIGIN, "run": run}))  # whole from the start, so that it is known to be ours
-    with journal.open("a+b") as file, exclusive(file, f"{destination} is being written by another process"):
+    busy = f"{destination} is being written by another process"
+    with full_disk_named(journal), journal.open("a+b") as file, exclusive(file, busy):
         done = _done_units(file)
         count = len(done)
         progress(count, len(units))

@@ -78,6 +78,15 @@ def test_outputs_that_are_inputs_are_refused(refused: Run, encoder: Path, prompt
     assert prompts.read_bytes() == before
 
 
+def test_a_student_does_not_replace_what_it_starts_from(refused: Run, encoder: Path, prompts: Path) -> None:
+    run = encoder.parent / "run"
+    save_encoder(random_encoder(small_config("s1")), Tokenizer(), run / "student")
+    for role in ("--init", "--teacher"):
+        given = ("--student", "xxs") if role == "--teacher" else ("--teacher", encoder)
+        said = refused("distill", *given, role, run / "student", "--prompts", prompts, "--out", run)
+        assert "run/student is the input" in said
+
+
 @pytest.mark.parametrize("name", ["embed", "bank", "authors.pt", "authors.safetensors"])
 def test_files_are_replaced_only_if_ours_and_asked(
     litetext: Run, refused: Run, encoder: Path, prompts: Path, tmp_path: Path, name: str

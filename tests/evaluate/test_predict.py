@@ -1,3 +1,4 @@
+import errno
 import json
 import os
 import shutil
@@ -6,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from litetext import journal
 from litetext.errors import LitetextError
 from litetext.evaluate import evaluate_images, read_ground_truth
 from litetext.evaluate.predict import LazySystem, predict
@@ -160,6 +162,26 @@ def test_one_process_writes_at_a_time(world):
             return super().segment(images, prompts, threshold=threshold)
 
     predict(Second(truth), truth, folder / "images", folder / "out.json", settings=SETTINGS)
+
+
+def test_a_full_disk_keeps_what_was_predicted_and_names_the_journal(world, monkeypatch):
+    folder, truth = world
+    written, append = [], journal._append
+
+    def full_after_two(file, value):
+        written.append(value)
+        if len(written) == 3:
+            file.write(b'{"unit": "2.p')
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        append(file, value)
+
+    monkeypatch.setattr(journal, "_append", full_after_two)
+    with pytest.raises(LitetextError, match=r"out\.json\.partial cannot be written: no space left.*; free some space"):
+        predict(Painter(truth), truth, folder / "images", folder / "out.json", settings=SETTINGS)
+    monkeypatch.undo()
+    again = Painter(truth)
+    predict(again, truth, folder / "images", folder / "out.json", settings=SETTINGS)
+    assert again.seen == ["2.png", "3.png", "4.png"]
 
 
 def test_facts_are_recorded_until_the_file_changes(world):

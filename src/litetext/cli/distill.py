@@ -13,6 +13,7 @@ from ..distill.config import LossWeights, TrainConfig
 from ..errors import LitetextError, choice_error, missing_extra
 from ..outputs import check_folder
 from .command import add
+from .destination import paths_of
 from .output import console, print_json, shown_progress, tell, warn
 from .training_screen import TrainingScreen
 
@@ -105,7 +106,7 @@ def distill(
         raise LitetextError("a student needs a shape (--student s0, s1, l, xs, xxs or a recipe.toml) or --init")
     if not prompts and teacher != _MINI_TEACHER:
         raise LitetextError(f"--teacher {teacher} needs prompts; give files of phrases with --prompts")
-    check_folder(out / "student", "encoder", overwrite=True)
+    check_folder(out / "student", "encoder", overwrite=True, inputs=paths_of(teacher, init, student, *prompts))
     try:
         import tensorboard  # noqa: F401
     except ImportError:

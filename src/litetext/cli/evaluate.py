@@ -249,7 +249,8 @@ def _stamps(*names: str | None) -> list[str]:
     from ..files import stamp
     from ..segment.sources import ENCODERS, SHIPPED
 
-    paths = [resolve("mini") if name in (*SHIPPED, *ENCODERS) else Path(name) for name in names if name]
+    shipped = {name: name for name in SHIPPED} | dict.fromkeys(ENCODERS, "mini")
+    paths = [resolve(shipped[name]) if name in shipped else Path(name) for name in names if name]
     return [hashlib.sha256(repr(stamp(path)).encode()).hexdigest()[:16] for path in paths if path.exists()]
 
 
