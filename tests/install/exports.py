@@ -31,7 +31,7 @@ def write(folder: Path) -> None:
         tokens=features.tokens,
         mask=features.mask,
         scores=found.scores,
-        areas=found.masks.sum((1, 2)),
+        areas=found.masks.areas,
     )
 
 

@@ -2,63 +2,18 @@
 
 from __future__ import annotations
 
-import csv
-from collections.abc import Callable
-from dataclasses import replace
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
-import torch
 
-from litetext.distill import train as distill
-from litetext.mini.train import train as train_mini
-from litetext.outputs import RECORD
-from litetext.training.checkpoint import CHECKPOINT, read_checkpoint_state
-from litetext.training.trainer import HISTORY
-
-from ..distill.conftest import examples, student
-from ..distill.runs import LONG
-from ..killing import survive_kills
-from ..mini.test_train import CPU, SHORT
-
-
-def _distill(folder: Path) -> None:
-    config = replace(LONG, steps=300, checkpoint_every=7, report_every=9, evaluate_every=60)
-    distill(student(repmixer=True), examples(), config, held_out=examples(["cup"]), out=folder)
-
-
-def _mini(folder: Path) -> None:
-    train_mini(replace(SHORT, steps=(12, 6, 12), checkpoint_every=1, report_every=3), folder, device=CPU)
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("run", [_distill, _mini])
-def test_a_training_survives_twenty_kills(run: Callable[[Path], None], tmp_path: Path) -> None:
-    torch.set_num_threads(1)  # a forked child has no other threads to wait for
-    survive_kills(run, tmp_path, _check_like)
-
-
-def _check_like(killed: Path, whole: Path) -> None:
-    """Check that a run which was killed has ended like the unbroken one, and that no other file was left."""
-    states = [read_checkpoint_state(folder / CHECKPOINT) for folder in (whole, killed)]
-    assert states[0]["step"] == states[1]["step"]
-    assert _same(states[0]["task"], states[1]["task"])
-    assert _rows(killed) == _rows(whole)
-    assert {path.name for path in killed.iterdir()} == {CHECKPOINT, HISTORY, RECORD, "tensorboard"}
-
-
-def _same(one: object, other: object) -> bool:
-    """Whether two nested states are equal, their tensors to the bit."""
-    if isinstance(one, torch.Tensor):
-        return isinstance(other, torch.Tensor) and torch.equal(one, other)
-    if isinstance(one, dict):
-        return isinstance(other, dict) and one.keys() == other.keys() and all(_same(one[k], other[k]) for k in one)
-    if isinstance(one, list | tuple):
-        return isinstance(other, list | tuple) and len(one) == len(other) and all(map(_same, one, other))
-    return one == other
-
-
-def _rows(folder: Path) -> list[dict[str, str]]:
-    """The rows of the curves, but for what depends on time."""
-    with (folder / HISTORY).open() as file:
-        return [{name: v for name, v in row.items() if "second" not in name} for row in csv.DictReader(file)]
+@pytest.mark.parametrize("training", ["distill", "mini"])
+def test_a_training_survives_twenty_kills(training: str, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "tests.training.kills", training, str(tmp_path)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
