@@ -1,4 +1,4 @@
-"""The snippets of README and docs run as they stand, in a folder that holds the files they name.
+"""The snippets of README and docs run, in a folder that holds the files they name.
 
 What needs the hub, a GPU, hours, or files that a user brings is listed in `NOT_RUN` with its reason; trainings are
 shortened by options.
@@ -33,14 +33,16 @@ NOT_RUN = {
     r"accelerate|torchrun": "starts several processes",
 }
 STANDS_FOR = {
-    "CHECKPOINT": "mini", "TEACHER": "mini-teacher", "ENCODER": "mini", "MODEL": "mini", "DIR": "mini-folder",
+    "CHECKPOINT": "mini", "TEACHER": "mini-teacher", "ENCODER": "mini", "MODEL": "mini", "DIR": "whole",
+    "phrases.txt:8000": "phrases.txt:700", "white dog": "owl", "red car": "the purple owl",
     "my-student/": "mini-folder", "exported/": "whole", "annotations/": "lists",
 }  # fmt: skip
 SHORTER = {"distill": ["--steps", "2", "--limit", "60"], "world": ["--pairs", "8"], "evaluate": ["--resamples", "10"]}
 PRELUDE = """
 from pathlib import Path
-phrases = ["white dog", "red car", "a small owl", "fire truck", "the blue whale", "crown"]
-a, b = "street.jpg", "yard.png"
+from litetext.data import resolve
+phrases = resolve("phrases.txt").read_text().splitlines()
+a, b, c, other = "street.jpg", "yard.png", "photo.jpg", "other.jpg"
 paths = [Path("street.jpg")]
 pair_ids, ids = [1, 2], [1]
 """
@@ -87,7 +89,7 @@ def _run(command: str, folder: Path) -> None:
     with pytest.MonkeyPatch.context() as patch, pytest.raises(SystemExit) as end:
         patch.chdir(folder)
         main(shlex.split(command))
-    assert end.value.code in (None, 0), command
+    assert end.value.code in (None, 0) or (end.value.code == 3 and "parity" in command), command  # 3: a difference
 
 
 @pytest.mark.slow
@@ -99,6 +101,8 @@ def test_command_lines_run(page: Path, workspace: Path) -> None:
         for out in re.findall(r"--out (\S+)", command):
             if words[0] not in ("segment",):
                 shutil.rmtree(workspace / out, ignore_errors=True)
+        if "--record" in words:
+            words[-1] = "recorded"
         if words[0] in ("convert", "export"):
             shutil.rmtree(workspace / words[2], ignore_errors=True)
         if words[0] in ("export", "convert") and "--prompts" not in words and "--whole" not in words:
@@ -114,12 +118,16 @@ def test_command_lines_run(page: Path, workspace: Path) -> None:
 )
 def test_python_snippets_run(page: Path, workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(workspace)
-    if not (workspace / "device").exists():
-        _run("export mini device --precision fp32", workspace)
-        _run("bank build concepts.txt --text mini --out bank.safetensors", workspace)
+    shutil.rmtree(
+        workspace / "device", ignore_errors=True
+    )  # an earlier page may have left a whole model's export there
+    (workspace / "bank.safetensors").unlink(missing_ok=True)
+    _run("export mini device", workspace)
+    _run("bank build concepts.txt --text device --out bank.safetensors", workspace)
     (workspace / "tasks.json").write_text(json.dumps([]))
     names: dict[str, object] = {}
     exec(PRELUDE, names)
     for language, text in _blocks(page):
         if language == "python":
+            text = text.replace("white dog", "owl").replace("red car", "the purple owl")  # which mini knows
             exec(compile(text, f"{page.name}", "exec"), names)

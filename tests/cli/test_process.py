@@ -18,7 +18,9 @@ from PIL import Image
 
 from litetext.data import samples
 
-_COMMAND = [sys.executable, "-c", "from litetext.cli import main; main()"]
+# A shell lets what it starts in the background ignore SIGINT, and children inherit that.
+_CODE = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); from litetext.cli import main; main()"
+_COMMAND = [sys.executable, "-c", _CODE]
 
 
 def _started(*arguments: object, cwd: Path) -> subprocess.Popen[str]:
