@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -10,9 +11,12 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
+from safetensors.torch import save_file
 from torch import Tensor
 
 from litetext import LitetextError, Segmenter
+from litetext.segment import meta_layout
+from litetext.segment.checkpoint import load_detector
 
 from .conftest import PROMPTS, Reference
 from .test_loading import Constant
@@ -136,6 +140,98 @@ def test_a_published_file_finds_what_the_transformers_folder_finds(
     np.testing.assert_allclose(found.scores, wanted.scores, atol=1e-6)
     np.testing.assert_allclose(found.boxes, wanted.boxes, atol=1e-4)
     assert (found.masks != wanted.masks).mean() < 1e-4
+
+
+def _at_root(checkpoint: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {key.removeprefix("detector."): value for key, value in checkpoint.items()}
+
+
+def _sam31(checkpoint: dict[str, Tensor]) -> dict[str, Tensor]:
+    neck = "detector.backbone.vision_backbone."
+    kept = {key: value for key, value in checkpoint.items() if "vision_backbone.convs.3" not in key}
+    necks = {key.replace(".convs.", f".{name}_convs."): value for key, value in kept.items()
+             for name in ("interactive", "propagation") if key.startswith(neck + "convs.")}  # fmt: skip
+    return kept | necks | {"tracker.model.maskmem_tpos_enc": torch.ones(2, 2)}
+
+
+def _training(checkpoint: dict[str, Tensor]) -> dict[str, Any]:
+    return {"model": checkpoint, "optimizer": {"state": {}, "param_groups": [{"lr": 1e-3}]}, "epoch": 3}
+
+
+def _without_rotary(checkpoint: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {key: value.contiguous() for key, value in checkpoint.items() if not key.endswith("freqs_cis")}
+
+
+def _save_pt(contents: Any, folder: Path) -> Path:
+    torch.save(contents, folder / "sam3.pt")
+    return folder / "sam3.pt"
+
+
+def _save_safetensors(contents: dict[str, Tensor], folder: Path) -> Path:
+    save_file(contents, folder / "sam3.safetensors")
+    return folder / "sam3.safetensors"
+
+
+def _save_shards(contents: dict[str, Tensor], folder: Path) -> Path:
+    keys = sorted(contents)
+    names = {key: f"model-0000{1 + (2 * row >= len(keys))}-of-00002.safetensors" for row, key in enumerate(keys)}
+    for name in set(names.values()):
+        save_file({key: contents[key] for key in keys if names[key] == name}, folder / name)
+    (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": names}))
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("contents", "save"),
+    [
+        pytest.param(lambda given: {"model": given}, _save_pt, id="as published"),
+        pytest.param(lambda given: _training(_at_root(given)), _save_pt, id="training, root"),
+        pytest.param(lambda given: {"state_dict": given, "step": 1}, _save_pt, id="state_dict"),
+        pytest.param(lambda given: {"ema": given}, _save_pt, id="ema"),
+        pytest.param(lambda given: {"model": _sam31(given)}, _save_pt, id="sam 3.1"),
+        pytest.param(_without_rotary, _save_safetensors, id="safetensors without rotary tables"),
+        pytest.param(lambda given: _at_root(_without_rotary(given)), _save_shards, id="shards"),
+    ],
+)
+def test_a_published_file_finds_the_same_in_every_layout(
+    teacher: Reference,
+    checkpoint: dict[str, Tensor],
+    photo: NDArray[np.uint8],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    contents: Any,
+    save: Any,
+) -> None:
+    vit = teacher.model.config.vision_config.backbone_config
+    rotary = {
+        "heads": vit.num_attention_heads,
+        "grid": vit.image_size // vit.patch_size,
+        "window": vit.window_size,
+        "global": list(vit.global_attn_indexes),
+    }
+    monkeypatch.setitem(meta_layout.PUBLISHED_ROTARY, (vit.hidden_size, vit.num_hidden_layers), rotary)
+    torch.save({"model": checkpoint}, tmp_path / "plain.pt")
+    (tmp_path / "other").mkdir()
+    path = save(contents(checkpoint), tmp_path / "other")
+    encoder = Constant()
+    found, wanted = (
+        Segmenter.from_pretrained(source, text=encoder, device="cpu").segment(photo, PROMPTS[:2], threshold=0.0)
+        for source in (path, tmp_path / "plain.pt")
+    )
+    np.testing.assert_allclose(found.scores, wanted.scores, atol=1e-6)
+    np.testing.assert_allclose(found.boxes, wanted.boxes, atol=1e-4)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision_files_are_computed_in_float32_unless_asked(
+    checkpoint: dict[str, Tensor], tmp_path: Path, dtype: torch.dtype
+) -> None:
+    half = {key: value if value.is_complex() else value.to(dtype) for key, value in checkpoint.items()}
+    path = _save_pt({"model": half}, tmp_path)
+    name = "detector.dot_prod_scoring.prompt_proj.weight"
+    detector = load_detector(path, torch.device("cpu"), torch.float32)
+    assert torch.equal(detector.dot_product_scoring.text_proj.weight, half[name].float())
+    assert load_detector(path, torch.device("cpu"), dtype).dtype == dtype
 
 
 def _drop(*names: str) -> Any:

@@ -145,7 +145,7 @@ def _open_pickle(path: Path) -> TensorFile:
     from torch import Tensor
 
     content = read_pickle(path)
-    for wrapper in ("model", "state_dict"):
+    for wrapper in ("model", "state_dict", "ema"):
         if isinstance(content, dict) and isinstance(content.get(wrapper), dict):
             content = content[wrapper]
     if not isinstance(content, dict):

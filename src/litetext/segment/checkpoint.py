@@ -97,7 +97,7 @@ def load_detector(
     Raises:
         LitetextError: another kind of model, no weights, keys that do not fit, or weights that are no numbers, by name.
     """
-    read = _from_meta_file if source.is_file() else _from_folder
+    read = _from_meta_file if _is_plain_file(source) else _from_folder
     detector: Any = read(source, dtype, convention)
     if not allow_nan:
         check_finite(detector.state_dict(), str(source))
@@ -107,7 +107,7 @@ def load_detector(
 
 def load_image_processor(source: Path, image_size: int) -> Sam3ImageProcessor:
     """Return the image processor of a model; it must resize to the ``image_size`` the model was built for."""
-    if source.is_file():
+    if _is_plain_file(source):
         return Sam3ImageProcessor(size={"height": image_size, "width": image_size})
     names = ("preprocessor_config.json", "processor_config.json")
     path = next((source / name for name in names if (source / name).is_file()), None)
@@ -126,6 +126,15 @@ def load_image_processor(source: Path, image_size: int) -> Sam3ImageProcessor:
         if pixels.shape != (1, 3, image_size, image_size) or not pixels.isfinite().all():
             raise LitetextError(f"{path} makes images that are no finite numbers of shape [3, {size[0]}, {size[1]}]")
     return processor
+
+
+def _is_plain_file(source: Path) -> bool:
+    """Whether a model is a checkpoint file, or a folder that holds one (or its shards) and no configuration."""
+    if source.is_file():
+        return True
+    weights = [file for pattern in ("*.safetensors", "*.pt") for file in source.glob(pattern)]
+    configured = any((source / name).is_file() for name in ("config.json", "preprocessor_config.json"))
+    return bool(weights) and not configured
 
 
 def _from_folder(folder: Path, dtype: torch.dtype, convention: ConventionLike | None) -> Detector:

@@ -3,21 +3,24 @@
 The file says nothing of its own shape, so the config is read off the tensors: widths and depths from the weights,
 the image and window sizes from the rotary tables that the vision encoder keeps beside them. What image
 segmentation never reads (the text tower, the tracker, the point encoder) is left where it is; every other key must
-have a place here.
+have a place here. The detector's keys begin with ``detector.`` or, as in its own state dict, with nothing; SAM 3.1 has
+three necks and no fourth level; EfficientSAM3 has a student in the ViT's place.
 """
 
 from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 from transformers import Sam3Config
 
 from ..errors import LitetextError
+from .student_trunks import StudentTrunkConfig, architecture_of, published_names
 
 if TYPE_CHECKING:
     from ..encoders.tensorfile import TensorFile
@@ -25,8 +28,9 @@ if TYPE_CHECKING:
 _PREFIX = "detector."
 
 _UNREAD = re.compile(
-    r"backbone\.language_backbone\.|backbone\.vision_backbone\.sam2_convs\.|geometry_encoder\.(points|mask)_"
-    r"|transformer\.decoder\.instance_|backbone\.vision_backbone\.trunk\.blocks\.\d+\.attn\.freqs_cis$"
+    r"backbone\.language_backbone\.|backbone\.vision_backbone\.(sam2|interactive|propagation)_convs\."
+    r"|geometry_encoder\.(points|mask)_|transformer\.decoder\.instance_|tracker\.|inst_interactive_predictor\."
+    r"|backbone\.vision_backbone\.trunk\.blocks\.\d+\.attn\.freqs_cis$"
 )
 
 # Their modules -> transformers', by the module that both hold. `#` stands for an index that both share.
@@ -43,12 +47,17 @@ _MODULES: dict[tuple[str, str], dict[str, str]] = {
         "mlp.fc1": "mlp.fc1",
         "mlp.fc2": "mlp.fc2",
     },
-    ("backbone.vision_backbone.convs.#.", "vision_encoder.neck.fpn_layers.#."): {
-        "dconv_2x2_0": "scale_layers.0",
-        "dconv_2x2_1": "scale_layers.2",
-        "dconv_2x2": "scale_layers.0",
-        "conv_1x1": "proj1",
-        "conv_3x3": "proj2",
+    **{
+        (f"backbone.vision_backbone.convs.{level}.", f"vision_encoder.neck.fpn_layers.{level}."): upsampling
+        | {"conv_1x1": "proj1", "conv_3x3": "proj2"}
+        for level, upsampling in enumerate(
+            (
+                {"dconv_2x2_0": "scale_layers.0", "dconv_2x2_1": "scale_layers.2"},
+                {"dconv_2x2": "scale_layers.0"},
+                {},
+                {},
+            )
+        )
     },
     ("geometry_encoder.", "geometry_encoder."): {
         "label_embed": "label_embed",
@@ -130,9 +139,109 @@ _NAMES = {
 }
 
 
+_THEIRS = {ours: theirs for theirs, ours in _NAMES.items()}
+
+_TRUNK = "backbone.vision_backbone.trunk."
+_BACKBONE = "vision_encoder.backbone."
+_FOURTH_LEVEL = ("proj1.weight", "proj1.bias", "proj2.weight", "proj2.bias")
+_POSITIONS = "backbone.vision_backbone.trunk.pos_embed", "vision_encoder.backbone.embeddings.position_embeddings"
+
+PUBLISHED_ROTARY = {(1024, 32): {"heads": 16, "grid": 72, "window": 24, "global": [7, 15, 23, 31]}}
+"""Width and depth of a published ViT -> what its rotary tables say, for files that leave them out."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a file under Meta's names holds one of transformers' tensors.
+
+    Attributes:
+        key: below the detector's prefix; the level that SAM 3.1 does not have stands nowhere.
+        part: 0, 1 or 2 where the tensor is the query's, key's or value's third of a joint one.
+    """
+
+    key: str | None
+    part: int | None = None
+
+
+class MetaFile:
+    """The SAM3 in a file under Meta's names, wherever its keys begin.
+
+    Attributes:
+        file: the file.
+        prefix: what stands before the detector's keys: ``detector.``, or nothing.
+        architecture: of an EfficientSAM3 trunk in the ViT's place, or None.
+    """
+
+    def __init__(self, file: TensorFile) -> None:
+        self.file = file
+        self.prefix = _PREFIX if any(key.startswith(_PREFIX) for key in file) else ""
+        below = {key.removeprefix(self.prefix): key for key in file if key.startswith(self.prefix)}
+        trunk = {key.removeprefix(_TRUNK): file.shape(whole) for key, whole in below.items() if key.startswith(_TRUNK)}
+        self.architecture = architecture_of(trunk) if any(key.startswith("model.") for key in trunk) else None
+        self._keys = below
+
+    def places(self) -> dict[str, Place]:
+        """Return transformers' name -> its place, for everything that segmenting images reads.
+
+        Raises:
+            LitetextError: a key without a place, by name.
+        """
+        trunk = {_TRUNK + theirs: _BACKBONE + ours for ours, theirs in trunk_names(self.architecture).items()}
+        found: dict[str, Place] = {}
+        for key in self._keys:
+            if _UNREAD.match(key):
+                continue
+            ours = [trunk[key]] if key in trunk else _our_names(key)
+            if not ours:
+                raise LitetextError(
+                    f"{self.file.source} has an unexpected key: {self.prefix}{key}; use the file as its authors "
+                    "published it, or the model's transformers version from the hub"
+                )
+            for part, name in enumerate(ours):
+                found[name] = Place(key, part if len(ours) > 1 else None)
+        if not any(key.startswith("backbone.vision_backbone.convs.3.") for key in self._keys):
+            # SAM 3.1 has no fourth level; transformers builds one and reads it nowhere
+            fourth = "vision_encoder.neck.fpn_layers.3."
+            found |= {fourth + leaf: Place(None) for leaf in _FOURTH_LEVEL}
+        return found
+
+    def tensor(self, name: str, place: Place, shape: Sequence[int] = ()) -> Tensor:
+        """Return one of transformers' tensors; ``shape`` is that of one that stands nowhere."""
+        if place.key is None:
+            return torch.zeros(tuple(shape), dtype=self.dtype(Place("transformer.decoder.query_embed.weight")))
+        tensor = self.file.get(self._keys[place.key])
+        if name == _POSITIONS[1]:
+            return tensor[:, 1:]  # the first row is a class token's, which SAM3 does not have
+        return tensor if place.part is None else torch.chunk(tensor, 3)[place.part]
+
+    def dtype(self, place: Place) -> torch.dtype:
+        """Return the dtype that a tensor is stored in."""
+        return self.file.dtype(self._keys[place.key or "transformer.decoder.query_embed.weight"])
+
+    def shape(self, key: str) -> tuple[int, ...]:
+        """Return a shape by its name below the prefix; a missing one is an error that names it."""
+        if key not in self._keys:
+            raise LitetextError(
+                f"{self.file.source} lacks the key {self.prefix}{key}; use the file as its authors published it, "
+                "or the model's transformers version from the hub"
+            )
+        return self.file.shape(self._keys[key])
+
+    def count(self, pattern: str) -> int:
+        """Return how many names fit the pattern, in which ``#`` is an index; none is an error."""
+        before, after = pattern.split("#")
+        fits = re.compile(re.escape(before) + r"\d+" + re.escape(after))
+        return sum(fits.fullmatch(key) is not None for key in self._keys) or len(self.shape(pattern))
+
+    def tracker_tensors(self) -> int:
+        """Return how many tensors belong to video tracking, which segmenting images leaves unread."""
+        tracker = re.compile(r"tracker\.|detector\.backbone\.vision_backbone\.(sam2|interactive|propagation)_convs\.")
+        return sum(tracker.match(key) is not None for key in self.file)
+
+
 def is_meta_layout(file: TensorFile) -> bool:
-    """Whether ``file`` holds a whole SAM3 under Meta's names."""
-    return any(key.startswith(_PREFIX + "transformer.decoder.") for key in file)
+    """Whether ``file`` holds a whole SAM3 under Meta's names, at ``detector.`` or at the root."""
+    return any(key.removeprefix(_PREFIX).startswith("transformer.decoder.") for key in file)
 
 
 def detector_config(file: TensorFile) -> Sam3Config:
@@ -141,52 +250,76 @@ def detector_config(file: TensorFile) -> Sam3Config:
     Raises:
         LitetextError: a tensor that the config is read from is missing, by name.
     """
-    shapes = _Shapes(file)
-    trunk = "backbone.vision_backbone.trunk."
-    blocks = shapes.count(trunk + "blocks.#.norm1.weight")
-    width, _, patch, _ = shapes[trunk + "patch_embed.proj.weight"]
-    tables = [shapes[f"{trunk}blocks.{index}.attn.freqs_cis"] for index in range(blocks)]
-    grid, window = (math.isqrt(extreme(length for length, _ in tables)) for extreme in (max, min))
-    hidden = shapes["transformer.decoder.query_embed.weight"][1]
+    meta = MetaFile(file)
+    backbone = _vit_config(meta) if meta.architecture is None else _student_config(meta)
+    grid = backbone["image_size"] // backbone["patch_size"]
+    hidden = meta.shape("transformer.decoder.query_embed.weight")[1]
     block = {
         "hidden_size": hidden,
-        "num_attention_heads": shapes["transformer.decoder.boxRPB_embed_x.layers.1.weight"][0],
+        "num_attention_heads": meta.shape("transformer.decoder.boxRPB_embed_x.layers.1.weight")[0],
     }
-    ffn = {"intermediate_size": shapes["transformer.encoder.layers.0.linear1.weight"][0]}
+    ffn = {"intermediate_size": meta.shape("transformer.encoder.layers.0.linear1.weight")[0]}
     return Sam3Config(
         vision_config={
             "model_type": "sam3_vision_model",
-            "backbone_config": {
-                "model_type": "sam3_vit_model",
-                "hidden_size": width,
-                "intermediate_size": shapes[trunk + "blocks.0.mlp.fc1.weight"][0],
-                "num_hidden_layers": blocks,
-                "num_attention_heads": width // (2 * tables[0][1]),
-                "patch_size": patch,
-                "image_size": grid * patch,
-                "window_size": window,
-                "global_attn_indexes": [index for index, (length, _) in enumerate(tables) if length == grid * grid],
-                "pretrain_image_size": math.isqrt(shapes[trunk + "pos_embed"][1] - 1) * patch,
-            },
+            "backbone_config": backbone,
             "fpn_hidden_size": hidden,
             "backbone_feature_sizes": [[scale * grid, scale * grid] for scale in (4, 2, 1)],
         },
         geometry_encoder_config=block
         | ffn
         | {
-            "num_layers": shapes.count("geometry_encoder.encode.#.norm1.weight"),
-            "roi_size": shapes["geometry_encoder.boxes_pool_project.weight"][-1],
+            "num_layers": meta.count("geometry_encoder.encode.#.norm1.weight"),
+            "roi_size": meta.shape("geometry_encoder.boxes_pool_project.weight")[-1],
         },
-        detr_encoder_config=block | ffn | {"num_layers": shapes.count("transformer.encoder.layers.#.norm1.weight")},
+        detr_encoder_config=block | ffn | {"num_layers": meta.count("transformer.encoder.layers.#.norm1.weight")},
         detr_decoder_config=block
         | ffn
         | {
-            "num_layers": shapes.count("transformer.decoder.layers.#.norm1.weight"),
-            "num_queries": shapes["transformer.decoder.query_embed.weight"][0],
+            "num_layers": meta.count("transformer.decoder.layers.#.norm1.weight"),
+            "num_queries": meta.shape("transformer.decoder.query_embed.weight")[0],
         },
         mask_decoder_config=block
-        | {"num_upsampling_stages": shapes.count("segmentation_head.pixel_decoder.conv_layers.#.weight")},
+        | {"num_upsampling_stages": meta.count("segmentation_head.pixel_decoder.conv_layers.#.weight")},
     )
+
+
+def _vit_config(meta: MetaFile) -> dict[str, Any]:
+    blocks = meta.count(_TRUNK + "blocks.#.norm1.weight")
+    width, _, patch, _ = meta.shape(_TRUNK + "patch_embed.proj.weight")
+    rotary = _rotary(meta, width, blocks)
+    return {
+        "model_type": "sam3_vit_model",
+        "hidden_size": width,
+        "intermediate_size": meta.shape(_TRUNK + "blocks.0.mlp.fc1.weight")[0],
+        "num_hidden_layers": blocks,
+        "num_attention_heads": rotary["heads"],
+        "patch_size": patch,
+        "image_size": rotary["grid"] * patch,
+        "window_size": rotary["window"],
+        "global_attn_indexes": rotary["global"],
+        "pretrain_image_size": math.isqrt(meta.shape(_TRUNK + "pos_embed")[1] - 1) * patch,
+    }
+
+
+def _rotary(meta: MetaFile, width: int, blocks: int) -> dict[str, Any]:
+    """What the blocks' rotary tables say, or where there are none what the published ViT's say."""
+    name = _TRUNK + "blocks.{}.attn.freqs_cis"
+    if not any(key.endswith(".freqs_cis") for key in meta.file) and (width, blocks) in PUBLISHED_ROTARY:
+        return PUBLISHED_ROTARY[width, blocks]
+    tables = [meta.shape(name.format(index)) for index in range(blocks)]
+    grid, window = (math.isqrt(extreme(length for length, _ in tables)) for extreme in (max, min))
+    return {
+        "heads": width // (2 * tables[0][1]),
+        "grid": grid,
+        "window": window,
+        "global": [index for index, (length, _) in enumerate(tables) if length == grid * grid],
+    }
+
+
+def _student_config(meta: MetaFile) -> dict[str, Any]:
+    width = meta.shape(_TRUNK + "model.head.0.weight")[0]
+    return StudentTrunkConfig(str(meta.architecture), hidden_size=width).to_dict()
 
 
 def detector_tensors(file: TensorFile) -> dict[str, Tensor]:
@@ -195,64 +328,66 @@ def detector_tensors(file: TensorFile) -> dict[str, Tensor]:
     Raises:
         LitetextError: a key without a place, by name.
     """
-    tensors: dict[str, Tensor] = {}
-    for key in file:
-        if key.startswith(_PREFIX) and not _UNREAD.match(key.removeprefix(_PREFIX)):
-            tensors.update(_renamed(key, file))
-    return tensors
+    meta = MetaFile(file)
+    fourth = _fourth_level_shapes(meta)
+    return {name: meta.tensor(name, place, fourth.get(name, ())) for name, place in meta.places().items()}
 
 
-def _renamed(key: str, file: TensorFile) -> Iterator[tuple[str, Tensor]]:
-    """One of their tensors as transformers has it: under another name, or as three."""
-    name = key.removeprefix(_PREFIX)
-    if name == "backbone.vision_backbone.trunk.pos_embed":
-        # [1, 1 + N, D]: the first row is a class token's, which SAM3 does not have
-        yield "vision_encoder.backbone.embeddings.position_embeddings", file.get(key)[:, 1:]
-        return
-    module, _, leaf = name.rpartition(".")
-    joined = re.fullmatch(r"in_proj_(weight|bias)", leaf)
-    ours = _module_name(module)
+def _fourth_level_shapes(meta: MetaFile) -> dict[str, tuple[int, ...]]:
+    """The shapes of the level that SAM 3.1 does not have: the third level's."""
+    names = {name: place.key for name, place in meta.places().items() if ".fpn_layers.2." in name}
+    return {name.replace(".2.", ".3."): meta.shape(str(key)) for name, key in names.items()}
+
+
+def _our_names(key: str) -> list[str]:
+    """Transformers' name of one of their tensors; three of a joint one, none where it has no place."""
+    if key == _POSITIONS[0]:
+        return [_POSITIONS[1]]
+    module, _, leaf = key.rpartition(".")
+    joint = re.fullmatch(r"in_proj_(weight|bias)", leaf)
+    ours = _renamed(module.removesuffix(".out_proj"), _NAMES)
     if ours is None:
-        raise LitetextError(
-            f"{file.source} has an unexpected key: {key}; use the file as its authors published it, "
-            "or the model's transformers version from the hub"
-        )
-    if joined or module.endswith("attn.qkv"):
-        kind = joined.group(1) if joined else leaf
-        for part, tensor in zip("qkv", torch.chunk(file.get(key), 3), strict=True):
-            yield f"{ours}.{part}_proj.{kind}", tensor
-        return
-    attention = module.endswith(".out_proj")
-    yield f"{ours}.o_proj.{leaf}" if attention else f"{ours}.{leaf}", file.get(key)
+        return []
+    if joint or module.endswith("attn.qkv"):
+        kind = joint[1] if joint else leaf
+        return [f"{ours}.{part}_proj.{kind}" for part in "qkv"]
+    return [f"{ours}.o_proj.{leaf}" if module.endswith(".out_proj") else f"{ours}.{leaf}"]
 
 
-def _module_name(module: str) -> str | None:
-    """Their module's name in transformers, or None where it has none."""
-    module = module.removesuffix(".out_proj")
-    if module in _NAMES:
-        return _NAMES[module]
+def their_place(name: str, trunk: Mapping[str, str]) -> Place | None:
+    """Return where a file under Meta's names holds one of transformers' tensors, or None for none of a detector's.
+
+    Args:
+        name: transformers' name.
+        trunk: `trunk_names` of the model's EfficientSAM3 trunk; empty for the ViT.
+    """
+    if name == _POSITIONS[1]:
+        return Place(_POSITIONS[0])
+    if name.removeprefix(_BACKBONE) in trunk:
+        return Place(_TRUNK + trunk[name.removeprefix(_BACKBONE)])
+    module, _, leaf = name.rpartition(".")
+    attention, _, projection = module.rpartition(".")
+    theirs = _renamed(module, _THEIRS)
+    if theirs is not None:
+        return Place(f"{theirs}.{leaf}")
+    theirs = _renamed(attention, _THEIRS)
+    if theirs is None or projection not in ("q_proj", "k_proj", "v_proj", "o_proj"):
+        return None
+    if projection == "o_proj":
+        return Place(f"{theirs}.out_proj.{leaf}")
+    joint = f"{theirs}.{leaf}" if theirs.endswith("attn.qkv") else f"{theirs}.in_proj_{leaf}"
+    return Place(joint, "qkv".index(projection[0]))
+
+
+def _renamed(module: str, names: Mapping[str, str]) -> str | None:
+    """A module's name on the other side, or None where it has none."""
+    if module in names:
+        return names[module]
     indices = iter(re.findall(r"(?<=\.)\d+(?=\.|$)", module))
     pattern = re.sub(r"(?<=\.)\d+(?=\.|$)", "#", module, count=1)
-    return re.sub("#", lambda _: next(indices), _NAMES[pattern]) if pattern in _NAMES else None
+    return re.sub("#", lambda _: next(indices), names[pattern]) if pattern in names else None
 
 
-class _Shapes:
-    """Shapes by name below the prefix; a missing one is an error that names it."""
-
-    def __init__(self, file: TensorFile) -> None:
-        self._file = file
-
-    def __getitem__(self, name: str) -> tuple[int, ...]:
-        if _PREFIX + name not in self._file:
-            raise LitetextError(
-                f"{self._file.source} lacks the key {_PREFIX + name}; use the file as its authors published it, "
-                "or the model's transformers version from the hub"
-            )
-        return self._file.shape(_PREFIX + name)
-
-    def count(self, pattern: str) -> int:
-        """How many names fit the pattern, in which ``#`` is an index."""
-        before, after = (_PREFIX + pattern).split("#")
-        fits = re.compile(re.escape(before) + r"\d+" + re.escape(after))
-        number = sum(fits.fullmatch(key) is not None for key in self._file)
-        return number or len(self[pattern])
+def trunk_names(architecture: str | None) -> dict[str, str]:
+    """Return the names of an EfficientSAM3 trunk's tensors (`published_names`); of the ViT none."""
+    return {} if architecture is None else published_names(architecture)

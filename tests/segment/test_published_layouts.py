@@ -1,0 +1,76 @@
+"""Every published checkpoint, at full size on the meta device: all of its keys have a place."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from litetext.encoders.layouts import find_layout
+from litetext.segment.checkpoint import Sam3Detector
+from litetext.segment.meta_layout import (
+    MetaFile,
+    detector_config,
+    detector_tensors,
+    is_meta_layout,
+    their_place,
+    trunk_names,
+)
+from litetext.segment.student_trunks import ARCHITECTURES
+
+from .published import efficient_sam3, file_of, published_keys
+
+# tensors of each file that neither segmenting images nor its text encoder reads
+UNREAD = {
+    "meta_sam3_video": 309 + 22 + 6 + 32,  # tracker, its neck, points of the geometry encoder, rotary tables
+    "meta_sam3_image": 6 + 32,
+    "meta_sam3_image_interactive": 309 + 22 + 6 + 32,
+    "meta_sam31_multiplex": 457 + 36 + 6 + 32,
+    "authors_sam31_litetext_s0": 457 + 36 + 6 + 32,
+}
+
+
+@pytest.mark.parametrize("name", UNREAD)
+def test_every_key_of_a_published_file_has_its_place(name: str) -> None:
+    keys = published_keys(name)
+    file = file_of(keys)
+    assert is_meta_layout(file)
+    _fits_exactly(MetaFile(file))
+    layout, prefix = find_layout(file, name)
+    text = layout.infer(file, prefix, None, name)
+    layout.check(file, prefix, text, name)
+    detector = {place.key for place in MetaFile(file).places().values() if place.key}
+    assert len(keys) - len(detector) - len(layout.expected(text)) == UNREAD[name]
+
+
+@pytest.mark.parametrize("variant", ARCHITECTURES)
+def test_every_key_of_an_efficient_sam3_has_its_place(variant: str) -> None:
+    pytest.importorskip("timm")
+    meta = MetaFile(file_of(efficient_sam3(variant)))
+    assert (meta.architecture, meta.prefix) == (variant, "")
+    _fits_exactly(meta)
+
+
+def test_the_config_of_published_files_is_transformers_default() -> None:
+    from transformers import Sam3Config
+
+    default = Sam3Config()
+    for name in ("meta_sam3_video", "meta_sam31_multiplex"):
+        for keys in (published_keys(name), {k: v for k, v in published_keys(name).items() if "freqs_cis" not in k}):
+            config = detector_config(file_of(keys))
+            for part in ("vision_config", "geometry_encoder_config", "detr_encoder_config", "detr_decoder_config"):
+                assert getattr(config, part).to_dict() == getattr(default, part).to_dict()
+
+
+def test_sam31_keeps_its_tracker_apart() -> None:
+    assert MetaFile(file_of(published_keys("meta_sam31_multiplex"))).tracker_tensors() == 457 + 36
+    assert MetaFile(file_of(published_keys("meta_sam3_image"))).tracker_tensors() == 0
+
+
+def _fits_exactly(meta: MetaFile) -> None:
+    with torch.device("meta"):
+        expected = Sam3Detector(detector_config(meta.file)).state_dict()
+    found = {name: tuple(tensor.shape) for name, tensor in detector_tensors(meta.file).items()}
+    assert found == {name: tuple(tensor.shape) for name, tensor in expected.items()}
+    names = trunk_names(meta.architecture)
+    for name, place in meta.places().items():
+        assert place.key is None or their_place(name, names) == place
