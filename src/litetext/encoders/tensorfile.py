@@ -19,6 +19,7 @@ from ..pickles import read_pickle
 from .safetensors_file import SafetensorsFile, itemsize
 
 if TYPE_CHECKING:
+    import torch
     from torch import Tensor
 
 
@@ -127,7 +128,7 @@ def _reader(file: SafetensorsFile, key: str) -> Callable[[], Tensor]:
         stored, content = file.tensors[key], file.bytes_of(key)
         if stored.start % itemsize(stored.dtype):
             content = content.copy()  # torch wants numbers to begin at a multiple of their size
-        return torch.from_numpy(content).view(getattr(torch, _TORCH_NAMES[stored.dtype])).reshape(stored.shape)
+        return torch.from_numpy(content).view(torch_dtype(stored.dtype)).reshape(stored.shape)
 
     return read
 
@@ -137,6 +138,16 @@ _TORCH_NAMES = {
     "I16": "int16", "I8": "int8", "BOOL": "bool", "U64": "uint64", "U32": "uint32", "U16": "uint16", "U8": "uint8",
     "F8_E4M3": "float8_e4m3fn", "F8_E5M2": "float8_e5m2", "C64": "complex64",
 }  # fmt: skip
+
+
+def torch_dtype(name: str) -> torch.dtype:
+    """Return torch's dtype by the name that safetensors gives it (``F32``)."""
+    import torch
+
+    dtype: torch.dtype = getattr(torch, _TORCH_NAMES[name])
+    return dtype
+
+
 """safetensors' names of dtypes -> torch's."""
 
 

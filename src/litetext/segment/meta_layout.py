@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 from transformers import Sam3Config
 
+from ..encoders.tensorfile import torch_dtype
 from ..errors import LitetextError
 from .student_trunks import StudentTrunkConfig, architecture_of, published_names
 
@@ -216,7 +217,7 @@ class MetaFile:
 
     def dtype(self, place: Place) -> torch.dtype:
         """Return the dtype that a tensor is stored in."""
-        return self.file.dtype(self._keys[place.key or "transformer.decoder.query_embed.weight"])
+        return torch_dtype(self.file.dtype(self._keys[place.key or "transformer.decoder.query_embed.weight"]))
 
     def shape(self, key: str) -> tuple[int, ...]:
         """Return a shape by its name below the prefix; a missing one is an error that names it."""
