@@ -98,9 +98,11 @@ def run(reader: str) -> dict[str, Any]:
                 spoiled.path.unlink()
             else:
                 spoiled.path.write_bytes(whole)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    from litetext.bench.memory import peak_resident_bytes
+
     return {
-        "files": count, "commands": refused_by_command, "failures": failures, "slowest": slowest, "peak_bytes": peak
+        "files": count, "commands": refused_by_command, "failures": failures, "slowest": slowest,
+        "peak_bytes": peak_resident_bytes(),
     }  # fmt: skip
 
 
