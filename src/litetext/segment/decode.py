@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from transformers.models.sam3.modeling_sam3 import box_cxcywh_to_xyxy, inverse_sigmoid
@@ -163,7 +164,8 @@ def run_detr(detector: Detector, level: Tensor, positions: Tensor, prompt: Tenso
         text_features=prompt,
         vision_pos_encoding=encoded.pos_embeds_flattened,
         text_mask=valid,
-        spatial_shapes=encoded.spatial_shapes,
+        # Numbers, not a tensor of them: a traced graph cannot know what a tensor holds, and a GPU would be waited for.
+        spatial_shapes=np.array([level.shape[-2:]]),
     )
     return encoded, decoded
 

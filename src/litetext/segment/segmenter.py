@@ -10,7 +10,7 @@ nothing here knows which.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -173,7 +173,7 @@ class Segmenter:
     def detect(
         self,
         features: ImageFeatures,
-        prompts: Prompt | Sequence[Prompt] | None = None,
+        prompts: Prompt | Sequence[Prompt] | EncodedPrompts | None = None,
         boxes: BoxPrompts = None,
         box_labels: BoxPrompts = None,
         *,
@@ -184,7 +184,7 @@ class Segmenter:
 
         Args:
             features: of the image, from `encode_image` of a segmenter with this backend.
-            prompts: as in `segment`, of one image; so are the others.
+            prompts: as in `segment`, of one image; so are the others. Or what `encode_prompts` made of all three.
             boxes: example boxes.
             box_labels: of the example boxes.
             threshold: lowest score that counts.
@@ -196,8 +196,47 @@ class Segmenter:
         _check_threshold(threshold)
         _check_batches(batch_size=batch_size)
         self._check_features(features)
-        asked = questions_of(prompts, boxes, box_labels)
-        return self._detected(features, asked, self._texts_of([asked])[0], threshold, batch_size)
+        if not isinstance(prompts, EncodedPrompts):
+            prompts = self.encode_prompts(prompts, boxes, box_labels)
+        return self._detected(features, prompts, threshold, batch_size)
+
+    def encode_prompts(
+        self, prompts: Prompt | Sequence[Prompt] | None = None, boxes: BoxPrompts = None, box_labels: BoxPrompts = None
+    ) -> EncodedPrompts:
+        """Run the text encoder on prompts; `detect` then finds them in any number of images without running it again.
+
+        Args:
+            prompts: as in `segment`, of one image; so are the others.
+            boxes: example boxes.
+            box_labels: of the example boxes.
+
+        Raises:
+            LitetextError: whatever `segment` refuses of prompts and boxes.
+        """
+        questions = questions_of(prompts, boxes, box_labels)
+        return EncodedPrompts(tuple(questions), tuple(self._texts_of([questions])[0]))
+
+    def detect_logits(
+        self, features: ImageFeatures, prompts: EncodedPrompts, *, threshold: float = 0.5, batch_size: int = 8
+    ) -> list[PromptDetections]:
+        """Find every instance of every prompt, with the mask logits as the detector gives them.
+
+        `detect` makes masks of the image's size of them; a video tracker goes on with the logits.
+
+        Args:
+            features: of the image, from `encode_image` of a segmenter with this backend.
+            prompts: from `encode_prompts`.
+            threshold: lowest score that counts.
+            batch_size: prompts run through the detector together.
+
+        Returns:
+            The detections of each prompt, in the order of the detector's queries.
+        """
+        _check_threshold(threshold)
+        _check_batches(batch_size=batch_size)
+        self._check_features(features)
+        found = self._passing(features, prompts, threshold, batch_size)
+        return [detections for _, detections in sorted(found, key=lambda one: one[0])]
 
     @overload
     def segment(  # type: ignore[overload-overlap]
@@ -339,12 +378,14 @@ class Segmenter:
     ) -> list[Instances]:
         # All questions are checked, and all words embedded, before the first image is encoded.
         questions = [questions_of(*asked) for asked in zip(prompts, boxes, box_labels, strict=True)]
-        texts = self._texts_of(questions)
+        encoded = [
+            EncodedPrompts(tuple(asked), tuple(texts))
+            for asked, texts in zip(questions, self._texts_of(questions), strict=True)
+        ]
         found: list[Instances] = []
         for start in range(0, len(images), image_batch):
             for features in self._encoded(images[start : start + image_batch]):
-                row = len(found)
-                found.append(self._detected(features, questions[row], texts[row], threshold, batch_size))
+                found.append(self._detected(features, encoded[len(found)], threshold, batch_size))
         return found
 
     def _encoded(self, images: Sequence[ImageLike]) -> list[ImageFeatures]:
@@ -355,27 +396,43 @@ class Segmenter:
             for photo, image, state in zip(photos, images, self.backend.encode_images(photos), strict=True)
         ]
 
-    def _detected(
-        self, image: ImageFeatures, asked: list[Question], texts: list[_Text], threshold: float, batch_size: int
-    ) -> Instances:
-        presence = np.zeros(len(asked), dtype=np.float32)
+    def _detected(self, image: ImageFeatures, prompts: EncodedPrompts, threshold: float, batch_size: int) -> Instances:
+        presence = np.zeros(len(prompts), dtype=np.float32)
         rows = _Rows(image.size)
+        for index, found in self._passing(image, prompts, threshold, batch_size):
+            presence[index] = found.presence
+            if len(found.scores):
+                order = np.argsort(-found.scores, kind="stable")
+                masks = masks_of(found.mask_logits[order], image.size, self.backend.convention.mask_resampling)
+                rows.add(index, found.boxes[order], found.scores[order], masks)
+        return rows.instances(prompts.names, presence, image.image)
+
+    def _passing(
+        self, image: ImageFeatures, prompts: EncodedPrompts, threshold: float, batch_size: int
+    ) -> Iterator[tuple[int, PromptDetections]]:
+        """The detections that reach the threshold, prompt by prompt with its row; prompts of one kind come together."""
+        asked, texts = prompts.questions, prompts.texts
         kinds = [text.kind(len(question.boxes)) for text, question in zip(texts, asked, strict=True)]
         for batch in batches(kinds, batch_size):
             detections = self._batch_detected(
                 image, [asked[index] for index in batch], [texts[index] for index in batch]
             )
-            presence[batch] = detections.presence
             for row, index in enumerate(batch):
-                scores = detections.scores[row]
-                queries = np.argsort(-scores, kind="stable")
-                queries = queries[scores[queries] >= texts[index].threshold(threshold)]
-                if len(queries) == 0:
-                    continue
-                logits = self.backend.decode_masks(image.state, detections, row, queries)
-                masks = masks_of(logits, image.size, self.backend.convention.mask_resampling)
-                rows.add(index, detections.boxes[row, queries], scores[queries], masks)
-        return rows.instances(tuple(question.name for question in asked), presence, image.image)
+                queries = np.flatnonzero(detections.scores[row] >= texts[index].threshold(threshold))
+                logits = (
+                    self.backend.decode_masks(image.state, detections, row, queries)
+                    if len(queries)
+                    else np.zeros((0, 1, 1), np.float32)
+                )
+                yield (
+                    index,
+                    PromptDetections(
+                        float(detections.presence[row]),
+                        detections.boxes[row, queries],
+                        detections.scores[row, queries],
+                        logits,
+                    ),
+                )
 
     def _batch_detected(self, image: ImageFeatures, asked: list[Question], texts: list[_Text]) -> Detections:
         """Decode questions of one kind over an image."""
@@ -413,6 +470,50 @@ class Segmenter:
                 "use an encoder made for this model"
             )
         return self.backend.prepare_text(features)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PromptDetections:
+    """What one prompt finds in one image, in the order of the detector's queries.
+
+    Attributes:
+        presence: probability that the prompt is in the image at all.
+        boxes: [n, 4] float32 x1, y1, x2, y2 as fractions of the image.
+        scores: [n] float32.
+        mask_logits: [n, h, w] float32, of the detector's own size; h and w mean nothing where n is 0.
+    """
+
+    presence: float
+    boxes: NDArray[np.float32]
+    scores: NDArray[np.float32]
+    mask_logits: NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class EncodedPrompts:
+    """Prompts with the text encoder's features of them, from `Segmenter.encode_prompts`; they work for any image.
+
+    Attributes:
+        questions: the prompts and their example boxes.
+        texts: where the features of each are.
+    """
+
+    questions: tuple[Question, ...]
+    texts: tuple[_Text, ...]
+
+    def __len__(self) -> int:
+        return len(self.questions)
+
+    def __add__(self, others: EncodedPrompts) -> EncodedPrompts:
+        return EncodedPrompts(self.questions + others.questions, self.texts + others.texts)
+
+    def __getitem__(self, rows: Sequence[int]) -> EncodedPrompts:
+        return EncodedPrompts(tuple(self.questions[row] for row in rows), tuple(self.texts[row] for row in rows))
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What results call each."""
+        return tuple(question.name for question in self.questions)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
