@@ -78,6 +78,8 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _answer(self, body: bool) -> None:
         parts = [unquote(part) for part in urlsplit(self.path).path.strip("/").split("/")]
+        if parts[0] == "datasets":
+            parts = parts[1:]
         if parts[:2] == ["api", "models"]:
             self._information("/".join(parts[2:4]), parts[5] if len(parts) > 5 else "main")
         else:
@@ -101,6 +103,8 @@ class _Handler(BaseHTTPRequestHandler):
         hub = self.served
         if repository in hub.gated:
             return self._refuse(403, "GatedRepo")
+        if repository not in hub.files or path not in hub.files[repository]:
+            return self._refuse(404, "EntryNotFound" if repository in hub.files else "RepoNotFound")
         content = hub.files[repository][path]
         etag = hashlib.sha256(content).hexdigest() if len(content) > 1000 else hashlib.sha1(content).hexdigest()
         start = int((self.headers.get("Range") or "bytes=0-").removeprefix("bytes=").split("-")[0])

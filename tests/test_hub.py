@@ -9,7 +9,7 @@ import pytest
 
 from litetext.cli import main
 from litetext.errors import LitetextError
-from litetext.hub import cached_file, chosen_files, local_path
+from litetext.hub import cached_file, chosen_files, hub_file, is_hub_file, local_path
 
 from .hub_server import Hub, hub_running
 
@@ -56,6 +56,40 @@ def test_a_file_inside_a_repository_is_fetched_alone(hub: Hub, name: str) -> Non
     path = local_path(name)
     assert path.name == "s0_ctx16.pt" and path.read_bytes() == LARGE
     assert _fetched(hub) == {"sam3_litetext/s0_ctx16.pt"}
+
+
+@pytest.mark.parametrize(
+    "link",
+    [
+        "hf://datasets/meta/sam3/README.md",
+        "hf://meta/sam3@v1.0/README.md",
+        "https://huggingface.co/datasets/meta/sam3/blob/main/README.md",
+        "https://huggingface.co/meta/sam3/resolve/main/README.md?download=true",
+    ],
+)
+def test_any_file_of_models_and_data_is_fetched_once(hub: Hub, link: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert is_hub_file(link)
+    assert hub_file(link).read_bytes() == hub_file(link).read_bytes() == hub.files["meta/sam3"]["README.md"]
+    assert len(hub.served) == 1
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    assert hub_file(link).is_file()
+    with pytest.raises(LitetextError, match="not on this machine"):
+        hub_file("hf://datasets/authors/many/y.md")
+
+
+@pytest.mark.parametrize(
+    ("link", "message"),
+    [
+        ("hf://datasets/authors/many/y.md", "authors/many has no file 'y.md'"),
+        ("hf://authors/none/y.md", "no such repository"),
+        ("hf://someone/gated/config.json", "is gated"),
+        ("hf://authors/many", "names no file on the hub"),
+        ("hf://authors", "names no file on the hub"),
+    ],
+)
+def test_files_that_cannot_be_fetched_are_named(hub: Hub, link: str, message: str) -> None:
+    with pytest.raises(LitetextError, match=message):
+        hub_file(link)
 
 
 def test_a_model_folder_is_fetched_without_what_lies_beside_it(hub: Hub) -> None:

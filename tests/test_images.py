@@ -198,7 +198,7 @@ def test_bytes_and_links_are_images_too(tmp_path: Path, monkeypatch: pytest.Monk
         for name, message in (("none.png", "cannot be fetched (404)"), ("words.png", "is not an image")):
             with pytest.raises(LitetextError, match=f"{re.escape(link)}/{name} {re.escape(message)}"):
                 read_image(f"{link}/{name}")
-        monkeypatch.setattr(images, "_LARGEST", 10)
+        monkeypatch.setattr(images, "LARGEST", 10)
         with pytest.raises(LitetextError, match="larger than"):
             read_image(f"{link}/{path.name}")
         monkeypatch.setenv("HF_HUB_OFFLINE", "1")

@@ -11,6 +11,7 @@ from __future__ import annotations
 import difflib
 import hashlib
 import os
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
@@ -19,7 +20,7 @@ from typing import TYPE_CHECKING, BinaryIO
 from .errors import LitetextError
 
 if TYPE_CHECKING:
-    from huggingface_hub import CachedRepoInfo, HfUri
+    from huggingface_hub import HfUri
     from huggingface_hub.hf_api import RepoSibling
 
 WEIGHTS = (".safetensors", ".pt", ".pth", ".bin")
@@ -49,6 +50,48 @@ def local_path(name_or_path: str | os.PathLike[str]) -> Path:
     return path
 
 
+def is_hub_file(link: str) -> bool:
+    """Whether a link is one that `hub_file` takes."""
+    return link.startswith("hf://") or bool(re.match(r"https?://(huggingface\.co|hf\.co)/.+/(blob|resolve)/", link))
+
+
+def hub_file(link: str) -> Path:
+    """Return the one file of a repository of models or data that ``link`` names, fetched once and cached.
+
+    Args:
+        link: ``hf://owner/name/path`` or ``hf://datasets/owner/name/path``, with ``@revision`` after the name if it is
+            not the newest; or a link to the file's page on the hub.
+
+    Raises:
+        LitetextError: no such repository, revision or file; a gated repository; no network.
+    """
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
+
+    name = _parsed(link)
+    if name is None or not name.path_in_repo:
+        raise LitetextError(
+            f"{link} names no file on the hub; give hf://owner/name/path or hf://datasets/owner/name/path"
+        )
+    with _refusals_named(name):
+        try:
+            return Path(
+                hf_hub_download(
+                    name.id,
+                    name.path_in_repo,
+                    repo_type=name.type,
+                    revision=name.revision,
+                    local_files_only=offline(),
+                )
+            )
+        except LocalEntryNotFoundError:
+            raise LitetextError(
+                f"{link} is not on this machine, and the hub cannot be reached or this is offline"
+            ) from None
+        except EntryNotFoundError:
+            raise LitetextError(f"{_title(name)} has no file {name.path_in_repo!r}; check the spelling") from None
+
+
 def _check_links(path: Path) -> None:
     """Raise for a file of a snapshot in the hub's cache that links out of its repository; other links are the user's.
 
@@ -72,49 +115,6 @@ def cached_file(repository: str, file: str) -> Path | None:
 
     found = try_to_load_from_cache(repository, file)
     return Path(found) if isinstance(found, str) else None
-
-
-def cached_path(name: str) -> Path | None:
-    """Return where a model is on this machine by its name on the hub, or None; nothing is fetched."""
-    try:
-        return _cached(_hub_name(name), "")
-    except LitetextError:
-        return None
-
-
-def cached_models() -> list[tuple[str, Path]]:
-    """Return the models that the hub's cache holds, by the names that find them there: folders, and files of weights.
-
-    Of a repository's revisions it is that of ``main``, or where that is not there the one that changed last.
-    """
-    from huggingface_hub import CacheNotFound, constants, scan_cache_dir
-
-    try:
-        found = scan_cache_dir(constants.HF_HUB_CACHE).repos
-    except (CacheNotFound, ValueError):  # there is no cache yet, or a file in its place
-        return []
-    return sorted(
-        (f"{name}/{inside}".removesuffix("/"), snapshot / inside)
-        for repository in found
-        if repository.repo_type == "model" and repository.revisions
-        for name, snapshot in [_newest(repository)]
-        for inside in _models_in(snapshot)
-    )
-
-
-def _newest(repository: CachedRepoInfo) -> tuple[str, Path]:
-    """The name and the snapshot of a cached repository's main revision, or else of its last."""
-    if "main" in repository.refs:
-        return repository.repo_id, repository.refs["main"].snapshot_path
-    last = max(repository.revisions, key=lambda revision: revision.last_modified)
-    return f"{repository.repo_id}@{last.commit_hash}", last.snapshot_path
-
-
-def _models_in(snapshot: Path) -> list[str]:
-    """The folders of a snapshot that are models, and the files of weights that belong to none of them."""
-    files = [file.relative_to(snapshot).as_posix() for file in snapshot.rglob("*") if file.is_file()]
-    folders = _model_folders(files)
-    return [*folders, *(file for file in files if file.endswith(WEIGHTS) and _folder(file) not in folders)]
 
 
 def chosen_files(files: Mapping[str, int], name: str, path: str = "") -> list[str]:
@@ -184,10 +184,7 @@ def _several(name: str, models: Mapping[str, int | None]) -> LitetextError:
 
 
 def _hub_name(text: str) -> HfUri:
-    """Parse a name of the hub."""
-    from huggingface_hub import parse_hf_uri
-    from huggingface_hub.errors import HfUriError, HFValidationError
-
+    """Parse the name of a model on the hub."""
     refusal = LitetextError(
         f"{text}: no such file or folder, and not a name on the hub (owner/name, owner/name@revision, "
         "owner/name/folder/file.pt, or a link to one)"
@@ -196,13 +193,23 @@ def _hub_name(text: str) -> HfUri:
     owner, _, rest = text.partition("/")
     if not written and (owner in ("", ".", "..", "~") or not rest or ("/" not in rest and rest.endswith(WEIGHTS))):
         raise refusal
-    try:
-        name = parse_hf_uri(text if written else f"hf://{text}")
-    except (HfUriError, HFValidationError):
-        raise refusal from None
+    name = _parsed(text if written else f"hf://{text}")
+    if name is None:
+        raise refusal
     if name.type != "model":
         raise LitetextError(f"{text} is a {name.type} on the hub, not a model")
     return name
+
+
+def _parsed(uri: str) -> HfUri | None:
+    """What a link into the hub names; None where it is none."""
+    from huggingface_hub import parse_hf_uri
+    from huggingface_hub.errors import HfUriError, HFValidationError
+
+    try:
+        return parse_hf_uri(uri)
+    except (HfUriError, HFValidationError):
+        return None
 
 
 def _title(name: HfUri) -> str:

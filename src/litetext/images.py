@@ -13,14 +13,14 @@ import sys
 import warnings
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, TypeAlias
+from typing import TYPE_CHECKING, Any, BinaryIO, TypeAlias, TypeGuard
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .errors import LitetextError, missing_extra
 from .files import StrPath, open_file
-from .hub import offline
+from .hub import hub_file, is_hub_file, offline
 
 if TYPE_CHECKING:
     import torch
@@ -32,7 +32,9 @@ ImageLike: TypeAlias = "str | os.PathLike[str] | bytes | Image.Image | NDArray[A
 SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
 """What files of images are called."""
 
-_LARGEST = 1 << 28  # bytes behind a link
+LARGEST = 1 << 28
+"""Bytes of an image that comes through a link or a pipe, at most."""
+
 _TIMEOUT = 30  # seconds without an answer
 _ORIENTATION = 0x0112  # EXIF's tag; from 5 on the image lies on its side
 _STRIP = 1 << 20  # pixels converted at once
@@ -60,8 +62,8 @@ def read_image(image: ImageLike) -> NDArray[np.uint8]:
         LitetextError: a missing, unreadable or truncated file, a link that cannot be fetched, or numbers that are no
             picture.
     """
-    if isinstance(image, str) and image.startswith(("http://", "https://")):
-        with _opened(io.BytesIO(_fetched(image)), image) as opened:
+    if is_link(image):
+        with _opened(io.BytesIO(fetch(image)), image) as opened:
             return _rgb_of_pil(opened, image)
     if isinstance(image, str | os.PathLike):
         with _opened_file(Path(image)) as opened:
@@ -79,6 +81,24 @@ def read_image(image: ImageLike) -> NDArray[np.uint8]:
             f"an image must be a path, a link, bytes, a PIL image, an array or a tensor; got {type(image).__name__}"
         )
     return _rgb_of_pil(image, "the image")
+
+
+def is_link(image: object) -> TypeGuard[str]:
+    """Whether ``image`` is an http(s) link, or one into a repository on the Hugging Face hub (``hf://``)."""
+    return isinstance(image, str) and image.startswith(("http://", "https://", "hf://"))
+
+
+def check_image(image: StrPath | bytes, name: str) -> None:
+    """Read the header of an image file, or of the bytes of one; ``name`` is what messages call it.
+
+    Raises:
+        LitetextError: a missing file, or one that is no image.
+    """
+    if not isinstance(image, bytes):
+        with _opened_file(Path(image)):
+            return
+    with _opened(io.BytesIO(image), name):
+        return
 
 
 def image_files(folder: StrPath) -> list[Path]:
@@ -110,12 +130,13 @@ def image_size(path: StrPath) -> tuple[int, int]:
 
 @contextlib.contextmanager
 def _opened_file(path: Path) -> Iterator[Image.Image]:
-    _check_pillow()
+    check_pillow()
     with open_file(path, "an image") as file, _opened(file, str(path)) as image:
         yield image
 
 
-def _check_pillow() -> None:
+def check_pillow() -> None:
+    """Raise a `LitetextError` that names the extra where Pillow, which reads all files of images, is not installed."""
     try:
         import PIL  # noqa: F401
     except ModuleNotFoundError:
@@ -125,7 +146,7 @@ def _check_pillow() -> None:
 @contextlib.contextmanager
 def _opened(file: BinaryIO, name: str) -> Iterator[Image.Image]:
     """An image file, opened but not decoded; what goes wrong before it is closed is said with its name."""
-    _check_pillow()
+    check_pillow()
     from PIL import Image, UnidentifiedImageError
 
     try:
@@ -145,8 +166,14 @@ def _opened(file: BinaryIO, name: str) -> Iterator[Image.Image]:
         raise LitetextError(f"{name} cannot be decoded ({reason}); is the file cut short?") from None
 
 
-def _fetched(link: str) -> bytes:
-    """The bytes behind an http(s) link."""
+def fetch(link: str) -> bytes:
+    """Return the bytes behind a link (see `is_link`).
+
+    Raises:
+        LitetextError: it cannot be fetched, or holds more than `LARGEST` bytes.
+    """
+    if is_hub_file(link):
+        return _checked_size(hub_file(link).read_bytes(), link)
     if offline():
         raise LitetextError(f"{link} cannot be fetched offline; leave out --offline, or give a file")
     from http.client import HTTPException  # here, since these take tens of milliseconds to import
@@ -154,12 +181,16 @@ def _fetched(link: str) -> bytes:
 
     try:
         with urlopen(Request(link, headers={"User-Agent": "litetext"}), timeout=_TIMEOUT) as answer:
-            content: bytes = answer.read(_LARGEST + 1)
+            content: bytes = answer.read(LARGEST + 1)
     except (OSError, ValueError, HTTPException) as error:  # an HTTP or network error, a link that is none
         reason = getattr(error, "code", "") or getattr(error, "reason", error)
         raise LitetextError(f"{link} cannot be fetched ({reason}); check the link") from None
-    if len(content) > _LARGEST:
-        raise LitetextError(f"{link} is larger than {_LARGEST >> 20} MiB; scale the image down first")
+    return _checked_size(content, link)
+
+
+def _checked_size(content: bytes, link: str) -> bytes:
+    if len(content) > LARGEST:
+        raise LitetextError(f"{link} is larger than {LARGEST >> 20} MiB; scale the image down first")
     return content
 
 
