@@ -168,6 +168,11 @@ def atomic_folder(destination: StrPath, kind: Kind, *, overwrite: bool = False) 
             temporary.replace(destination)
 
 
+def written_names(folder: StrPath, kind: Kind) -> set[str]:
+    """Return the names, relative to a folder, of the files that its record says were written into it as this kind."""
+    return set(_recorded(Path(folder), kind))
+
+
 class OutputFolder:
     """A folder that a command adds files to, and that may hold files of the user's too.
 

@@ -152,7 +152,7 @@ class _Evil:
 
 BAD = {
     "empty.txt": (b"\n \n", "no phrases in empty"),
-    "binary.txt": (b"dog\n\x00\x01\x02", "binary file"),
+    "binary.txt": (b"dog\n\x00\x01\x02", "is binary"),
     "latin.txt": ("dog\ncafé\n".encode("latin1"), r"not UTF-8 \(line 2, byte 3\)"),
     "long.txt": (b"x" * 1_000_000, "line 1 is longer than 10,000"),
     "long_multibyte.txt": ("€".encode() * 400_000, "line 1 is longer than 10,000"),

@@ -6,13 +6,15 @@ import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 
 from ..errors import LitetextError
+from ..files import StrPath
 from ..progress import Progress, no_progress
 from .phrases import MERGES, merge_key, normalise
-from .readers import READERS, read_phrases
+from .readers import READERS, read_phrases, read_prompt_lines
 from .sources import SOURCES, stream_source
 
 
@@ -77,7 +79,7 @@ def corpus_of(phrases: Iterable[str], name: str = "prompts", *, merge: Sequence[
 
 
 def read_corpus(
-    inputs: Sequence[str | os.PathLike[str]],
+    inputs: Sequence[StrPath | BinaryIO],
     *,
     merge: Sequence[str] = (),
     column: str | None = None,
@@ -91,7 +93,7 @@ def read_corpus(
 
     Args:
         inputs: paths of files (see `litetext.prompts.readers.read_phrases`) or of folders of them, or names
-            in `litetext.prompts.sources.SOURCES`.
+            in `litetext.prompts.sources.SOURCES`; or open texts, such as standard input, with one phrase a line.
         merge: which near-duplicates to remove too: "case", "article" (the first form seen stays).
         column: the column or field of the phrase, where it is not one of the usual names.
         limit: stop as soon as this many distinct phrases were found.
@@ -105,9 +107,12 @@ def read_corpus(
     return _collect(list(_streams(inputs, column)), merge, limit, progress)
 
 
-def _streams(inputs: Sequence[str | os.PathLike[str]], column: str | None) -> Iterator[tuple[str, Iterable[str]]]:
+def _streams(inputs: Sequence[StrPath | BinaryIO], column: str | None) -> Iterator[tuple[str, Iterable[str]]]:
     """Yield (source name, its phrases) of every file and named source; nothing is opened yet."""
     for given in inputs:
+        if not isinstance(given, str | os.PathLike):
+            yield "standard input", read_prompt_lines(given, "standard input")
+            continue
         path = Path(given)
         if path.is_dir():
             files = [file for file in sorted(path.rglob("*")) if file.is_file() and file.suffix.lower() in READERS]

@@ -13,7 +13,7 @@ import pickle
 import pickletools
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, BinaryIO, NoReturn
 
 from ..errors import LitetextError, missing_extra, short
 from ..files import checked_file, open_file
@@ -45,12 +45,7 @@ def read_phrases(path: Path, column: str | None = None) -> Iterator[str]:
     if reader is None:
         raise LitetextError(f"{path}: cannot read phrases from {path.suffix}; give one of {', '.join(READERS)}")
     for phrase in reader(path, column):
-        if len(phrase) > MAX_PHRASE_CHARS:
-            raise LitetextError(
-                f"{path} holds a phrase of {len(phrase):,} characters that starts with {phrase[:40]!r}; "
-                f"a phrase has at most {MAX_PHRASE_CHARS:,}: is it one phrase a line?"
-            )
-        yield phrase
+        yield _checked_length(phrase, str(path))
 
 
 def read_prompts(path: Path, column: str | None = None) -> list[str]:
@@ -65,33 +60,60 @@ def read_prompts(path: Path, column: str | None = None) -> list[str]:
     return prompts
 
 
+def _checked_length(phrase: str, name: str) -> str:
+    if len(phrase) > MAX_PHRASE_CHARS:
+        raise LitetextError(
+            f"{name} holds a phrase of {len(phrase):,} characters that starts with {phrase[:40]!r}; "
+            f"a phrase has at most {MAX_PHRASE_CHARS:,}: is it one phrase a line?"
+        )
+    return phrase
+
+
+def read_prompt_lines(file: BinaryIO, name: str) -> Iterator[str]:
+    """Yield the phrases of an open text, one a line, as they stand.
+
+    Args:
+        file: UTF-8, such as the bytes of standard input; it need not end before the first phrase is yielded.
+        name: what messages call it.
+
+    Raises:
+        LitetextError: it is binary, not UTF-8, or holds a line that is too long to be a phrase.
+    """
+    for line in _lines_of(file, name):
+        yield _checked_length(line.removesuffix("\n").removesuffix("\r"), name)
+
+
 def _text(path: Path, column: str | None) -> Iterator[str]:
-    for line in _lines(path):
-        yield line.removesuffix("\n").removesuffix("\r")
+    with open_file(path) as file:
+        yield from read_prompt_lines(file, str(path))
 
 
 def _lines(path: Path) -> Iterator[str]:
-    """Yield the decoded lines of a text file; a line is read up to the allowed length only."""
-    limit = 4 * MAX_PHRASE_CHARS + 1  # bytes; UTF-8 takes at most four a character
     with open_file(path) as file:
-        for number, raw in enumerate(iter(lambda: file.readline(limit), b""), start=1):
-            if b"\0" in raw:
-                raise LitetextError(f"{path} is a binary file (a zero byte in line {number}); give a text file")
-            try:
-                line = raw.decode("utf-8-sig" if number == 1 else "utf-8")
-            except UnicodeDecodeError as error:
-                if len(raw) < limit:
-                    raise LitetextError(
-                        f"{path} is not UTF-8 (line {number}, byte {error.start}); convert it, for example with "
-                        f"iconv -f latin1 -t utf-8"
-                    ) from None
-                line = raw.decode("utf-8", "ignore")  # cut inside a character; the length is reported below
-            if len(raw) == limit:
+        yield from _lines_of(file, str(path))
+
+
+def _lines_of(file: BinaryIO, name: str) -> Iterator[str]:
+    """Yield the decoded lines of a text; a line is read up to the allowed length only."""
+    limit = 4 * MAX_PHRASE_CHARS + 1  # bytes; UTF-8 takes at most four a character
+    for number, raw in enumerate(iter(lambda: file.readline(limit), b""), start=1):
+        if b"\0" in raw:
+            raise LitetextError(f"{name} is binary (a zero byte in line {number}); give text, one phrase a line")
+        try:
+            line = raw.decode("utf-8-sig" if number == 1 else "utf-8")
+        except UnicodeDecodeError as error:
+            if len(raw) < limit:
                 raise LitetextError(
-                    f"{path}: line {number} is longer than {MAX_PHRASE_CHARS:,} characters and starts with "
-                    f"{line[:40]!r}; is it one phrase a line?"
-                )
-            yield line
+                    f"{name} is not UTF-8 (line {number}, byte {error.start}); convert it, for example with "
+                    f"iconv -f latin1 -t utf-8"
+                ) from None
+            line = raw.decode("utf-8", "ignore")  # cut inside a character; the length is reported below
+        if len(raw) == limit:
+            raise LitetextError(
+                f"{name}: line {number} is longer than {MAX_PHRASE_CHARS:,} characters and starts with "
+                f"{line[:40]!r}; is it one phrase a line?"
+            )
+        yield line
 
 
 def _table(path: Path, column: str | None) -> Iterator[str]:
