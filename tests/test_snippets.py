@@ -66,7 +66,8 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a file of every name that the pages use."""
     folder = tmp_path_factory.mktemp("pages")
     scene = samples()[1].image
-    for name in ("street.jpg", "yard.png", "photo.jpg", "scene.png", "bench.jpg", "other.jpg"):
+    (folder / "more").mkdir()
+    for name in ("street.jpg", "yard.png", "photo.jpg", "scene.png", "bench.jpg", "other.jpg", "more/street.jpg"):
         Image.open(scene).convert("RGB").save(folder / name)
     phrases = "".join(
         f"{color}{noun}\n" for color in ("", "red ", "small ") for noun in ("owl", "car", "whale", "crown")

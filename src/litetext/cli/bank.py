@@ -10,6 +10,8 @@ import typer
 from ..outputs import check_file
 from .command import add
 from .destination import OVERWRITE, paths_of
+from .encoder_options import ALLOW_NAN, ENCODER_DEVICE
+from .inputs import PROMPT_FILE, prompt_rows
 from .output import notes, print_json, shown_progress
 
 
@@ -26,20 +28,20 @@ def _banks() -> None:
 
 
 def build(
-    concepts: Path = typer.Argument(..., help="Phrases: .txt (one a line), .csv, .json, .jsonl, .parquet."),
+    concepts: Path = typer.Argument(..., help=PROMPT_FILE),
     text: str = typer.Option(..., help="The encoder: a checkpoint, an exported directory, a hub name."),
     out: Path = typer.Option(..., "--out", "-o", help="The bank to write, such as bank.safetensors."),
+    device: str = ENCODER_DEVICE,
     overwrite: bool = OVERWRITE,
+    allow_nan: bool = ALLOW_NAN,
     as_json: bool = typer.Option(False, "--json", help="Print one JSON document about what was written."),
 ) -> None:
     """Embed concepts once; `segment --text bank.safetensors` then needs no text encoder."""
     check_file(out, "concept bank", overwrite=overwrite, inputs=paths_of(concepts, text))
-    from ..prompts import read_prompts
-
-    phrases = read_prompts(concepts)
+    phrases = prompt_rows(concepts)
     from ..encoders import build_bank, load_encoder
 
-    encoder = load_encoder(text)
+    encoder = load_encoder(text, device=device, allow_nan=allow_nan)
     with shown_progress("embedding") as progress:
         written = build_bank(phrases, encoder, out, encoder_name=text, progress=progress)
     if as_json:

@@ -11,7 +11,8 @@ from ..errors import LitetextError
 from ..outputs import blank_seal, check_file, sealed_file
 from .command import add
 from .destination import OVERWRITE, paths_of
-from .encoder_options import ALLOW_NAN, CONTEXT, HEADS, POSITIONS, position_reading
+from .encoder_options import ALLOW_NAN, CONTEXT, ENCODER_DEVICE, HEADS, POSITIONS, position_reading
+from .inputs import PROMPT_FILE, prompt_rows
 from .output import notes, print_json
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ def register(app: typer.Typer) -> None:
 
 def embed(
     checkpoint: str = typer.Argument(..., help="An encoder: a shipped name, file, folder or hub name."),
-    prompts: Path = typer.Argument(None, help="Phrases: .txt (one a line), .csv, .json, .jsonl, .parquet."),
+    prompts: Path = typer.Argument(None, help=PROMPT_FILE),
     out: Path = typer.Option(
         ..., "--out", "-o", help="Where to write: tokens float32 [B, L, D], mask bool [B, L] (True = padding)."
     ),
@@ -40,6 +41,7 @@ def embed(
     ids: str = typer.Option(None, metavar="F.safetensors:KEY", help="Token ids [B, L] to feed instead of prompts."),
     heads: int = HEADS,
     overwrite: bool = OVERWRITE,
+    device: str = ENCODER_DEVICE,
     allow_nan: bool = ALLOW_NAN,
     as_json: bool = typer.Option(False, "--json", help="Print one JSON document about what was written."),
 ) -> None:
@@ -47,9 +49,7 @@ def embed(
     if (prompts is None) == (ids is None):
         raise LitetextError("give either a file of PROMPTS or --ids F.safetensors:KEY")
     check_file(out, "feature file", overwrite=overwrite, inputs=paths_of(checkpoint, prompts, ids))
-    from ..prompts import read_prompts
-
-    texts = read_prompts(prompts) if prompts is not None else []
+    texts = prompt_rows(prompts) if prompts is not None else []
     if ids is None:
         from ..encoders import load_encoder
 
@@ -58,6 +58,7 @@ def embed(
             heads=heads,
             context_length=context,
             positions=position_reading(positions),
+            device=device,
             allow_nan=allow_nan,
         )
         features = encoder.encode(texts).numpy()
@@ -70,6 +71,7 @@ def embed(
             heads=heads,
             context_length=context or given.shape[1],
             positions=position_reading(positions),
+            device=device,
             allow_nan=allow_nan,
         )
         features = taking_ids.encode_ids(given).numpy()

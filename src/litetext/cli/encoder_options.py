@@ -13,6 +13,8 @@ CONTEXT: Any = typer.Option(None, "--context", min=2, help="Context length, if n
 POSITIONS: Any = typer.Option(
     None, "--positions", help="How a position table longer than the context is read: slice or interpolate."
 )
+DEVICE: Any = typer.Option(None, "--device", help="cpu, cuda, cuda:1, mps, …; by default a GPU where there is one.")
+ENCODER_DEVICE: Any = typer.Option(None, "--device", help="cpu, cuda, cuda:1, mps, …; by default the CPU.")
 ALLOW_NAN: Any = typer.Option(False, "--allow-nan", help="Go on with weights that are NaN or infinite.")
 
 

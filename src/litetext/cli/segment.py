@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import sys
+import tempfile
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,10 +17,12 @@ from rich.table import Table
 from ..errors import LitetextError, choice_error
 from ..files import write_json
 from ..outputs import OutputFolder
+from ..segment.questions import VISUAL
 from ..segment.sources import PUBLISHED, has_graphs, locate
 from .command import add
 from .convention_option import AS
-from .encoder_options import ALLOW_NAN, CONTEXT, POSITIONS, position_reading
+from .encoder_options import ALLOW_NAN, CONTEXT, DEVICE, POSITIONS, position_reading
+from .inputs import STDIN, Boxes, ImageInput, box_inputs, image_inputs, phrase_inputs
 from .output import console, notes, print_json, progress_bar
 
 if TYPE_CHECKING:
@@ -37,13 +41,26 @@ def register(app: typer.Typer) -> None:
         segment,
         "segment",
         'litetext segment photo.jpg -p "white dog" -p "red car"',
+        "litetext segment photos --prompt-file phrases.txt --out found",
+        "litetext segment photo.jpg --box 10,20,80,90 --json",
     )
 
 
 def segment(
-    images: list[Path] = typer.Argument(..., metavar="IMAGE", help="Image files."),
+    images: list[str] = typer.Argument(
+        ..., metavar="IMAGE", help="Image files, folders, quoted patterns, links, or - for one on standard input."
+    ),
     prompts: list[str] = typer.Option(
-        ..., "--prompt", "-p", help='A noun phrase to find, such as "white dog"; give -p several times for several.'
+        [], "--prompt", "-p", help='What to find, such as "white dog"; repeat it for more. -: lines of standard input.'
+    ),
+    prompt_files: list[Path] = typer.Option(
+        [], "--prompt-file", help="Phrases to find: .txt (one a line), .csv, .json, .jsonl, .parquet."
+    ),
+    boxes: list[str] = typer.Option(
+        [], "--box", metavar="X1,Y1,X2,Y2", help="An example of what to find in the one image, in its pixels."
+    ),
+    not_boxes: list[str] = typer.Option(
+        [], "--not-box", metavar="X1,Y1,X2,Y2", help="An example of what not to find there."
     ),
     model: str = typer.Option(
         _DEFAULT_MODEL, help="mini, photo, a folder (of a model or of its export), or a hub name of a SAM3 model."
@@ -53,10 +70,14 @@ def segment(
     positions: str = POSITIONS,
     convention: str = AS,
     out: Path = typer.Option(
-        None, help=f"Folder for overlays (PNG) and instances.json (COCO); {_DEFAULT_OUT}/ unless --json is given."
+        None,
+        "--out",
+        "-o",
+        help=f"Folder for overlays (PNG) and instances.json (COCO); {_DEFAULT_OUT}/ unless --json is given.",
     ),
     threshold: float = typer.Option(0.5, min=0.0, max=1.0, help="Lowest score that counts."),
     backend: str = typer.Option("auto", help="torch, onnx, or auto: ONNX Runtime where the model has its graphs."),
+    device: str = DEVICE,
     allow_nan: bool = ALLOW_NAN,
     as_json: bool = typer.Option(False, "--json", help="Print one JSON list of what was found."),
 ) -> None:
@@ -64,34 +85,50 @@ def segment(
 
     An image that cannot be read is reported, the others still get done, and the exit code is 2.
     """
-    asked = list(dict.fromkeys(prompts))
-    for prompt in asked:
-        if not prompt.strip():
-            raise LitetextError(f"the prompt {prompt!r} is empty; give -p a noun phrase such as 'white dog'")
-    if not as_json and out is None:
-        out = _DEFAULT_OUT
-    overlays = _overlay_names(images)
-    folder = None
-    if out is not None:
-        folder = OutputFolder(out, "segmentation")
-        folder.check([_COCO, *overlays])
-    run = _Run(_load(model, text, context, positions, convention, allow_nan, backend), asked, threshold, folder)
-    run.over(images, overlays)
-    if as_json:
-        print_json(run.rows)
-    else:
-        if run.rows:
-            console.print(_table(run.rows))
-            console.print(f"written: {out}/ (overlays, {_COCO})", highlight=False, soft_wrap=True)
-    if model == _DEFAULT_MODEL and run.rows:
-        (notes if as_json else console).print(
-            f"Model: {_DEFAULT_MODEL}, which ships with litetext and knows only its small drawn world. "
-            f"For photographs: --model {PUBLISHED}; a rough look without a download: --model photo",
-            highlight=False,
-            soft_wrap=True,
-        )
+    _check_stdin([*images, *prompts, *map(str, prompt_files)])
+    asked = _asked(phrase_inputs(prompts, prompt_files), box_inputs(boxes, not_boxes))
+    with tempfile.TemporaryDirectory() as fetched:
+        run = _Run(asked, threshold)
+        inputs = image_inputs(images, Path(fetched), run.refuse)
+        if not inputs:
+            raise typer.Exit(2)
+        if asked.boxes is not None and len(inputs) > 1:
+            raise LitetextError(f"--box is in pixels of one image, but {len(inputs)} are given; give one at a time")
+        if not as_json and out is None:
+            out = _DEFAULT_OUT
+        overlays = _overlay_names(inputs)
+        folder = None
+        if out is not None:
+            folder = OutputFolder(out, "segmentation")
+            folder.check([_COCO, *overlays])
+        segmenter = _load(model, text, context, positions, convention, allow_nan, backend, device)
+        run.over(segmenter, inputs, overlays, folder)
+    _show(run, model, out, as_json)
     if run.failed:
         raise typer.Exit(2)
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """What to find in each image: prompts, and example boxes that go with a lone one."""
+
+    prompts: list[str]
+    boxes: Boxes | None
+
+
+def _asked(phrases: list[str], boxes: Boxes | None) -> _Asked:
+    if not phrases and boxes is None:
+        raise LitetextError("nothing to find: give -p PHRASE, --prompt-file FILE or --box X1,Y1,X2,Y2")
+    if boxes is not None and len(phrases) > 1:
+        raise LitetextError(f"--box goes with one prompt or with none, but {len(phrases)} are given; ask one at a time")
+    if boxes is not None and not phrases and not boxes[1].any():
+        raise LitetextError("--not-box alone does not say what to find; give -p PHRASE or --box too")
+    return _Asked(phrases or [VISUAL], boxes)
+
+
+def _check_stdin(given: list[str]) -> None:
+    if given.count(STDIN) > 1:
+        raise LitetextError("- stands for standard input, which can be read once: as an image or as phrases")
 
 
 def _load(
@@ -102,6 +139,7 @@ def _load(
     convention: str | None,
     allow_nan: bool,
     backend: str,
+    device: str | None,
 ) -> Segmenter:
     if backend not in ("auto", "torch", "onnx"):
         raise choice_error("--backend", backend, ("auto", "torch", "onnx"))
@@ -110,7 +148,7 @@ def _load(
 
         chosen: str | None = backend
         if backend == "auto":
-            as_it_is = convention is None and context is None and positions is None
+            as_it_is = convention is None and context is None and positions is None and device in (None, "cpu")
             chosen = "onnx" if as_it_is and has_graphs(locate(model).detector) else None
         return Segmenter.from_pretrained(
             model,
@@ -118,6 +156,7 @@ def _load(
             convention=convention,
             allow_nan=allow_nan,
             backend=chosen,
+            device=device,
             context_length=context,
             positions=position_reading(positions),
         )
@@ -126,46 +165,72 @@ def _load(
 class _Run:
     """One pass over the images: what was found in each, and how many could not be read."""
 
-    def __init__(self, segmenter: Segmenter, prompts: list[str], threshold: float, out: OutputFolder | None) -> None:
-        self._segmenter = segmenter.freeze(prompts)
-        self._prompts = prompts
+    def __init__(self, asked: _Asked, threshold: float) -> None:
+        self._asked = asked
         self._threshold = threshold
-        self._out = out
         self.rows: list[dict[str, Any]] = []
         self.failed = 0
 
-    def over(self, images: list[Path], overlays: list[str]) -> None:
+    def refuse(self, error: LitetextError) -> None:
+        """Report an image that cannot be read."""
+        self.failed += 1
+        print(f"litetext: {' '.join(str(error).split())}", file=sys.stderr)
+
+    def over(
+        self, segmenter: Segmenter, images: list[ImageInput], overlays: list[str], out: OutputFolder | None
+    ) -> None:
         """Segment ``images`` and write what is to be written. Masks are held of one image at a time."""
-        if self._out is None:
-            for _ in self._results(images, overlays):
+        found = self._results(segmenter.freeze(self._asked.prompts), images, overlays, out)
+        if out is None:
+            for _ in found:
                 pass
             return
         from ..results.formats import coco
 
-        found = self._results(images, overlays)
         document = coco.document(instances.annotations(name) for name, instances in found)
         if document["images"]:
-            with self._out.staged() as staged:
+            with out.staged() as staged:
                 write_json(staged / _COCO, document, indent=None)
 
-    def _results(self, images: list[Path], overlays: list[str]) -> Iterator[tuple[str, Instances]]:
+    def _results(
+        self, segmenter: Segmenter, images: list[ImageInput], overlays: list[str], out: OutputFolder | None
+    ) -> Iterator[tuple[str, Instances]]:
         with progress_bar() as bar:
             pairs = list(zip(images, overlays, strict=True))
-            for path, overlay in bar.track(pairs, description="segmenting"):
+            for one, overlay in bar.track(pairs, description="segmenting"):
                 try:
-                    found = self._segmenter.segment(path, self._prompts, threshold=self._threshold)
+                    found = self._found(segmenter, one)
                 except LitetextError as error:
-                    self.failed += 1
-                    print(f"litetext: {' '.join(str(error).split())}", file=sys.stderr)
+                    self.refuse(error)
                     continue
-                self.rows.extend(_row(path, prompt, found[prompt]) for prompt in self._prompts)
-                if self._out is not None:
-                    with self._out.staged() as staged:
+                self.rows.extend(_row(one.name, prompt, found[prompt]) for prompt in self._asked.prompts)
+                if out is not None:
+                    with out.staged() as staged:
                         found.save_png(staged / overlay)
-                yield str(path), found
+                yield one.name, found
+
+    def _found(self, segmenter: Segmenter, one: ImageInput) -> Instances:
+        boxes, labels = (None, None) if self._asked.boxes is None else self._asked.boxes
+        return segmenter.segment(one.image, self._asked.prompts, boxes, labels, threshold=self._threshold)
 
 
-def _overlay_names(images: list[Path]) -> list[str]:
+def _show(run: _Run, model: str, out: Path | None, as_json: bool) -> None:
+    """Print what was found, where it is, and what else there is."""
+    if as_json:
+        print_json(run.rows)
+    elif run.rows:
+        console.print(_table(run.rows))
+        console.print(f"written: {out}/ (overlays, {_COCO})", highlight=False, soft_wrap=True)
+    if model == _DEFAULT_MODEL and run.rows:
+        (notes if as_json else console).print(
+            f"Model: {_DEFAULT_MODEL}, which ships with litetext and knows only its small drawn world. "
+            f"For photographs: --model {PUBLISHED}; a rough look without a download: --model photo",
+            highlight=False,
+            soft_wrap=True,
+        )
+
+
+def _overlay_names(images: list[ImageInput]) -> list[str]:
     """``NAME_masks.png`` for every image; images of the same name from different folders are numbered."""
     names, seen = [], Counter[str]()
     for image in images:
@@ -176,9 +241,9 @@ def _overlay_names(images: list[Path]) -> list[str]:
     return names
 
 
-def _row(image: Path, prompt: str, found: Instances) -> dict[str, Any]:
+def _row(image: str, prompt: str, found: Instances) -> dict[str, Any]:
     return {
-        "image": str(image),
+        "image": image,
         "prompt": prompt,
         "count": len(found),
         "scores": found.scores.tolist(),
