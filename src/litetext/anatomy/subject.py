@@ -73,8 +73,16 @@ class Subject:
         return Ragged(np.concatenate(tokens), offsets_of(np.concatenate(lengths)))
 
 
-def load_subject(name_or_path: str | os.PathLike[str]) -> Subject:
-    """Load the encoder to study: a checkpoint (`load_torch_encoder`), or a folder of a transformers text model."""
+def load_subject(name_or_path: str | os.PathLike[str], *, allow_nan: bool = False) -> Subject:
+    """Load the encoder to study.
+
+    Args:
+        name_or_path: a checkpoint (`load_torch_encoder`), or a folder of a transformers text model.
+        allow_nan: load a checkpoint with weights that are NaN or infinite too.
+
+    Raises:
+        LitetextError: nothing of that name, or what is there cannot be studied.
+    """
     path = Path(name_or_path)
     if (path / "config.json").is_file():
         kind = str(read_model_config(path / "config.json").get("model_type", ""))
@@ -82,7 +90,7 @@ def load_subject(name_or_path: str | os.PathLike[str]) -> Subject:
             return _from_transformers(path)
     from ..encoders import load_torch_encoder  # torch: not for questions 1 and 2
 
-    return subject_of(load_torch_encoder(name_or_path), str(name_or_path))
+    return subject_of(load_torch_encoder(name_or_path, allow_nan=allow_nan), str(name_or_path))
 
 
 def subject_of(encoder: TorchTextEncoder, name: str) -> Subject:

@@ -94,13 +94,24 @@ class Candidate:
     from_file: bool = False
 
 
-def candidates(names: Sequence[str] | None = None, checkpoints: Sequence[str] = ()) -> list[Candidate]:
-    """Return the rows of table 8 (all, or those named) and one row for every checkpoint or export given."""
+def candidates(
+    names: Sequence[str] | None = None, checkpoints: Sequence[str] = (), *, allow_nan: bool = False
+) -> list[Candidate]:
+    """Return what can be timed.
+
+    Args:
+        names: rows of table 8; all of them if None.
+        checkpoints: checkpoints and exports, a row each.
+        allow_nan: take checkpoints with weights that are NaN or infinite too.
+
+    Raises:
+        LitetextError: an unknown row, or a checkpoint that cannot be read.
+    """
     makers = _makers()
     for name in names or ():
         if name not in makers:
             raise choice_error("row", name, tuple(makers))
-    return [makers[name]() for name in names or makers] + [_of_files(name) for name in checkpoints]
+    return [makers[name]() for name in names or makers] + [_of_files(name, allow_nan) for name in checkpoints]
 
 
 def bench_text(
@@ -113,6 +124,7 @@ def bench_text(
     rounds: int = 5,
     memory: bool = True,
     reference: str | None = None,
+    allow_nan: bool = False,
     progress: Progress = no_progress,
 ) -> list[Row]:
     """Time every row at every batch size.
@@ -125,6 +137,7 @@ def bench_text(
         device: ``cpu`` or a CUDA device.
         rounds: how often the rows take turns; medians are over rounds.
         reference: the checkpoint that rows from files are compared with, for ``min_cosine``.
+        allow_nan: let the reference have weights that are NaN or infinite.
         memory: whether to measure ``peak_mb`` (a process a row); 0 if not.
         progress: counts the parts of the work; its descriptions say what is being done.
     """
@@ -169,7 +182,7 @@ def bench_text(
                 )
             )
     if reference is not None:
-        cosines = {row.name: _min_cosine(row.name, reference, prompts) for row in rows if row.from_file}
+        cosines = {row.name: _min_cosine(row.name, reference, prompts, allow_nan) for row in rows if row.from_file}
         found = [replace(row, min_cosine=cosines.get(row.name)) for row in found]
     if not memory:
         return found
@@ -232,8 +245,8 @@ def _of_config(name: str, config: EncoderConfig) -> Candidate:
     return Candidate(name, length, parameters, live, gflops(config, length), 4 * parameters, ready)
 
 
-def _of_files(name: str) -> Candidate:
-    return _of_export(name) if is_exported(Path(name)) else _of_checkpoint(name)
+def _of_files(name: str, allow_nan: bool) -> Candidate:
+    return _of_export(name) if is_exported(Path(name)) else _of_checkpoint(name, allow_nan)
 
 
 def _of_export(name: str) -> Candidate:
@@ -250,12 +263,13 @@ def _of_export(name: str) -> Candidate:
     return Candidate(name, length, parameters, live, gflops(config, length), size, ready, from_file=True)
 
 
-def _min_cosine(name: str, reference: str, prompts: Sequence[str]) -> float:
-    return measure_difference(load_encoder(name), load_torch_encoder(reference), prompts[:2000]).min_cosine
+def _min_cosine(name: str, reference: str, prompts: Sequence[str], allow_nan: bool) -> float:
+    encoders = load_encoder(name, allow_nan=allow_nan), load_torch_encoder(reference, allow_nan=allow_nan)
+    return measure_difference(*encoders, prompts[:2000]).min_cosine
 
 
-def _of_checkpoint(name: str) -> Candidate:
-    checkpoint = read_checkpoint(name)
+def _of_checkpoint(name: str, allow_nan: bool) -> Candidate:
+    checkpoint = read_checkpoint(name, allow_nan=allow_nan)
     config = checkpoint.config
     length = config.convention.context_length
     return Candidate(
@@ -265,7 +279,7 @@ def _of_checkpoint(name: str) -> Candidate:
         config.live_parameters(),
         gflops(config, length),
         checkpoint.bytes(),
-        lambda device: load_encoder(name, device=device).encode,
+        lambda device: load_encoder(name, device=device, allow_nan=allow_nan).encode,
         from_file=True,
     )
 
@@ -388,7 +402,9 @@ def print_peak(task_json: str) -> None:
     if task["threads"]:
         torch.set_num_threads(task["threads"])
     known = {f"{c.name}@{c.length}": c for c in (maker() for maker in _makers().values())}
-    row = known.get(f"{task['name']}@{task['L']}") or _of_checkpoint(task["name"])
+    row = known.get(f"{task['name']}@{task['L']}") or _of_checkpoint(
+        task["name"], allow_nan=True
+    )  # checked where it was timed
     encode = row.ready(task["device"])
     for _ in range(2):
         encode(task["prompts"])

@@ -33,7 +33,6 @@ _COMMANDS = (
     "export",
     "info",
     "mini",
-    "models",
     "parity",
     "photo",
     "segment",

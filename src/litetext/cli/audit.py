@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +14,8 @@ from ..errors import LitetextError
 from ..outputs import OutputFolder
 from ..progress import Progress, described
 from .command import add
+from .encoder_options import ALLOW_NAN
+from .inputs import STDIN
 from .output import console, notes, print_json, shown_progress, warn
 
 if TYPE_CHECKING:
@@ -35,8 +38,8 @@ def audit(
     prompts: list[str] = typer.Argument(
         None,
         help="Files (.txt, .csv, .json, .jsonl, .parquet, refs(*).p; COCO, LVIS, SA-Co), folders of them, or named "
-        "sources (saco-gold, saco-silver, saco-veval, lvis, refcoco, refcoco+, refcocog, rf100-vl). By default the "
-        "phrases about what mini knows, with its teacher as encoder.",
+        "sources (saco-gold, saco-silver, saco-veval, lvis, refcoco, refcoco+, refcocog, rf100-vl), or - for lines of "
+        "standard input. By default the phrases about what mini knows, with its teacher as encoder.",
     ),
     encoder: str = typer.Option(
         None, help="An encoder to study: mini-teacher, a checkpoint, a transformers text model's folder."
@@ -56,6 +59,7 @@ def audit(
     sample: int = typer.Option(5000, min=4, help="Prompts encoded for the manifold."),
     seed: int = typer.Option(0, help="Seed of every random draw."),
     truncation: float = typer.Option(0.01, min=0.0, max=0.99, help="Share of prompts the recommended context may cut."),
+    allow_nan: bool = ALLOW_NAN,
     as_json: bool = typer.Option(False, "--json", help="Print report.json on standard output."),
 ) -> None:
     """Study noun phrases and text encoders; recommend the shape of a student.
@@ -87,7 +91,7 @@ def audit(
         if encoder:
             from ..anatomy.subject import load_subject
 
-            subjects = [load_subject(name) for name in [encoder, *compare]]
+            subjects = [load_subject(name, allow_nan=allow_nan) for name in [encoder, *compare]]
         gallery = None
         if segmenter:
             from ..mini.scenes import asked_scenes
@@ -95,7 +99,7 @@ def audit(
 
             images: Sequence[tuple[Any, Sequence[str] | None]] = [(one, None) for one in image]
             images = images or asked_scenes(seed, PHRASES_AN_IMAGE)
-            gallery = gallery_of(segmenter, images, corpus.phrases, subjects[0].tokenizer, seed)
+            gallery = gallery_of(segmenter, images, corpus.phrases, subjects[0].tokenizer, seed, allow_nan=allow_nan)
         result = run_audit(
             corpus,
             subjects,
@@ -137,8 +141,9 @@ def _corpus(
     from ..prompts import corpus_of, read_corpus
 
     if prompts:
+        inputs = [sys.stdin.buffer if one == STDIN else one for one in prompts]
         return read_corpus(
-            prompts, merge=merge, column=column, limit=limit, progress=described(progress, "phrases read")
+            inputs, merge=merge, column=column, limit=limit, progress=described(progress, "phrases read")
         )
     from ..mini.ship import known_phrases
 

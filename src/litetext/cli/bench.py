@@ -9,6 +9,7 @@ from rich.table import Table
 
 from ..data import SHIPPED_PHRASES
 from .command import add
+from .encoder_options import ALLOW_NAN
 from .output import console, notes, print_json
 
 
@@ -31,6 +32,7 @@ def text(
     device: str = typer.Option("cpu", help="cpu or cuda."),
     rounds: int = typer.Option(5, min=1, help="How often the rows take turns; figures are medians over rounds."),
     memory: bool = typer.Option(True, help="Measure peak memory, a process a row."),
+    allow_nan: bool = ALLOW_NAN,
     as_json: bool = typer.Option(False, "--json", help="Print one JSON document."),
 ) -> None:
     """Time text encoders side by side: the teacher, the students, and the encoders the paper compares (table 8)."""
@@ -39,7 +41,7 @@ def text(
     texts = read_prompts(prompts)
     from ..bench.text import as_dicts, bench_text, candidates
 
-    chosen = candidates(row or None, encoder or ())
+    chosen = candidates(row or None, encoder or (), allow_nan=allow_nan)
     notes.print("weights are random but for --encoder rows: speed and size do not depend on them", style="dim")
     rows = bench_text(
         chosen,
@@ -50,6 +52,7 @@ def text(
         rounds=rounds,
         memory=memory,
         reference=reference,
+        allow_nan=allow_nan,
         progress=_say,
     )
     if as_json:

@@ -14,6 +14,7 @@ from ..errors import LitetextError, choice_error, missing_extra
 from ..outputs import check_folder
 from .command import add
 from .destination import paths_of
+from .encoder_options import ALLOW_NAN, DEVICE
 from .output import console, print_json, shown_progress, tell, warn
 from .training_screen import TrainingScreen
 
@@ -88,7 +89,8 @@ def distill(
     precision: str = typer.Option(_DEFAULTS.precision, help="fp32 or bf16 (autocast)."),
     resume: str = typer.Option("auto", help="auto: go on from a checkpoint in OUT; never: start anew."),
     seed: int = typer.Option(_DEFAULTS.seed, min=0, help="Seed of weights, order and permutations."),
-    device: str = typer.Option(None, help="cpu or cuda (default: CUDA if there is one)."),
+    device: str = DEVICE,
+    allow_nan: bool = ALLOW_NAN,
     as_json: bool = typer.Option(False, "--json", help="Print the result as JSON."),
 ) -> None:
     """Teach a small student to give a teacher's features, token by token.
@@ -127,10 +129,20 @@ def distill(
     shape = student_config(student) if student is not None else None
     processes = Processes.start(device)
     phrases, source = _phrases(prompts, limit)
-    checkpoint = read_checkpoint(teacher)
+    checkpoint = read_checkpoint(teacher, allow_nan=allow_nan)
     teaching = EncoderTeacher(checkpoint.module(), processes.device)
     module, vocabulary = _student(
-        student, shape, init, embedding, context, checkpoint.tokenizer, teaching, checkpoint.state, phrases, seed
+        student,
+        shape,
+        init,
+        embedding,
+        context,
+        checkpoint.tokenizer,
+        teaching,
+        checkpoint.state,
+        phrases,
+        seed,
+        allow_nan,
     )
     convention = module.config.convention
     check_student_context(module.config, checkpoint.config)
@@ -156,7 +168,7 @@ def distill(
         from ..probe.downstream import downstream_of
 
         images = scene_images(seed) if through_way == "answers" else ()
-        looking = downstream_of(through, through_way, teaching.dim, processes.device, images)
+        looking = downstream_of(through, through_way, teaching.dim, processes.device, images, allow_nan=allow_nan)
     with shown_progress("teacher's features") as progress:
         prepared = prepare(
             phrases,
@@ -220,6 +232,7 @@ def _student(
     teacher_state: Any,
     phrases: list[str],
     seed: int,
+    allow_nan: bool,
 ) -> tuple[TextTransformer, Tokenizer]:
     """The student before training, and its vocabulary."""
     from ..distill import (
@@ -232,7 +245,9 @@ def _student(
     from ..tokenizer import CLIP_VOCABULARY_SIZE
 
     if init is not None:
-        module, vocabulary = load_student(init, output_dim=teacher.dim, context_length=context, seed=seed)
+        module, vocabulary = load_student(
+            init, output_dim=teacher.dim, context_length=context, seed=seed, allow_nan=allow_nan
+        )
         vocabulary.rows_in(teacher_vocabulary)  # refuses what the teacher cannot spell
         for part in ("width", "heads", "ffn", "layers", "repmixer"):
             if shape is not None and getattr(shape, part) != getattr(module.config, part):

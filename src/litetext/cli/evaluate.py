@@ -8,7 +8,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import typer
 from rich.table import Table
@@ -18,7 +18,7 @@ from ..outputs import check_file
 from .command import add
 from .convention_option import AS
 from .destination import OVERWRITE, paths_of
-from .encoder_options import CONTEXT, POSITIONS, position_reading
+from .encoder_options import ALLOW_NAN, CONTEXT, DEVICE, POSITIONS, position_reading
 from .output import console, notes, print_json, shown_progress, warn
 
 if TYPE_CHECKING:
@@ -76,6 +76,8 @@ def evaluate(
     ),
     calibrate: bool = typer.Option(False, "--calibrate", help="Search the best thresholds and measure reliability."),
     html: Path = typer.Option(None, help="Write a report with the worst cases drawn (on the photos, with --images)."),
+    device: str = DEVICE,
+    allow_nan: bool = ALLOW_NAN,
     resamples: int = typer.Option(1000, min=10, help="Draws of the bootstrap."),
     processes: int = typer.Option(2, min=1, help="Processes for large sets."),
     overwrite: bool = OVERWRITE,
@@ -94,7 +96,12 @@ def evaluate(
         raise LitetextError("nothing to score against: give --gt FILE (or --check P.json to check predictions alone)")
     predictor = None
     if model is not None or system is not None:
-        found = _system(model, text, context, positions, convention, system, detector, masks)
+        if model is not None and system is not None:
+            raise LitetextError("give --model or --system, not both")
+        if model is not None:
+            found = _model(model, text, context, positions, convention, device, allow_nan)
+        else:
+            found = _baseline(str(system), detector, masks, device)
         predictor = _Predictor(*found, images, save_predictions, overwrite, no_cache)
     if video:
         _show_video(_score_video(gt, _sources(pred), predictor, kind), as_json)
@@ -184,63 +191,64 @@ class _Predictor:
         return {}
 
 
-def _system(
-    model: str | None,
+_System: TypeAlias = tuple[str, dict[str, Any], Callable[[], Any], Callable[[], Any] | None]
+"""A name, what identifies the run, how to load it, and how to read what its text encoder is made of."""
+
+
+def _model(
+    model: str,
     text: str | None,
     context: int | None,
     positions: str | None,
     convention: str | None,
-    system: str | None,
-    detector: str | None,
-    masks: str | None,
-) -> tuple[str, dict[str, Any], Callable[[], Any], Callable[[], Any] | None]:
-    """A name, what identifies the run, how to load it, and how to read its text encoder."""
-    if model is not None and system is not None:
-        raise LitetextError("give --model or --system, not both")
-    if model is not None:
-        chosen = model
+    device: str | None,
+    allow_nan: bool,
+) -> _System:
+    def load() -> Any:
+        from ..segment import Segmenter
 
-        def load_model() -> Any:
-            from ..segment import Segmenter
+        return Segmenter.from_pretrained(
+            model,
+            text=text,
+            convention=convention,
+            context_length=context,
+            positions=position_reading(positions),
+            device=device,
+            allow_nan=allow_nan,
+        )
 
-            return Segmenter.from_pretrained(
-                chosen,
-                text=text,
-                convention=convention,
-                context_length=context,
-                positions=position_reading(positions),
-            )
+    def read_encoder() -> Any:
+        from ..encoders import open_checkpoint
+        from ..segment.sources import locate
 
-        def read_encoder() -> Any:
-            from ..encoders import read_checkpoint
-            from ..segment.sources import locate
+        parts = locate(model)
+        return open_checkpoint(parts.encoder(text) if text else parts.text)
 
-            parts = locate(chosen)
-            return read_checkpoint(parts.encoder(text) if text else parts.text)
+    settings = {
+        "model": model,
+        "text": text,
+        "context": context,
+        "positions": positions,
+        "convention": convention,
+        "files": _stamps(model, text),
+    }
+    return (f"{model}+{text}" if text else model), settings, load, read_encoder
 
-        settings = {
-            "model": model,
-            "text": text,
-            "context": context,
-            "positions": positions,
-            "convention": convention,
-            "files": _stamps(model, text),
-        }
-        return (f"{model}+{text}" if text else model), settings, load_model, read_encoder
 
+def _baseline(system: str, detector: str | None, masks: str | None, device: str | None) -> _System:
     from ..evaluate.predict import BASELINES, MASKS
 
     if system not in BASELINES:
         raise choice_error("baseline", system, list(BASELINES))
     boxes, mask_model = detector or BASELINES[system], masks or MASKS
 
-    def load_system() -> Any:
+    def load() -> Any:
         from ..evaluate.baselines import load_baseline
 
-        return load_baseline(boxes, mask_model)
+        return load_baseline(boxes, mask_model, device)
 
     settings = {"system": system, "detector": boxes, "masks": mask_model, "files": _stamps(boxes, mask_model)}
-    return system, settings, load_system, None
+    return system, settings, load, None
 
 
 def _stamps(*names: str | None) -> list[str]:

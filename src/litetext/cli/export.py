@@ -15,7 +15,7 @@ from ..outputs import Kind, check_folder
 from .command import add
 from .convention_option import AS
 from .destination import OVERWRITE, paths_of
-from .encoder_options import CONTEXT, HEADS, POSITIONS, position_reading
+from .encoder_options import ALLOW_NAN, CONTEXT, HEADS, POSITIONS, position_reading
 from .output import notes, print_json
 from .vocabulary_option import HELP as VOCABULARY_HELP
 from .vocabulary_option import pruned
@@ -68,6 +68,7 @@ def export(
     context: int = CONTEXT,
     positions: str = POSITIONS,
     overwrite: bool = OVERWRITE,
+    allow_nan: bool = ALLOW_NAN,
     as_json: bool = typer.Option(False, "--json", help="Print one JSON document about what was written."),
 ) -> None:
     """Write an encoder or a whole model that runs without torch (ONNX Runtime), once it agrees with torch."""
@@ -95,6 +96,7 @@ def export(
         heads=heads,
         context_length=context,
         positions=position_reading(positions),
+        allow_nan=allow_nan,
     )
     report: dict[str, object] = {"source": checkpoint, "destination": str(destination)}
     if vocabulary is not None:
@@ -116,7 +118,8 @@ def export(
         else:
             from ..segment.export import export_segmenter
 
-            model = export_segmenter(source.detector, read, destination, texts, **options, convention=convention)
+            options |= {"convention": convention, "allow_nan": allow_nan}
+            model = export_segmenter(source.detector, read, destination, texts, **options)
             written, said = asdict(model), _model_lines(model)
     if as_json:
         print_json(report | {key: value for key, value in written.items() if key != "folder"})

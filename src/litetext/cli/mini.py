@@ -13,6 +13,7 @@ from ..journal import check_resumable, write_recorded
 from ..outputs import check_folder
 from .command import add
 from .destination import OVERWRITE
+from .encoder_options import ALLOW_NAN
 from .output import console, notes, print_json, shown_progress, tell
 from .training_screen import TrainingScreen
 
@@ -128,6 +129,7 @@ def evaluate(
     text: str = typer.Option(None, help="Another text encoder for it: a name, file or folder."),
     save_predictions: Path = typer.Option(None, help="Write the predictions there, as SA-Co results."),
     overwrite: bool = OVERWRITE,
+    allow_nan: bool = ALLOW_NAN,
     as_json: bool = typer.Option(False, "--json", help="Print the figures as JSON."),
 ) -> None:
     """Score a mini on scenes drawn anew: cgF1, pmF1, IL_MCC, and IL_MCC with the phrases permuted."""
@@ -149,7 +151,7 @@ def evaluate(
     known, size = facts["known_concepts"], size or facts["image_size"]
     drawn = draw_pairs(World(known, _styles(style), size), seed, pairs, wanted=_wanted(combinations))
     with notes.status("loading the model"):
-        segmenter = Segmenter.from_pretrained(model if model == "mini" else folder, text)
+        segmenter = Segmenter.from_pretrained(model if model == "mini" else folder, text, allow_nan=allow_nan)
     with shown_progress("segmenting") as progress:
         result = evaluate_segmenter(segmenter, drawn, seed, progress)
     if save_predictions is not None:

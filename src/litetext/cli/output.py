@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import sys
 from collections.abc import Iterator
@@ -35,9 +36,17 @@ def tell(message: str) -> None:
 
 
 def print_json(value: Any) -> None:
-    """Print ``value`` as the command's one JSON document; NaN is refused (use null)."""
-    json.dump(value, sys.stdout, ensure_ascii=False, allow_nan=False, indent=1)
+    """Print ``value`` as the command's one JSON document; NaN and infinity, which JSON does not know, become null."""
+    json.dump(_finite(value), sys.stdout, ensure_ascii=False, allow_nan=False, indent=1)
     print()
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _finite(one) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(one) for one in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def warn(message: str) -> None:

@@ -83,10 +83,10 @@ def parity(
         gap = _text_gap(model, prompts, heads, context, position_reading(positions), allow_nan)
         _print(model, None, gap, as_json)
         return
-    result = _compared(model, against, sides, images, phrases, threshold, tolerance, record, overwrite)
+    result = _compared(model, against, sides, images, phrases, threshold, tolerance, record, overwrite, allow_nan)
     if result is None:
         return
-    _print(model, result, _gap_of_model(model, prompts), as_json)
+    _print(model, result, _gap_of_model(model, prompts, allow_nan), as_json)
     if result.first_exceeding is not None:
         raise typer.Exit(DIFFERENT)
 
@@ -115,6 +115,7 @@ def _compared(
     tolerance: float | None,
     record: Path | None,
     overwrite: bool,
+    allow_nan: bool,
 ) -> StageParity | None:
     """The comparison, or None where MODEL is only recorded."""
     from ..outputs import check_folder
@@ -126,10 +127,10 @@ def _compared(
     questions, reference = questions_of(images, phrases, threshold), None
     if against is not None or len(sides) == 2:
         with notes.status(f"running {against or f'{model} as {sides[0]}'}"):
-            reference = record_reference(model, against, sides, questions)
+            reference = record_reference(model, against, sides, questions, allow_nan)
             questions = reference.questions
     with notes.status(f"running {model}"):
-        found = record_model(model, sides, questions, reference)
+        found = record_model(model, sides, questions, reference, allow_nan)
     if record is not None:
         write_recording(found, record, overwrite=overwrite)
         notes.print(f"written: {record}/", highlight=False, soft_wrap=True)
@@ -147,12 +148,12 @@ def _text_gap(
     return measure_parity(read.module(), read.tokenizer, texts)
 
 
-def _gap_of_model(model: str, prompts: Path) -> Parity | None:
+def _gap_of_model(model: str, prompts: Path, allow_nan: bool) -> Parity | None:
     """The gap of a model's own text encoder; None of an export, whose convention is fixed."""
     from ..segment.sources import is_exported, locate
 
     parts = locate(model)
-    return None if is_exported(parts.detector) else _text_gap(parts.text, prompts, None, None, None, False)
+    return None if is_exported(parts.detector) else _text_gap(parts.text, prompts, None, None, None, allow_nan)
 
 
 def _print(model: str, stages: StageParity | None, gap: Parity | None, as_json: bool) -> None:

@@ -42,38 +42,44 @@ def questions_of(images: Sequence[Path], phrases: Sequence[str], threshold: floa
     return Questions(photos, tuple(dict.fromkeys(phrases or sample.phrases[:_PROMPTS])), threshold)
 
 
-def record_reference(model: str, against: str | None, sides: Sequence[str], questions: Questions) -> Recording:
+def record_reference(
+    model: str, against: str | None, sides: Sequence[str], questions: Questions, allow_nan: bool
+) -> Recording:
     """Run what MODEL is compared with; a recording is read, with the questions it was asked."""
     from ..segment.stages import is_recording, read_recording, record
 
     if against is None:
-        return record(_segmenter(model, sides[0]), questions, f"{model} as {sides[0]}")
+        return record(_segmenter(model, sides[0], allow_nan), questions, f"{model} as {sides[0]}")
     if against == "transformers":
-        return _transformers(model, questions)
+        return _transformers(model, questions, allow_nan)
     if against == "onnx":
         with tempfile.TemporaryDirectory() as temporary:
-            return record(_exported(model, sides, questions, Path(temporary) / "onnx"), questions, "onnx")
+            return record(_exported(model, sides, questions, Path(temporary) / "onnx", allow_nan), questions, "onnx")
     if is_recording(Path(against)):
         return read_recording(Path(against))
-    return record(_segmenter(against, None), questions, against)
+    return record(_segmenter(against, None, allow_nan), questions, against)
 
 
-def record_model(model: str, sides: Sequence[str], questions: Questions, reference: Recording | None) -> Recording:
+def record_model(
+    model: str, sides: Sequence[str], questions: Questions, reference: Recording | None, allow_nan: bool
+) -> Recording:
     """Run MODEL; of the masks, those that the reference has."""
     from ..segment.stages import record
 
     side = sides[-1] if sides else None
     queries = None if reference is None else [stages.queries for stages in reference.photos]
-    return record(_segmenter(model, side), questions, model if side is None else f"{model} as {side}", queries)
+    return record(
+        _segmenter(model, side, allow_nan), questions, model if side is None else f"{model} as {side}", queries
+    )
 
 
-def _segmenter(model: str, convention: str | None) -> Segmenter:
+def _segmenter(model: str, convention: str | None, allow_nan: bool = False) -> Segmenter:
     from ..segment import Segmenter
 
-    return Segmenter.from_pretrained(model, device="cpu", convention=convention)
+    return Segmenter.from_pretrained(model, device="cpu", convention=convention, allow_nan=allow_nan)
 
 
-def _transformers(model: str, questions: Questions) -> Recording:
+def _transformers(model: str, questions: Questions, allow_nan: bool) -> Recording:
     from ..encoders import load_encoder
     from ..segment.ported import record_transformers
     from ..segment.sources import is_exported, locate
@@ -81,33 +87,33 @@ def _transformers(model: str, questions: Questions) -> Recording:
     parts = locate(model)
     if is_exported(parts.detector):
         raise LitetextError(f"{model} is an export, which transformers cannot run; give the model it was made from")
-    return record_transformers(parts.detector, load_encoder(parts.text), questions)
+    encoder = load_encoder(parts.text, allow_nan=allow_nan)
+    return record_transformers(parts.detector, encoder, questions, allow_nan=allow_nan)
 
 
-def _exported(model: str, sides: Sequence[str], questions: Questions, folder: Path) -> Segmenter:
+def _exported(model: str, sides: Sequence[str], questions: Questions, folder: Path, allow_nan: bool) -> Segmenter:
     """MODEL as an export in ``folder``; how far it may be off is for the comparison to say."""
     from ..encoders import read_checkpoint
     from ..segment.export import export_segmenter
     from ..segment.sources import locate
 
     parts = locate(model)
-    text = read_checkpoint(parts.text)
-    convention = sides[0] if sides else None
-    export_segmenter(parts.detector, text, folder, questions.prompts, tolerance=math.inf, convention=convention)
+    text = read_checkpoint(parts.text, allow_nan=allow_nan)
+    export_segmenter(
+        parts.detector,
+        text,
+        folder,
+        questions.prompts,
+        tolerance=math.inf,
+        convention=sides[0] if sides else None,
+        allow_nan=allow_nan,
+    )
     return _segmenter(str(folder), None)
 
 
 def stages_document(result: StageParity) -> Any:
-    """The result as plain JSON values, with null for numbers that JSON does not know."""
-    return _finite(asdict(result) | {"first_exceeding": result.first_exceeding})
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _finite(one) for key, one in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(one) for one in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+    """The result as plain values."""
+    return asdict(result) | {"first_exceeding": result.first_exceeding}
 
 
 def show_stages(result: StageParity) -> None:

@@ -118,12 +118,24 @@ def student_vocabulary(teacher: Tokenizer, prompts: Sequence[str], rows: int) ->
 
 
 def load_student(
-    name_or_path: str | os.PathLike[str], *, output_dim: int, context_length: int | None = None, seed: int = 0
+    name_or_path: str | os.PathLike[str],
+    *,
+    output_dim: int,
+    context_length: int | None = None,
+    seed: int = 0,
+    allow_nan: bool = False,
 ) -> tuple[TextTransformer, Tokenizer]:
     """Start from trained weights: a litetext or SAM3 checkpoint of any layout, or a MobileCLIP's text encoder.
 
     MobileCLIP checkpoints (Apple's names or open_clip's) have no projector to SAM3's features: that one is drawn from
     ``seed``, and of their 77 position rows the first ``context_length`` (16) are kept. Their vocabulary is CLIP's.
+
+    Args:
+        name_or_path: the checkpoint, see `read_checkpoint`.
+        output_dim: D, the numbers a token that the student is to give.
+        context_length: tokens a prompt is padded to, where not the stored ones.
+        seed: of a projector that is drawn.
+        allow_nan: start from weights that are NaN or infinite too.
 
     Raises:
         LitetextError: no encoder in it, or one whose features have another width than ``output_dim``.
@@ -132,7 +144,7 @@ def load_student(
     file = open_tensors(path)
     layout = _mobileclip_layout(file)
     if layout is None:
-        checkpoint = read_checkpoint(name_or_path, context_length=context_length)
+        checkpoint = read_checkpoint(name_or_path, context_length=context_length, allow_nan=allow_nan)
         if checkpoint.config.output_dim != output_dim:
             raise LitetextError(
                 f"{name_or_path} gives {checkpoint.config.output_dim} numbers a token, the teacher {output_dim}"

@@ -22,7 +22,13 @@ _PROMPTS = 16  # of a batch that the detector is asked over one image
 
 
 def downstream_of(
-    segmenter: str, way: str, dim: int, device: torch.device, images: Sequence[ImageLike] = ()
+    segmenter: str,
+    way: str,
+    dim: int,
+    device: torch.device,
+    images: Sequence[ImageLike] = (),
+    *,
+    allow_nan: bool = False,
 ) -> Downstream:
     """Return a downstream loss through a segmenter's detector.
 
@@ -33,6 +39,7 @@ def downstream_of(
         dim: D of the features it is to read.
         device: where the student trains.
         images: for ``answers``.
+        allow_nan: load weights that are NaN or infinite too.
 
     Raises:
         LitetextError: an unknown way, or a segmenter that reads features of another D.
@@ -42,7 +49,7 @@ def downstream_of(
     from ..segment.sources import locate
     from ..segment.torch_backend import TorchBackend
 
-    backend = TorchBackend.load(locate(segmenter).detector, device)
+    backend = TorchBackend.load(locate(segmenter).detector, device, allow_nan=allow_nan)
     backend.detector.requires_grad_(False)
     if backend.dim != dim:
         raise LitetextError(f"{segmenter} reads {backend.dim} numbers a token, the teacher gives {dim}")

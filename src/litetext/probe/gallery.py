@@ -27,6 +27,8 @@ def gallery_of(
     phrases: Sequence[str],
     tokenizer: PromptTokenizer,
     seed: int,
+    *,
+    allow_nan: bool = False,
 ) -> Gallery:
     """Return images with phrases, encoded by the segmenter.
 
@@ -37,6 +39,7 @@ def gallery_of(
         phrases: the corpus.
         tokenizer: whose tokens must be as many in a phrase and in its wrong counterpart.
         seed: of what is drawn.
+        allow_nan: load weights that are NaN or infinite too.
 
     Raises:
         LitetextError: no image can be asked anything.
@@ -44,7 +47,7 @@ def gallery_of(
     from ..segment.sources import locate
     from ..segment.torch_backend import TorchBackend
 
-    model = TorchBackend.load(locate(segmenter).detector, device="cpu")
+    model = TorchBackend.load(locate(segmenter).detector, device="cpu", allow_nan=allow_nan)
     draw = random.Random(seed)
     pool = draw.sample(list(phrases), min(_POOL, len(phrases)))
     scenes = []

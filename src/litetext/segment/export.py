@@ -63,6 +63,7 @@ def export_segmenter(
     tolerance: float | None = None,
     overwrite: bool = False,
     convention: ConventionLike | None = None,
+    allow_nan: bool = False,
 ) -> WholeExport:
     """Write a detector and a text encoder as a directory for `Segmenter.from_pretrained`, atomically.
 
@@ -78,6 +79,7 @@ def export_segmenter(
         tolerance: how far any number of `Agreement` may be off; `TOLERANCES` by default.
         overwrite: replace an earlier export.
         convention: another than the detector's own, see `load_detector`.
+        allow_nan: export weights that are NaN or infinite too.
 
     Raises:
         LitetextError: an unknown precision or opset, a text encoder of another width than the detector reads, or a
@@ -88,7 +90,7 @@ def export_segmenter(
         raise LitetextError(f"{detector} is an export already; give the model it was made from")
     if precision not in TOLERANCES:
         raise choice_error("precision", precision, get_args(GraphPrecision))
-    backend = TorchBackend.load(detector, "cpu", convention=convention)
+    backend = TorchBackend.load(detector, "cpu", convention=convention, allow_nan=allow_nan)
     if text.config.output_dim != backend.dim:
         raise LitetextError(
             f"the text encoder gives {text.config.output_dim} numbers a token, but {detector} reads {backend.dim}; "

@@ -40,7 +40,9 @@ def has_text_tower(source: Path) -> bool:
 
 
 @torch.inference_mode()
-def record_transformers(source: Path, encoder: TextEncoder, questions: Questions) -> Recording:
+def record_transformers(
+    source: Path, encoder: TextEncoder, questions: Questions, *, allow_nan: bool = False
+) -> Recording:
     """Run ``transformers.Sam3Model`` (or ``Sam3LiteTextModel``) plainly, prompt by prompt, on the CPU.
 
     Args:
@@ -48,8 +50,9 @@ def record_transformers(source: Path, encoder: TextEncoder, questions: Questions
             prompts padded to 32 with EOT, as transformers' processor does.
         encoder: what makes the text features where ``source`` has none.
         questions: what is asked.
+        allow_nan: load weights that are NaN or infinite too.
     """
-    model: Any = load_detector(source, torch.device("cpu"), torch.float32, "transformers")
+    model: Any = load_detector(source, torch.device("cpu"), torch.float32, "transformers", allow_nan=allow_nan)
     processor: Any = load_image_processor(source, model.config.image_size)
     if has_text_tower(source):
         model = _whole_model(source, model)
