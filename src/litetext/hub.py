@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, BinaryIO
 from .errors import LitetextError
 
 if TYPE_CHECKING:
-    from huggingface_hub import HfUri
+    from huggingface_hub import CachedRepoInfo, HfUri
     from huggingface_hub.hf_api import RepoSibling
 
 WEIGHTS = (".safetensors", ".pt", ".pth", ".bin")
@@ -115,6 +115,49 @@ def cached_file(repository: str, file: str) -> Path | None:
 
     found = try_to_load_from_cache(repository, file)
     return Path(found) if isinstance(found, str) else None
+
+
+def cached_path(name: str) -> Path | None:
+    """Return where a model is on this machine by its name on the hub, or None; nothing is fetched."""
+    try:
+        return _cached(_hub_name(name), "")
+    except LitetextError:
+        return None
+
+
+def cached_models() -> list[tuple[str, Path]]:
+    """Return the models that the hub's cache holds, by the names that find them there: folders, and files of weights.
+
+    Of a repository's revisions it is that of ``main``, or where that is not there the one that changed last.
+    """
+    from huggingface_hub import CacheNotFound, constants, scan_cache_dir
+
+    try:
+        found = scan_cache_dir(constants.HF_HUB_CACHE).repos
+    except (CacheNotFound, ValueError):  # there is no cache yet, or a file in its place
+        return []
+    return sorted(
+        (f"{name}/{inside}".removesuffix("/"), snapshot / inside)
+        for repository in found
+        if repository.repo_type == "model" and repository.revisions
+        for name, snapshot in [_newest(repository)]
+        for inside in _models_in(snapshot)
+    )
+
+
+def _newest(repository: CachedRepoInfo) -> tuple[str, Path]:
+    """The name and the snapshot of a cached repository's main revision, or else of its last."""
+    if "main" in repository.refs:
+        return repository.repo_id, repository.refs["main"].snapshot_path
+    last = max(repository.revisions, key=lambda revision: revision.last_modified)
+    return f"{repository.repo_id}@{last.commit_hash}", last.snapshot_path
+
+
+def _models_in(snapshot: Path) -> list[str]:
+    """The folders of a snapshot that are models, and the files of weights that belong to none of them."""
+    files = [file.relative_to(snapshot).as_posix() for file in snapshot.rglob("*") if file.is_file()]
+    folders = _model_folders(files)
+    return [*folders, *(file for file in files if file.endswith(WEIGHTS) and _folder(file) not in folders)]
 
 
 def chosen_files(files: Mapping[str, int], name: str, path: str = "") -> list[str]:

@@ -33,6 +33,7 @@ _COMMANDS = (
     "export",
     "info",
     "mini",
+    "models",
     "parity",
     "photo",
     "segment",
