@@ -26,6 +26,7 @@ FLOORS = {
     "pickles": 0,
     "progress": 0,
     "ragged": 0,
+    "videos": 0,
     "data": 0,
     "prompts": 0,
     "tokenizer": 0,
@@ -57,6 +58,7 @@ GROUND = {
     "pickles",
     "progress",
     "ragged",
+    "videos",
     "data",
 }
 """What every package on the lowest floor may share."""
@@ -98,7 +100,7 @@ def test_packages_import_only_from_lower_floors(path: Path) -> None:
         )
 
 
-HEAVY = ("torch", "transformers", "scipy", "matplotlib", "pycocotools", "supervision", "onnxruntime")
+HEAVY = ("torch", "transformers", "scipy", "matplotlib", "pycocotools", "supervision", "onnxruntime", "av")
 
 
 @pytest.mark.parametrize("module", ["litetext", "litetext.encoders", "litetext.tokenizer", "litetext.cli"])

@@ -128,6 +128,33 @@ def image_size(path: StrPath) -> tuple[int, int]:
     return (width, height) if turned else (height, width)
 
 
+def read_animation(path: StrPath) -> Iterator[tuple[float, NDArray[np.uint8]]]:
+    """Yield the frames of an animated picture as `read_image` gives them, each with the seconds that it is shown.
+
+    Raises:
+        LitetextError: see `read_image`; after the frames that could be read.
+    """
+    with _opened_file(Path(path)) as image:
+        for number in range(getattr(image, "n_frames", 1)):
+            image.seek(number)
+            frame = _rgb_of_pil(image, os.fspath(path))
+            yield _seconds_shown(image), frame
+
+
+def animation_length(path: StrPath) -> tuple[int, float]:
+    """Return how many frames an image file has, and how many a second, by the time that the first is shown."""
+    with _opened_file(Path(path)) as image:
+        frames = getattr(image, "n_frames", 1)
+        image.load()
+        return frames, 1 / _seconds_shown(image)
+
+
+def _seconds_shown(image: Image.Image) -> float:
+    """How long a frame is shown; where that is next to nothing, browsers take a tenth of a second."""
+    milliseconds = float(image.info.get("duration", 0))
+    return milliseconds / 1000 if milliseconds > 10 else 0.1
+
+
 @contextlib.contextmanager
 def _opened_file(path: Path) -> Iterator[Image.Image]:
     check_pillow()

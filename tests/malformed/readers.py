@@ -496,6 +496,41 @@ def _minis(folder: Path) -> Iterator[Spoiled]:
         yield Spoiled(path, dict(spoiled_bytes(path.read_bytes(), 8)), segment, lambda _: command, texts=False)
 
 
+def _videos(folder: Path) -> Iterator[Spoiled]:
+    import numpy as np
+    from PIL import Image
+
+    from litetext.videos import open_video
+
+    from ..videos.clips import picture, write_clip
+
+    texture = np.random.default_rng(0).integers(0, 16, (48, 64, 3), np.uint8)
+    images = [picture(number) + texture for number in range(8)]
+    codecs = {
+        "mp4": "libx264",
+        "mkv": "libx264",
+        "webm": "libvpx-vp9",
+        "mov": "mpeg4",
+        "avi": "mjpeg",
+        "ts": "mpeg2video",
+    }
+    for kind, codec in codecs.items():
+        pixels = "yuvj420p" if codec == "mjpeg" else "yuv420p"
+        path = write_clip(
+            folder / f"v.{kind}", images, codec=codec, pixels=pixels, rate=25, audio="" if kind == "webm" else "aac"
+        )
+        content = path.read_bytes()
+        contents = dict(spoiled_bytes(content, 24, seed=len(kind)))
+        yield Spoiled(path, contents, lambda path: list(open_video(path, start=0.1)), texts=kind in ("mp4", "ts"))
+    frames = [Image.fromarray(image) for image in images]
+    for kind in ("gif", "webp"):
+        path = folder / f"v.{kind}"
+        frames[0].save(path, save_all=True, append_images=frames[1:], duration=40)
+        yield Spoiled(
+            path, dict(spoiled_bytes(path.read_bytes(), 12)), lambda path: list(open_video(path)), texts=False
+        )
+
+
 READERS: dict[str, Callable[[Path], Iterator[Spoiled]]] = {
     "prompts": _prompts,
     "images": _images,
@@ -507,4 +542,5 @@ READERS: dict[str, Callable[[Path], Iterator[Spoiled]]] = {
     "models": _models,
     "minis": _minis,
     "runs": _runs,
+    "videos": _videos,
 }

@@ -1,0 +1,25 @@
+"""PyAV, FFmpeg's Python binding: imported when a video is first opened, since few commands need it."""
+
+from __future__ import annotations
+
+from types import ModuleType
+
+from ..errors import missing_extra
+
+
+def pyav() -> ModuleType:
+    """Return the module ``av``.
+
+    Raises:
+        LitetextError: it is not installed.
+    """
+    try:
+        import av
+    except ModuleNotFoundError:
+        raise missing_extra("av", "video") from None
+    return av
+
+
+def reason(error: Exception) -> str:
+    """Return what FFmpeg says went wrong, in few words."""
+    return str(getattr(error, "strerror", None) or error).split(":")[0].lower()
