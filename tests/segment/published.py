@@ -57,13 +57,37 @@ def file_of(keys: dict[str, tuple[tuple[int, ...], torch.dtype]], name: str = "s
     return TensorFile(name, {key: stored(*value) for key, value in keys.items()})
 
 
-def efficient_sam3(variant: str) -> dict[str, tuple[tuple[int, ...], torch.dtype]]:
-    """Return the keys of a published EfficientSAM3: an image student in the ViT's place, at the detector's root."""
-    vision = "backbone.vision_backbone."
-    kept = {
-        key: value
-        for key, value in published_keys("meta_sam3_image").items()
-        if not key.startswith((f"{vision}trunk.", f"{vision}convs."))
-    }
-    students = published_students()[variant].items()
-    return kept | {vision + key: (shape, torch.float32) for key, shape in students}
+Keys = dict[str, tuple[tuple[int, ...], torch.dtype]]
+
+
+def efficient_sam3(variant: str) -> Keys:
+    """Return the keys of a fine-tuned EfficientSAM3: students in both encoders' places, and no geometry encoder."""
+    detector = _at_root(published_keys("meta_sam3_image"), ("geometry_encoder.", _TEXT, *_IMAGE))
+    student = {f"backbone.vision_backbone.{key}": value for key, value in _image_student(variant).items()}
+    return detector | _text_student() | student
+
+
+def efficient_sam31(variant: str) -> Keys:
+    """Return the keys of an EfficientSAM 3.1: students in both encoders' places, three necks, and a tracker."""
+    keys = published_keys("authors_sam31_litetext_s0")
+    kept = {key: value for key, value in keys.items() if ".vision_backbone.trunk." not in key}
+    student = {f"{TRUNK}{key}": value for key, value in _image_student(variant).items() if key.startswith("trunk.")}
+    return kept | student
+
+
+_TEXT = "backbone.language_backbone."
+_IMAGE = ("backbone.vision_backbone.trunk.", "backbone.vision_backbone.convs.")
+
+
+def _at_root(keys: Keys, without: tuple[str, ...] = ()) -> Keys:
+    found = {key.removeprefix("detector."): value for key, value in keys.items()}
+    return {key: value for key, value in found.items() if not key.startswith(without)}
+
+
+def _image_student(variant: str) -> Keys:
+    return {key: (shape, torch.float32) for key, shape in published_students()[variant].items()}
+
+
+def _text_student() -> Keys:
+    found = _at_root(published_keys("authors_sam31_litetext_s0"))
+    return {key: value for key, value in found.items() if key.startswith(_TEXT)}

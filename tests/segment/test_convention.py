@@ -82,7 +82,11 @@ def test_mini_has_its_own() -> None:
     [
         ("sam", "detector convention 'sam'; choose one of: meta, transformers"),
         ({"name": "own"}, "exactly the fields name, cls_token, vit_layer_norm_eps, mask_resampling"),
-        (META.to_dict() | {"cls_token": "never"}, "unknown cls_token 'never'"),
+        (META.to_dict() | {"cls_token": "seldom"}, "unknown cls_token 'seldom'"),
+        (
+            META.without_geometry().to_dict(),
+            "'meta, text alone' never reads a geometry encoder, but the",
+        ),
         (META.to_dict() | {"mask_resampling": []}, "unknown mask_resampling"),
         (META.to_dict() | {"vit_layer_norm_eps": "small"}, "must be a number or null, got 'small'"),
         (7, "give meta or transformers"),

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 
 from litetext.encoders.layouts import find_layout
 from litetext.segment.checkpoint import Sam3Detector
+from litetext.segment.convention import META
 from litetext.segment.meta_layout import (
     MetaFile,
     detector_config,
@@ -17,7 +20,7 @@ from litetext.segment.meta_layout import (
 )
 from litetext.segment.student_trunks import ARCHITECTURES
 
-from .published import efficient_sam3, file_of, published_keys
+from .published import efficient_sam3, efficient_sam31, file_of, published_keys
 
 # tensors of each file that neither segmenting images nor its text encoder reads
 UNREAD = {
@@ -46,8 +49,27 @@ def test_every_key_of_a_published_file_has_its_place(name: str) -> None:
 def test_every_key_of_an_efficient_sam3_has_its_place(variant: str) -> None:
     pytest.importorskip("timm")
     meta = MetaFile(file_of(efficient_sam3(variant)))
-    assert (meta.architecture, meta.prefix) == (variant, "")
+    assert (meta.architecture, meta.prefix, meta.has_geometry) == (variant, "", False)
     _fits_exactly(meta)
+
+
+@pytest.mark.parametrize("variant", ARCHITECTURES)
+def test_every_key_of_an_efficient_sam31_has_its_place(variant: str) -> None:
+    pytest.importorskip("timm")
+    meta = MetaFile(file_of(efficient_sam31(variant)))
+    assert (meta.architecture, meta.prefix, meta.has_geometry) == (variant, "detector.", True)
+    assert meta.tracker_tensors() == 457 + 36
+    _fits_exactly(meta)
+
+
+def test_published_counts_of_keys() -> None:
+    """What people count in `efficientsam3_ft/*_repvit.pt`, and in a `stage1_sam3p1` with the same encoder."""
+    assert (len(efficient_sam3("repvit-m1.1")), len(efficient_sam31("repvit-m1.1"))) == (1107, 1672)
+    parameters = [
+        sum(math.prod(shape) for key, (shape, _) in efficient_sam3(variant).items() if "running" not in key) / 1e6
+        for variant in ("efficientvit-b1", "repvit-m1.1", "tinyvit-11m")
+    ]
+    assert parameters == pytest.approx([89.2, 92.7, 95.3], abs=0.1)
 
 
 def test_the_config_of_published_files_is_transformers_default() -> None:
@@ -67,8 +89,10 @@ def test_sam31_keeps_its_tracker_apart() -> None:
 
 
 def _fits_exactly(meta: MetaFile) -> None:
+    config = detector_config(meta.file)
+    config.detector_convention = (META if meta.has_geometry else META.without_geometry()).to_dict()
     with torch.device("meta"):
-        expected = Sam3Detector(detector_config(meta.file)).state_dict()
+        expected = Sam3Detector(config).state_dict()
     found = {name: tuple(tensor.shape) for name, tensor in detector_tensors(meta.file).items()}
     assert found == {name: tuple(tensor.shape) for name, tensor in expected.items()}
     names = trunk_names(meta.architecture)

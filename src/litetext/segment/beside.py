@@ -18,9 +18,9 @@ from ..encoders.shared_weights import share_weights
 from ..files import write_json
 from .convention import KEY
 from .export import measure_agreement, write_graphs
-from .onnx_backend import FORMAT, VERSION
+from .onnx_backend import FORMAT, VERSION, graphs_of
 from .segmenter import Segmenter
-from .sources import GRAPHS, GRAPHS_BESIDE
+from .sources import GRAPHS_BESIDE
 from .torch_backend import TorchBackend
 from .whole_export import Agreement
 
@@ -40,7 +40,7 @@ def write_graphs_beside(model: Path, text: str, prompts: list[str], opset: int =
     backend = TorchBackend.load(segmenter, "cpu")
     with tempfile.TemporaryDirectory() as folder:
         write_graphs(backend, Path(folder), opset)
-        for graph in GRAPHS:
+        for graph in graphs_of(backend.convention):
             traced = onnx.load(Path(folder) / f"{graph}.onnx")
             share_weights(traced, segmenter / WEIGHTS)
             (segmenter / f"{graph}.onnx").write_bytes(traced.SerializeToString())

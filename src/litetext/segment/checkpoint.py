@@ -26,9 +26,9 @@ from ..encoders.tensorfile import open_tensors
 from ..encoders.transformers_config import read_model_config
 from ..errors import LitetextError, failures_named, short
 from ..json_files import read_json
-from .convention import KEY, ConventionLike, convention_of, named_convention
+from .convention import KEY, ConventionLike, DetectorConvention, convention_of, named_convention
 from .lite import LITE, LiteVisionModel
-from .meta_layout import detector_config, detector_tensors, is_meta_layout
+from .meta_layout import detector_config, detector_tensors, has_geometry, is_meta_layout
 from .sources import PUBLISHED
 
 # SAM3's sessions of training leave parts in a checkpoint that image segmentation does not read: the text tower
@@ -52,6 +52,8 @@ class _TextFree:
             self.vision_encoder: Any = LiteVisionModel(config.vision_config)
         del self.text_encoder, self.text_projection  # type: ignore[attr-defined]
         self.convention = convention_of(getattr(config, KEY, None), "config.json")
+        if not self.convention.takes_boxes:
+            del self.geometry_encoder  # type: ignore[attr-defined]
         self._set_vit_layer_norm_eps(self.convention.vit_layer_norm_eps)
 
     def _set_vit_layer_norm_eps(self, eps: float | None) -> None:
@@ -150,8 +152,10 @@ def _from_folder(folder: Path, dtype: torch.dtype, convention: ConventionLike | 
                     f"{file.source}: key {key!r} is stored as {file.dtype(key)}, expected floating-point numbers"
                 )
     held = sum(math.prod(file.shape(key)) for file in opened for key in file)
+    keys = (key.removeprefix("detector_model.") for file in opened for key in file)
+    chosen = _chosen(config, convention, has_geometry(keys), str(folder))
     source: dict[str, Any] = {"pretrained_model_name_or_path": str(folder), "use_safetensors": True}
-    return _build(config, held, str(folder), dtype, convention, **source)
+    return _build(config, chosen, held, str(folder), dtype, **source)
 
 
 def _from_meta_file(path: Path, dtype: torch.dtype, convention: ConventionLike | None) -> Detector:
@@ -164,8 +168,9 @@ def _from_meta_file(path: Path, dtype: torch.dtype, convention: ConventionLike |
     held = sum(math.prod(file.shape(key)) for key in file)
     with failures_named(path, "is not a SAM3 in Meta's layout"):
         config, tensors = detector_config(file), detector_tensors(file)
+    chosen = _chosen(config, convention, has_geometry(tensors), str(path))
     source: dict[str, Any] = {"pretrained_model_name_or_path": None, "state_dict": tensors}
-    return _build(config, held, str(path), dtype, convention, **source)
+    return _build(config, chosen, held, str(path), dtype, **source)
 
 
 def _detector_config(folder: Path) -> Any:
@@ -188,12 +193,22 @@ _COUNTS = ("position_ids", "num_batches_tracked")
 """How the names of tensors end that hold whole numbers."""
 
 
-def _build(
-    config: Any, held: int, name: str, dtype: torch.dtype, convention: ConventionLike | None, **source: Any
-) -> Detector:
+def _chosen(config: Any, convention: ConventionLike | None, with_geometry: bool, name: str) -> DetectorConvention:
+    """The convention asked for, or else the stored one; the weights say whether there is a geometry encoder."""
     stored = convention_of(getattr(config, KEY, None), f"{name}/config.json")
     chosen = stored if convention is None else named_convention(convention)
-    setattr(config, KEY, chosen.to_dict())
+    if with_geometry and not chosen.takes_boxes:
+        raise LitetextError(
+            f"{name}/config.json: {KEY}: {chosen.name!r} never reads a geometry encoder, but the weights hold one; "
+            "say --as meta"
+        )
+    return chosen if with_geometry else chosen.without_geometry()
+
+
+def _build(
+    config: Any, convention: DetectorConvention, held: int, name: str, dtype: torch.dtype, **source: Any
+) -> Detector:
+    setattr(config, KEY, convention.to_dict())
     detector_class: Any = _DETECTORS[type(config)]
     with quiet_transformers(), failures_named(name, "cannot be read: its weights do not fit its configuration"):
         with torch.device("meta"):

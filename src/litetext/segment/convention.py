@@ -8,7 +8,7 @@ it is `META`: every published SAM3 was trained under it, whatever its layout, an
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Literal, TypeAlias, get_args
 
 from ..errors import LitetextError, choice_error, short
@@ -16,7 +16,7 @@ from ..errors import LitetextError, choice_error, short
 KEY = "detector_convention"
 """Where ``config.json`` holds it: the name of one of `CONVENTIONS`, or all fields of a `DetectorConvention`."""
 
-ClsToken = Literal["always", "with boxes"]
+ClsToken = Literal["always", "with boxes", "never"]
 MaskResampling = Literal["logits", "probabilities"]
 
 
@@ -26,8 +26,8 @@ class DetectorConvention:
 
     Attributes:
         name: what messages and tables call it.
-        cls_token: when the geometry encoder's CLS token stands behind the prompt's text: ``always``, or only
-            ``with boxes``, behind their tokens.
+        cls_token: when the geometry encoder's CLS token stands behind the prompt's text: ``always``; only
+            ``with boxes``, behind their tokens; or ``never``, of a detector without a geometry encoder.
         vit_layer_norm_eps: of the ViT's LayerNorms; None: what the model's configuration says.
         mask_resampling: what is resized to the image's size before it is cut at a half: ``logits`` or
             ``probabilities``.
@@ -45,6 +45,15 @@ class DetectorConvention:
             raise LitetextError(f"vit_layer_norm_eps must be a number or null, got {short(self.vit_layer_norm_eps)}")
         if self.mask_resampling not in get_args(MaskResampling):
             raise choice_error("mask_resampling", self.mask_resampling, get_args(MaskResampling))
+
+    @property
+    def takes_boxes(self) -> bool:
+        """Whether the detector has a geometry encoder, and so can be shown example boxes."""
+        return self.cls_token != "never"
+
+    def without_geometry(self) -> DetectorConvention:
+        """Return the same for a detector without a geometry encoder."""
+        return replace(self, name=f"{self.name}, text alone", cls_token="never") if self.takes_boxes else self
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields as plain JSON values, as `convention_of` reads them."""

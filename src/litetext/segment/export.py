@@ -36,9 +36,9 @@ from . import decode
 from .backend import sigmoid
 from .card import whole_model_card
 from .convention import KEY, ConventionLike
-from .onnx_backend import CLS_TOKEN, DECODER_OUTPUTS, FORMAT, MASK_LOGITS, VERSION
+from .onnx_backend import CLS_TOKEN, DECODER_OUTPUTS, FORMAT, MASK_LOGITS, VERSION, graphs_of
 from .segmenter import Segmenter
-from .sources import GRAPHS, is_exported
+from .sources import is_exported
 from .torch_backend import TorchBackend
 from .whole_export import Agreement, WholeExport
 
@@ -117,7 +117,8 @@ def export_segmenter(
             folder=str(folder),
             image_size=int(backend.detector.config.image_size),
             opset=opset,
-            bytes={graph: _graph_bytes(temporary, graph) for graph in GRAPHS} | {"text": written.bytes},
+            bytes={graph: _graph_bytes(temporary, graph) for graph in graphs_of(backend.convention)}
+            | {"text": written.bytes},
             convention=backend.convention,
             text=replace(written, folder=str(Path(folder) / "text")),
             agreement=agreement,
@@ -140,8 +141,10 @@ def measure_agreement(ours: Segmenter, reference: Segmenter, prompts: Sequence[s
     for photo in photos:
         states = [one.backend.encode_images([photo])[0] for one in (ours, reference)]
         pairs = list(zip((ours.backend, reference.backend), states, texts, strict=True))
-        boxes = [backend.encode_boxes(state, *examples) for backend, state, _ in pairs]
-        for rows, geometry in ((slice(None), [None, None]), (slice(1), [None, None]), (slice(1), boxes)):
+        asked: list[tuple[slice, list[Any]]] = [(slice(None), [None, None]), (slice(1), [None, None])]
+        if ours.backend.convention.takes_boxes:
+            asked.append((slice(1), [backend.encode_boxes(state, *examples) for backend, state, _ in pairs]))
+        for rows, geometry in asked:
             a, b = (
                 backend.detect(state, text[rows], tokens)
                 for (backend, state, text), tokens in zip(pairs, geometry, strict=True)
@@ -227,7 +230,7 @@ def _normalization(processor: Any) -> tuple[Tensor, Tensor]:
 
 
 def write_graphs(backend: TorchBackend, folder: Path, opset: int) -> None:
-    """Trace the four graphs one by one and write each with its weights beside it."""
+    """Trace the graphs one by one and write each with its weights beside it."""
     size = int(backend.detector.config.image_size)
     with torch.no_grad():
         pyramid = decode.encode_images(backend.detector, torch.zeros(1, 3, size, size))
@@ -250,6 +253,8 @@ def write_graphs(backend: TorchBackend, folder: Path, opset: int) -> None:
         ("pixels", _Pixels, finer | hidden | prompt, [MASK_LOGITS], masked),
         ("examples", _Examples, coarsest | boxes, ["tokens"], {"boxes": examples, "labels": examples}),
     ):
+        if graph not in graphs_of(backend.convention):
+            continue
         with _quiet_exporter(), torch.no_grad():
             program: Any = torch.onnx.export(
                 kind(backend, pyramid).eval(),

@@ -4,14 +4,15 @@ The file says nothing of its own shape, so the config is read off the tensors: w
 the image and window sizes from the rotary tables that the vision encoder keeps beside them. What image
 segmentation never reads (the text tower, the tracker, the point encoder) is left where it is; every other key must
 have a place here. The detector's keys begin with ``detector.`` or, as in its own state dict, with nothing; SAM 3.1 has
-three necks and no fourth level; EfficientSAM3 has a student in the ViT's place.
+three necks and no fourth level; EfficientSAM3 has a student in the ViT's place, and where it was fine-tuned no geometry
+encoder.
 """
 
 from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -171,6 +172,7 @@ class MetaFile:
         file: the file.
         prefix: what stands before the detector's keys: ``detector.``, or nothing.
         architecture: of an EfficientSAM3 trunk in the ViT's place, or None.
+        has_geometry: whether it has a geometry encoder, which fine-tuned EfficientSAM3s do not.
     """
 
     def __init__(self, file: TensorFile) -> None:
@@ -179,6 +181,7 @@ class MetaFile:
         below = {key.removeprefix(self.prefix): key for key in file if key.startswith(self.prefix)}
         trunk = {key.removeprefix(_TRUNK): file.shape(whole) for key, whole in below.items() if key.startswith(_TRUNK)}
         self.architecture = architecture_of(trunk) if any(key.startswith("model.") for key in trunk) else None
+        self.has_geometry = has_geometry(below)
         self._keys = below
 
     def places(self) -> dict[str, Place]:
@@ -245,6 +248,11 @@ def is_meta_layout(file: TensorFile) -> bool:
     return any(key.removeprefix(_PREFIX).startswith("transformer.decoder.") for key in file)
 
 
+def has_geometry(keys: Iterable[str]) -> bool:
+    """Whether a detector's tensors, of either layout, have a geometry encoder among them."""
+    return any(key.startswith("geometry_encoder.") for key in keys)
+
+
 def detector_config(file: TensorFile) -> Sam3Config:
     """Return transformers' config of the SAM3 in ``file``, read off its tensors.
 
@@ -267,12 +275,7 @@ def detector_config(file: TensorFile) -> Sam3Config:
             "fpn_hidden_size": hidden,
             "backbone_feature_sizes": [[scale * grid, scale * grid] for scale in (4, 2, 1)],
         },
-        geometry_encoder_config=block
-        | ffn
-        | {
-            "num_layers": meta.count("geometry_encoder.encode.#.norm1.weight"),
-            "roi_size": meta.shape("geometry_encoder.boxes_pool_project.weight")[-1],
-        },
+        geometry_encoder_config=block | ffn | (_geometry_config(meta) if meta.has_geometry else {}),
         detr_encoder_config=block | ffn | {"num_layers": meta.count("transformer.encoder.layers.#.norm1.weight")},
         detr_decoder_config=block
         | ffn
@@ -315,6 +318,13 @@ def _rotary(meta: MetaFile, width: int, blocks: int) -> dict[str, Any]:
         "grid": grid,
         "window": window,
         "global": [index for index, (length, _) in enumerate(tables) if length == grid * grid],
+    }
+
+
+def _geometry_config(meta: MetaFile) -> dict[str, Any]:
+    return {
+        "num_layers": meta.count("geometry_encoder.encode.#.norm1.weight"),
+        "roi_size": meta.shape("geometry_encoder.boxes_pool_project.weight")[-1],
     }
 
 

@@ -13,7 +13,7 @@ weight:
 - ``pixels``: the finer features and the rows of one prompt, of whose decoder states any n, to ``mask_logits``
   [n, h, w];
 - ``examples``: the coarsest ``features`` and example ``boxes`` [1, n, 4] with ``labels`` [1, n] to ``tokens``
-  [1, n + 1, C], which stand behind the prompt's text.
+  [1, n + 1, C], which stand behind the prompt's text; a detector without a geometry encoder has no such graph.
 
 ``config.json`` holds the convention (see `convention`). Exports of version 1 hold none and are run as they were
 written, as transformers' port; theirs give probabilities: ``scores``, ``presence``, ``masks``.
@@ -88,7 +88,10 @@ class OnnxBackend:
 
     def __init__(self, folder: Path, *, threads: int | None = None) -> None:
         self._version, self._convention = _config(folder)
-        sessions = {graph: open_session(folder / f"{graph}.onnx", threads, keep_memory=False) for graph in GRAPHS}
+        sessions = {
+            graph: open_session(folder / f"{graph}.onnx", threads, keep_memory=False)
+            for graph in graphs_of(self._convention)
+        }
         _check_signatures(folder, sessions, self._convention)
         self._folder, self._sessions = folder, sessions
         self._levels = [name for name in _names(sessions["vision"].get_outputs()) if name != CLS_TOKEN]
@@ -185,6 +188,11 @@ class OnnxBackend:
         """Return memory that a text encoder left free to the system."""
         gc.collect()
         return_freed_memory()
+
+
+def graphs_of(convention: DetectorConvention) -> tuple[str, ...]:
+    """Return the names of an export's graphs; a detector without a geometry encoder has none of example boxes."""
+    return GRAPHS if convention.takes_boxes else tuple(graph for graph in GRAPHS if graph != "examples")
 
 
 def _config(folder: Path) -> tuple[int, DetectorConvention]:

@@ -349,7 +349,7 @@ class Segmenter:
         if not len(question.boxes):
             raise LitetextError(f"concept {name!r} needs at least one example box")
         text = self._features([prompt]).numpy()
-        geometry = self.backend.encode_boxes(image.state, *_examples([question], image.size))
+        geometry = self._encode_boxes(image, [question])
         return ExemplarConcept(name, np.concatenate([text.tokens[0][~text.mask[0]], geometry[0]]), threshold)
 
     def _check_features(self, features: ImageFeatures) -> None:
@@ -439,10 +439,18 @@ class Segmenter:
         text = texts[0].features[[one.row for one in texts]]
         geometry = None
         if len(asked[0].boxes):
-            geometry = self.backend.encode_boxes(image.state, *_examples(asked, image.size))
+            geometry = self._encode_boxes(image, asked)
         elif texts[0].by_example:  # what stands behind its text is in its tokens already
             geometry = np.zeros((len(asked), 0, self.dim), dtype=np.float32)
         return self.backend.detect(image.state, text, geometry)
+
+    def _encode_boxes(self, image: ImageFeatures, asked: list[Question]) -> NDArray[np.float32]:
+        """The example boxes of questions about an image as tokens."""
+        if not self.backend.convention.takes_boxes:
+            raise LitetextError(
+                "this model has no geometry encoder, so it cannot be shown example boxes; name in words what to find"
+            )
+        return self.backend.encode_boxes(image.state, *_examples(asked, image.size))
 
     def _texts_of(self, questions: list[list[Question]]) -> list[list[_Text]]:
         """Where the features of each image's questions are; every distinct prompt is embedded once."""
