@@ -14,6 +14,7 @@ import io
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -22,6 +23,7 @@ from numpy.typing import NDArray
 from ..errors import missing_extra
 from ..files import atomic_path
 from .masks import Masks
+from .rle import Runs
 
 try:
     from PIL import Image, ImageDraw, ImageFilter, ImageFont
@@ -37,7 +39,18 @@ PALETTE = ("#d6336c", "#1971c2", "#2f9e44", "#e8590c", "#7048e8", "#0c8599", "#a
 _SHORTEST_LONG_SIDE = 768
 _FILL, _OUTLINE = 0.22, 0.95  # opacities
 _SAME_OBJECT = 0.6  # masks of two prompts with at least this IoU are of one object
+_OPACITY = [
+    round(255 * max(_FILL * part, _OUTLINE * min(2 * (1 - abs(2 * part - 1)), 1)))
+    for part in (value / 255 for value in range(256))
+]
+"""By how much of the surroundings of a pixel the mask covers: half of it along the mask's edge."""
+
 _STRIP = 2**20  # pixels laid on at once
+
+
+def rgb(color: str) -> tuple[int, int, int]:
+    """Return a color of the palette as red, green and blue, 0..255."""
+    return int(color[1:3], 16), int(color[3:5], 16), int(color[5:7], 16)
 
 
 def save_picture(picture: Image.Image, path: str | os.PathLike[str], kind: str) -> None:
@@ -95,7 +108,7 @@ def draw_masks(canvas: Image.Image, masks: Masks, groups: NDArray[np.int64]) -> 
     stripes = _stripes(masks, groups)
     pen = max(1.0, max(canvas.size) / 600)
     for row in np.argsort(-masks.areas, kind="stable").tolist():  # small masks lie on large ones
-        color = _rgb(PALETTE[int(groups[row]) % len(PALETTE)])
+        color = rgb(PALETTE[int(groups[row]) % len(PALETTE)])
         _lay(canvas, _Layer(masks[row], canvas.size, color, stripes[row], pen))
     return canvas
 
@@ -106,20 +119,17 @@ class _Layer:
 
     mask: NDArray[np.bool_]
     canvas_size: tuple[int, int]
-    color: NDArray[np.float32]
+    color: tuple[int, int, int]
     stripe: tuple[int, int]
     pen: float
 
-    def opacity(self, box: tuple[int, int, int, int]) -> NDArray[np.float32]:
-        """How strongly the color covers each pixel of a box of the canvas (x1, y1, x2, y2), float32 [h, w] in 0..1."""
+    def opacity(self, box: tuple[int, int, int, int]) -> Image.Image:
+        """How strongly the color covers each pixel of a box of the canvas (x1, y1, x2, y2): 8 bits a pixel."""
         reach = int(np.ceil(2 * self.pen)) + 2
         x1, y1, x2, y2 = box
         soft = self._coverage((x1 - reach, y1 - reach, x2 + reach, y2 + reach))
         edge = soft.filter(ImageFilter.BoxBlur(self.pen))
-        inner = (reach, reach, reach + x2 - x1, reach + y2 - y1)
-        inside, band = (np.asarray(one.crop(inner), dtype=np.float32) / 255 for one in (soft, edge))
-        outline = (2 * (1 - np.abs(2 * band - 1))).clip(0, 1)
-        return self._striped(np.maximum(_FILL * inside, _OUTLINE * outline), box)
+        return self._striped(edge.crop((reach, reach, reach + x2 - x1, reach + y2 - y1)).point(_OPACITY), box)
 
     def _coverage(self, box: tuple[int, int, int, int]) -> Image.Image:
         """The mask inside a box of the canvas, resized and softened at its edge: 8 bits a pixel; 0 off the image."""
@@ -146,22 +156,20 @@ class _Layer:
         )
         return sized.filter(ImageFilter.BoxBlur(max(0.6, 0.9 / across)))
 
-    def _striped(self, opacity: NDArray[np.float32], box: tuple[int, int, int, int]) -> NDArray[np.float32]:
+    def _striped(self, opacity: Image.Image, box: tuple[int, int, int, int]) -> Image.Image:
         own, of = self.stripe
         if of == 1:
             return opacity
         x, y = np.arange(box[0], box[2]), np.arange(box[1], box[3])
         step = max(9.0, 7 * self.pen)
-        return np.where(((x + y[:, None]) / step).astype(np.int64) % of == own, opacity, 0).astype(np.float32)
+        shown = ((x + y[:, None]) / step).astype(np.int64) % of == own
+        return Image.fromarray(np.asarray(opacity) * shown)
 
 
 def _lay(canvas: Image.Image, layer: _Layer) -> None:
     """Blend a layer into the canvas, a strip of rows at a time."""
     for box in _strips(layer):
-        opacity = layer.opacity(box)[:, :, None]
-        below = np.asarray(canvas.crop(box), dtype=np.float32)
-        mixed = below + (layer.color - below) * opacity
-        canvas.paste(Image.fromarray((mixed + 0.5).astype(np.uint8)), box[:2])
+        canvas.paste(layer.color, box, layer.opacity(box))
 
 
 def _strips(layer: _Layer) -> Iterator[tuple[int, int, int, int]]:
@@ -181,7 +189,7 @@ def _strips(layer: _Layer) -> Iterator[tuple[int, int, int, int]]:
 
 def _stripes(masks: Masks, groups: NDArray[np.int64]) -> list[tuple[int, int]]:
     """For each mask its place among the groups on its object, and how many they are: (0, 1) where it is alone."""
-    if len(np.unique(groups)) < 2:
+    if len(np.unique(groups)) < 2 or not _may_be_same(masks):
         return [(0, 1)] * len(masks)
     same = masks.iou(masks) >= _SAME_OBJECT
     stripes = []
@@ -191,24 +199,40 @@ def _stripes(masks: Masks, groups: NDArray[np.int64]) -> list[tuple[int, int]]:
     return stripes
 
 
+def _may_be_same(masks: Masks) -> bool:
+    """Whether any two masks are near enough to each other, and of sizes alike enough, to be of one object."""
+    runs = Runs.of(masks.counts)
+    boxes, areas = runs.boxes(masks.size[0]), np.maximum(runs.areas, 1)
+    low, high = boxes[:, :2], boxes[:, :2] + boxes[:, 2:]
+    shared = (np.minimum(high, high[:, None]) - np.maximum(low, low[:, None])).clip(0).prod(-1)
+    most = np.minimum(np.minimum(areas, areas[:, None]), shared) / np.maximum(areas, areas[:, None])
+    return bool((np.triu(most, 1) >= _SAME_OBJECT).any())
+
+
 def _write_labels(
     canvas: Image.Image, boxes: NDArray[np.float32], colors: Sequence[str], labels: Sequence[str]
 ) -> None:
     """Write each label at its box's top left, on a plate of its color, and off the labels that stand there already."""
     width, height = canvas.size
     font_size = min(max(13, round(max(canvas.size) / 60)), max(13, min(canvas.size) // 4))
-    font: Any = ImageFont.load_default(font_size)
+    letters = font(font_size)
     pad = max(2, font_size // 4)
     draw = ImageDraw.Draw(canvas)
     taken = np.zeros((0, 4))
     for (x1, y1, _, y2), color, label in zip(boxes.tolist(), colors, labels, strict=True):
-        left, top, right, bottom = draw.textbbox((0, 0), label, font=font)
+        left, top, right, bottom = draw.textbbox((0, 0), label, font=letters)
         wide, high = right - left + 2 * pad, bottom - top + 2 * pad
         x = min(max(x1, 0), max(width - wide, 0))
         plate = _free_place(x, y1 - high, y2, wide, high, height, taken)
         taken = np.vstack([taken, plate])
         draw.rounded_rectangle(plate, radius=pad, fill=color)
-        draw.text((plate[0] + pad - left, plate[1] + pad - top), label, fill="white", font=font)
+        draw.text((plate[0] + pad - left, plate[1] + pad - top), label, fill="white", font=letters)
+
+
+@lru_cache(maxsize=8)
+def font(size: int) -> Any:
+    """Return the font of all pictures, its letters that many pixels high."""
+    return ImageFont.load_default(size)
 
 
 def _free_place(
@@ -223,7 +247,3 @@ def _free_place(
             return (x, top, x + wide, top + high)
         top = float(taken[meets, 3].max()) + 1
     return (x, first, x + wide, first + high)
-
-
-def _rgb(color: str) -> NDArray[np.float32]:
-    return np.array([int(color[at : at + 2], 16) for at in (1, 3, 5)], dtype=np.float32)
