@@ -141,6 +141,19 @@ def read_animation(path: StrPath) -> Iterator[tuple[float, NDArray[np.uint8]]]:
             yield _seconds_shown(image), frame
 
 
+def read_numbers(path: StrPath) -> NDArray[np.uint16]:
+    """Return the pixels of an image file as the numbers that they are [H, W]: of gray, or of places in a palette.
+
+    Raises:
+        LitetextError: see `read_image`; or an image in color.
+    """
+    with _opened_file(Path(path)) as image:
+        if image.mode not in ("1", "L", "P", "I", "I;16"):
+            raise LitetextError(f"{path} is in color ({image.mode}), where a picture of numbers should stand")
+        values = np.asarray(image)
+        return _integers_16(values, str(path)) if image.mode == "I" else values.astype(np.uint16)
+
+
 def animation_length(path: StrPath) -> tuple[int, float]:
     """Return how many frames an image file has, and how many a second, by the time that the first is shown."""
     with _opened_file(Path(path)) as image:

@@ -531,6 +531,30 @@ def _videos(folder: Path) -> Iterator[Spoiled]:
         )
 
 
+def _tracks(folder: Path) -> Iterator[Spoiled]:
+    from litetext.results import Masklets
+    from litetext.results.formats import coco_video, mask_pictures, mot
+    from litetext.results.formats.veval import Video
+
+    from ..results.test_masklets import SIZE, _video
+
+    found = Masklets.collect(_video(), frame_count=4)
+    document = coco_video.document([(Video("v", "v", SIZE, 4), found)])
+    contents = dict(spoiled_json(document, 120)) | dict(spoiled_bytes(json.dumps(document).encode(), 10))
+    yield Spoiled(folder / "coco.json", contents, lambda path: list(coco_video.read(path)))
+    mot.write(found, folder / "mot.csv")
+    lines = (folder / "mot.csv").read_bytes()
+    yield Spoiled(
+        folder / "mot.csv", dict(spoiled_bytes(lines, 60)), lambda path: mot.read(path, SIZE, ["a", "b", "c"])
+    )
+    pictures = folder / "masks"
+    pictures.mkdir()
+    for frame in found.stream():
+        mask_pictures.write(frame, pictures / f"{frame.frame_index}.png")
+    content = (pictures / "1.png").read_bytes()
+    yield Spoiled(pictures / "1.png", dict(spoiled_bytes(content, 12)), lambda _: mask_pictures.read(pictures))
+
+
 READERS: dict[str, Callable[[Path], Iterator[Spoiled]]] = {
     "prompts": _prompts,
     "images": _images,
@@ -542,5 +566,6 @@ READERS: dict[str, Callable[[Path], Iterator[Spoiled]]] = {
     "models": _models,
     "minis": _minis,
     "runs": _runs,
+    "tracks": _tracks,
     "videos": _videos,
 }

@@ -16,7 +16,7 @@ from .run import SECONDS
 MOST_BYTES = 2_000_000_000
 LEAST_FILES = {
     "prompts": 300, "images": 200, "annotations": 400, "formats": 170, "checkpoints": 300, "exports": 250,
-    "recipes": 90, "models": 260, "minis": 180, "runs": 50, "videos": 200,
+    "recipes": 90, "models": 260, "minis": 180, "runs": 50, "videos": 200, "tracks": 200,
 }  # fmt: skip
 
 

@@ -18,6 +18,11 @@ from .masks import Masks
 from .rle import Size
 
 
+def object_number(object_id: int) -> int:
+    """Return the number by which pictures and files call an object, from 1: 0 is the background of mask pictures."""
+    return object_id + 1
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class FrameResult:
     """The instances of one frame, each with the object that it is.

@@ -74,6 +74,18 @@ class VideoPredictions:
     tracks: Sequence[Track]
 
 
+def described(video: Video) -> dict[str, Any]:
+    """Return the entry of a video."""
+    return {
+        "id": video.id,
+        "video_name": video.name,
+        "height": video.size[0],
+        "width": video.size[1],
+        "length": video.length,
+        "file_names": list(video.file_names),
+    }
+
+
 def prediction(track: Track, size: Size) -> dict[str, Any]:
     """Return the entry of a predicted track; ``size`` is (height, width) of its video.
 
@@ -102,17 +114,7 @@ def document(
     sizes = {video.id: video.size for video in listed}
     return {
         "info": {"description": description},
-        "videos": [
-            {
-                "id": video.id,
-                "video_name": video.name,
-                "height": video.size[0],
-                "width": video.size[1],
-                "length": video.length,
-                "file_names": list(video.file_names),
-            }
-            for video in listed
-        ],
+        "videos": [described(video) for video in listed],
         "categories": [{"id": id, "name": name} for id, name in categories.items()],
         "annotations": [
             {
@@ -147,7 +149,10 @@ def read_video_truth(path: str | Path) -> VideoTruth:
     categories = dict(_categories(name, sections["categories"]))
     _unique_ids(name, sections["annotations"])
     masks = MaskCheck(name)
-    tracks = [_track(name, entry, videos, categories, masks) for entry in sections["annotations"]]
+    tracks = [
+        _track(name, entry, videos, categories, masks, require_score(entry, name) if "score" in entry.value else 1.0)
+        for entry in sections["annotations"]
+    ]
     pairs = list(dict.fromkeys(_pair(name, entry, videos, categories) for entry in sections["video_np_pairs"]))
     return VideoTruth(name, videos, categories, tracks, pairs if listed else None)
 
