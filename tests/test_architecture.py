@@ -38,6 +38,7 @@ FLOORS = {
     "distill": 2,
     "segment": 2,
     "evaluate": 3,
+    "track": 3,
     "probe": 3,
     "mini": 4,
     "photo": 5,

@@ -12,31 +12,38 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .encoders import TextEncoder, TextFeatures, load_encoder
     from .errors import LitetextError
-    from .results import Instances, Masks
+    from .results import FrameResult, Instances, Masklets, Masks
     from .segment import Segmenter
     from .tokenizer import Tokenizer
+    from .track import VideoSegmenter
 
 __version__ = "0.1.0"
 
 _HOMES = {
+    "FrameResult": "results",
     "Instances": "results",
     "LitetextError": "errors",
+    "Masklets": "results",
     "Masks": "results",
     "Segmenter": "segment",
     "TextEncoder": "encoders",
     "TextFeatures": "encoders",
     "Tokenizer": "tokenizer",
+    "VideoSegmenter": "track",
     "load_encoder": "encoders",
 }
 
 __all__ = [
+    "FrameResult",
     "Instances",
     "LitetextError",
+    "Masklets",
     "Masks",
     "Segmenter",
     "TextEncoder",
     "TextFeatures",
     "Tokenizer",
+    "VideoSegmenter",
     "load_encoder",
 ]
 

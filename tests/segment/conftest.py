@@ -30,8 +30,10 @@ _TEXT: dict[str, dict[str, Any]] = {
 _TEXT_WIDTHS = {"teacher": 64, "s0": 64, "s1": 64, "l": 128}  # heads are width / 64, as in every published encoder
 
 
-def small_config(structure: str, image_size: int = IMAGE_SIZE, convention: str = "transformers") -> Any:
-    """A SAM3 with one of the four text towers, everything else tiny."""
+def small_config(
+    structure: str, image_size: int = IMAGE_SIZE, convention: str = "transformers", width: int = WIDTH
+) -> Any:
+    """A SAM3 with one of the four text towers, everything else tiny; ``width``: of the detector."""
     grid = image_size // 14
     text_width = _TEXT_WIDTHS[structure]
     text = {
@@ -53,19 +55,19 @@ def small_config(structure: str, image_size: int = IMAGE_SIZE, convention: str =
         "global_attn_indexes": [1],
         "pretrain_image_size": 56,
     }
-    block = {"hidden_size": WIDTH, "num_attention_heads": 4, "intermediate_size": 64}
+    block = {"hidden_size": width, "num_attention_heads": 4, "intermediate_size": 64}
     return (Sam3Config if structure == "teacher" else Sam3LiteTextConfig)(
         vision_config={
             "model_type": "sam3_vision_model",
             "backbone_config": vit,
-            "fpn_hidden_size": WIDTH,
+            "fpn_hidden_size": width,
             "backbone_feature_sizes": [[4 * grid, 4 * grid], [2 * grid, 2 * grid], [grid, grid]],
         },
         text_config=text | _TEXT[structure],
         geometry_encoder_config=block | {"num_layers": 2, "roi_size": 3},
         detr_encoder_config=block | {"num_layers": 2},
         detr_decoder_config=block | {"num_layers": 3, "num_queries": 7},
-        mask_decoder_config={"hidden_size": WIDTH, "num_attention_heads": 4},
+        mask_decoder_config={"hidden_size": width, "num_attention_heads": 4},
         detector_convention=convention,
     )
 

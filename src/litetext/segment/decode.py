@@ -29,11 +29,14 @@ class FeaturePyramid:
         maps: per level [B, C, h, w].
         positions: per level [B, C, h, w], their position encoding.
         cls_token: [B, 1, C], what stands behind the text of prompts without example boxes; None: nothing does.
+        trunk: [B, h*w, C_trunk], the vision encoder's hidden states before its neck, where they were asked for; a video
+            tracker has a neck of its own.
     """
 
     maps: tuple[Tensor, ...]
     positions: tuple[Tensor, ...]
     cls_token: Tensor | None = None
+    trunk: Tensor | None = None
 
     def images(self) -> list[FeaturePyramid]:
         """Return the pyramid of each image alone (B = 1), without copying it."""
@@ -42,6 +45,7 @@ class FeaturePyramid:
                 tuple(level[row : row + 1] for level in self.maps),
                 tuple(level[row : row + 1] for level in self.positions),
                 None if self.cls_token is None else self.cls_token[row : row + 1],
+                None if self.trunk is None else self.trunk[row : row + 1],
             )
             for row in range(len(self.maps[0]))
         ]
@@ -83,11 +87,15 @@ class DetectorOutput:
         return self.logits.float().sigmoid() * self.presence.float().sigmoid()[:, None]
 
 
-def encode_images(detector: Detector, pixels: Tensor) -> FeaturePyramid:
-    """Run the vision encoder on B images, ``pixels`` [B, 3, S, S]."""
+def encode_images(detector: Detector, pixels: Tensor, *, keep_trunk: bool = False) -> FeaturePyramid:
+    """Run the vision encoder on B images, ``pixels`` [B, 3, S, S]; ``keep_trunk``: see `FeaturePyramid.trunk`."""
     encoded = detector.vision_encoder(pixels)
     # The last level of SAM3's pyramid is made but read by nobody.
-    pyramid = FeaturePyramid(tuple(encoded.fpn_hidden_states[:-1]), tuple(encoded.fpn_position_encoding[:-1]))
+    pyramid = FeaturePyramid(
+        tuple(encoded.fpn_hidden_states[:-1]),
+        tuple(encoded.fpn_position_encoding[:-1]),
+        trunk=encoded.last_hidden_state if keep_trunk else None,
+    )
     if detector.convention.cls_token == "always":
         return replace(pyramid, cls_token=geometry_cls_token(detector, pyramid))
     return pyramid

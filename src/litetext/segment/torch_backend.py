@@ -30,11 +30,13 @@ class TorchBackend:
     Attributes:
         detector: transformers' SAM3 without its text tower.
         processor: its image processor.
+        keep_trunk: whether encoded images hold what a video tracker reads, see `decode.FeaturePyramid.trunk`.
     """
 
-    def __init__(self, detector: Detector, processor: Any) -> None:
+    def __init__(self, detector: Detector, processor: Any, *, keep_trunk: bool = False) -> None:
         self.detector = detector
         self.processor = processor
+        self.keep_trunk = keep_trunk
 
     def __repr__(self) -> str:
         parameters = sum(one.numel() for one in self.detector.parameters())
@@ -84,7 +86,8 @@ class TorchBackend:
     @torch.inference_mode()
     def encode_images(self, images: Sequence[NDArray[np.uint8]]) -> list[decode.FeaturePyramid]:
         """Return the encoded state of each image, uint8 [H, W, 3]."""
-        return decode.encode_images(self.detector, torch.cat([self.pixels(image) for image in images])).images()
+        pixels = torch.cat([self.pixels(image) for image in images])
+        return decode.encode_images(self.detector, pixels, keep_trunk=self.keep_trunk).images()
 
     def feature_maps(self, state: decode.FeaturePyramid) -> list[NDArray[np.float32]]:
         """Return the levels of one image's pyramid, fine to coarse, float32 [C, h, w] each."""

@@ -1,0 +1,172 @@
+"""The memory tracker of a model, if it has one: from a transformers folder, or from Meta's file.
+
+transformers' ``Sam3VideoModel`` holds it as ``tracker_model`` and ``tracker_neck``; Meta's ``sam3.pt`` as ``tracker``
+and ``sam2_convs``. Models with a tracker over the detector's own maps keep it in a folder ``tracker/`` beside the
+detector.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..encoders.checkpoints import check_finite
+from ..encoders.tensorfile import TensorFile, open_tensors
+from ..errors import LitetextError, failures_named
+from ..json_files import read_json
+from ..segment import Segmenter
+from ..segment.sources import locate
+from .policy import TrackingPolicy, as_transformers, with_numbers_of
+
+VIDEO = "sam3_video"
+"""What transformers calls a detector with a memory tracker in ``config.json``."""
+
+BESIDE = "tracker"
+"""The folder, beside the detector's, of a tracker that reads the detector's own maps."""
+
+
+def has_tracker(name_or_path: str | os.PathLike[str]) -> bool:
+    """Whether a model comes with a memory tracker, told without loading it."""
+    detector = locate(name_or_path).detector
+    if (detector.parent / BESIDE / "config.json").is_file():
+        return True
+    config = detector / "config.json"
+    if config.is_file():
+        described = read_json(config)
+        return isinstance(described, dict) and described.get("model_type") == VIDEO
+    from ..segment.tracker_layout import has_meta_tracker
+
+    return detector.is_file() and has_meta_tracker(open_tensors(detector))
+
+
+def load_tracker(
+    name_or_path: str | os.PathLike[str],
+    segmenter: Segmenter,
+    policy: TrackingPolicy,
+    convention: str,
+    *,
+    object_batch: int = 8,
+    allow_nan: bool = False,
+) -> tuple[Any, TrackingPolicy]:
+    """Return a model's `MemoryTracker`, on its segmenter's device and in its dtype, and the policy in its numbers.
+
+    Args:
+        name_or_path: a model for which `has_tracker` holds.
+        segmenter: of the same model, in torch; it is told to keep what the tracker reads.
+        policy: to fill in.
+        convention: ``transformers``, or anything else for Meta's.
+        object_batch: objects that run together.
+        allow_nan: load weights that are NaN or infinite too.
+
+    Raises:
+        LitetextError: weights that do not fit their configuration, by name.
+    """
+    from .memory_tracker import MemoryTracker
+
+    backend: Any = segmenter.backend
+    detector = locate(name_or_path).detector
+    if (detector.parent / BESIDE / "config.json").is_file():
+        model, neck, described = _beside(detector.parent / BESIDE, allow_nan)
+    elif detector.is_dir():
+        model, neck, described = _from_folder(detector, backend.detector.config.vision_config, allow_nan)
+    else:
+        model, neck, described = _from_meta_file(detector, backend.detector.config.vision_config, allow_nan)
+    backend.keep_trunk = neck is not None
+    for part in (model, neck):
+        if part is not None:
+            part.to(backend.device, backend.dtype).eval().requires_grad_(False)
+    policy = with_numbers_of(policy, described)
+    ported = convention == "transformers"
+    if ported:
+        on_tracks = described.get("recondition_on_trk_masks", True)
+        policy = as_transformers(policy, recondition_with="tracks" if on_tracks else "detections")
+    return MemoryTracker(model, neck, object_batch=object_batch, image_sized=ported), policy
+
+
+MODEL, NECK = "tracker_model.", "tracker_neck."
+"""What transformers' ``Sam3VideoModel`` calls the tracker's two parts."""
+
+_Loaded = tuple[Any, "nn.Module | None", Mapping[str, Any]]
+
+
+def _from_folder(folder: Path, vision: Any, allow_nan: bool) -> _Loaded:
+    from transformers import AutoConfig
+
+    path = folder / "config.json"
+    with failures_named(path, "is not a video model's configuration"):
+        config: Any = AutoConfig.from_pretrained(str(folder), trust_remote_code=False)
+    file = open_tensors(folder)
+    tensors = {_once(key): file.get(key) for key in file if key.startswith((MODEL, NECK))}
+    model, neck = _built(config.tracker_config, vision, tensors, file.source, allow_nan)
+    return model, neck, config.to_dict()
+
+
+def _once(key: str) -> str:
+    """A tracker's key without the second prefix that `save_pretrained` of transformers 5.24 writes."""
+    return key.removeprefix(MODEL) if key.startswith(MODEL + MODEL) else key
+
+
+def _from_meta_file(path: Path, vision: Any, allow_nan: bool) -> _Loaded:
+    from ..segment.tracker_layout import tracker_config, tracker_tensors
+
+    file = open_tensors(path)
+    with failures_named(path, "is not a SAM3 with a memory tracker in Meta's layout"):
+        config, tensors = tracker_config(file), tracker_tensors(file)
+    model, neck = _built(config, vision, tensors, file.source, allow_nan)
+    return model, neck, {}
+
+
+def _beside(folder: Path, allow_nan: bool) -> _Loaded:
+    from transformers import Sam3TrackerVideoConfig
+
+    path = folder / "config.json"
+    described = read_json(path)
+    with failures_named(path, "is not a tracker's configuration"):
+        config = Sam3TrackerVideoConfig(**described)
+    file: TensorFile = open_tensors(folder)
+    model = _tracker_model(config)
+    _load(model, {key: file.get(key) for key in file}, file.source, allow_nan)
+    return model, None, described.get("policy", {})
+
+
+def _built(
+    config: Any, vision: Any, tensors: Mapping[str, Tensor], source: str, allow_nan: bool
+) -> tuple[Any, nn.Module]:
+    from transformers.models.sam3.modeling_sam3 import Sam3VisionNeck
+
+    with failures_named(source, "cannot be read: its tracker does not fit its configuration"):
+        model, neck = _tracker_model(config), Sam3VisionNeck(vision)
+    for part, prefix in ((model, MODEL), (neck, NECK)):
+        own = {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
+        _load(part, own, source, allow_nan)
+    return model, neck
+
+
+def _tracker_model(config: Any) -> Any:
+    from transformers import Sam3TrackerVideoModel
+
+    return Sam3TrackerVideoModel(config, remove_vision_encoder=True)
+
+
+def _load(part: nn.Module, tensors: Mapping[str, Tensor], source: str, allow_nan: bool) -> None:
+    wanted = {key: tuple(value.shape) for key, value in part.state_dict().items()}
+    for what, keys in (
+        ("lacks the tracker's keys", set(wanted) - set(tensors)),
+        ("has unexpected tracker keys", set(tensors) - set(wanted)),
+        (
+            "has tracker keys of another shape than its configuration says",
+            {key for key in set(wanted) & set(tensors) if tuple(tensors[key].shape) != wanted[key]},
+        ),
+    ):
+        if keys:
+            shown = ", ".join(sorted(keys)[:3]) + (f" and {len(keys) - 3} more" if len(keys) > 3 else "")
+            raise LitetextError(f"{source} {what}: {shown}; use the checkpoint that belongs to its config.json")
+    with torch.no_grad():
+        part.load_state_dict(dict(tensors), assign=False)
+    if not allow_nan:
+        check_finite(part.state_dict(), source)
