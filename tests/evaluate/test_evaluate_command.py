@@ -1,5 +1,6 @@
 import json
 import re
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -169,6 +170,23 @@ def test_video_json(run):
     assert "pHOTA" in run("--video", "--gt", VIDEO / "gt.json", "--pred", VIDEO / "pred_empty.json").out
 
 
+def test_systems_on_several_video_sets_are_rows(run, tmp_path):
+    for name in ("saco_veval_sav_val", "saco_veval_yt1b_val"):
+        shutil.copy(VIDEO / "gt.json", tmp_path / f"{name}.json")
+    for system, file in (("full", "pred.json"), ("none", "pred_empty.json")):
+        (tmp_path / system).mkdir()
+        for part in ("SA-V", "YT-Temporal-1B"):
+            shutil.copy(VIDEO / file, tmp_path / system / f"{part}.json")
+    given = ["--video", "--gt", tmp_path, "--pred", tmp_path / "full", "--pred", tmp_path / "none"]
+    document = json.loads(run(*given, "--json").out)["systems"]
+    assert list(document) == ["full", "none"] and list(document["none"]) == ["SA-V", "YT-Temporal-1B"]
+    assert document["full"]["SA-V"]["pHOTA"] > document["none"]["SA-V"]["pHOTA"] == 0
+    table = run(*given).out
+    assert table.count("YT-Temporal-1B") == 2 and "pHOTA" in table
+    one = run("--video", "--gt", tmp_path, "--pred", VIDEO / "pred.json", code=2).err
+    assert "one file for 2 sets" in " ".join(one.split())
+
+
 def test_check_says_what_is_in_a_file_or_what_is_wrong(run, tmp_path):
     assert "284 predictions in 81 pairs" in run("--check", IMAGE / "pred.json").out
     assert json.loads(run("--check", IMAGE / "pred.json", "--gt", IMAGE / "gt_a.json", "--json").out)["ok"] is True
@@ -190,7 +208,7 @@ def test_check_says_what_is_in_a_file_or_what_is_wrong(run, tmp_path):
         (["--gt", IMAGE / "gt_a.json", "--system", "yolo", "--images", "."], "unknown baseline 'yolo'"),
         (["--gt", IMAGE / "gt_a.json", "--pred", IMAGE / "pred.json", "--iou-type", "mask"], "unknown IoU type"),
         (["--gt", IMAGE / "gt_a.json", "--model", "a", "--system", "owlv2"], "not both"),
-        (["--video", "--gt", VIDEO / "gt.json"], "give --gt once, and --pred or --model"),
+        (["--video", "--gt", VIDEO / "gt.json"], "nothing to score"),
     ],
 )
 def test_wrong_usage_is_one_line(run, arguments, message):

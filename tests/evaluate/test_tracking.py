@@ -5,11 +5,13 @@ import pytest
 from PIL import Image
 
 from litetext.errors import LitetextError
-from litetext.evaluate.tracking import predict_videos
+from litetext.evaluate.tracking import frames_folder, predict_videos, set_name
 from litetext.evaluate.video import evaluate_videos
+from litetext.results import Masks
 from litetext.results.formats.veval import read_video_truth
 from litetext.results.rle import decode
 from litetext.segment import Instances
+from litetext.track import LinkedSegmenter
 
 from .world import rectangle
 
@@ -56,12 +58,13 @@ class Seer:
             if track.masks[t] is not None
         ]
         found = sorted(found[:: (-1) ** t], key=lambda one: one[0])
+        masks = Masks.from_dense([mask for _, mask in found], (HEIGHT, WIDTH))
         return Instances(
             size=(HEIGHT, WIDTH),
             prompts=tuple(prompts),
             presence=np.ones(len(prompts), dtype=np.float32),
-            boxes=np.zeros((len(found), 4), dtype=np.float32),
-            masks=np.array([mask for _, mask in found]).reshape(len(found), HEIGHT, WIDTH),
+            boxes=masks.boxes,
+            masks=masks,
             scores=np.full(len(found), 0.75, dtype=np.float32),
             prompt_index=np.array([prompt for prompt, _ in found], dtype=np.int64),
         )
@@ -69,7 +72,9 @@ class Seer:
 
 def test_objects_keep_their_identity_through_order_and_gaps(world):
     folder, truth = world
-    path = predict_videos(Seer(truth), truth, folder, folder / "tracks.json", settings={"model": "seer"})
+    path = predict_videos(
+        LinkedSegmenter(Seer(truth)), truth, folder, folder / "tracks.json", settings={"model": "seer"}
+    )
     metrics = evaluate_videos(truth, path)
     assert len(json.loads(path.read_text())) == 3
     assert metrics.cgF1 > 99.9
@@ -80,5 +85,16 @@ def test_objects_keep_their_identity_through_order_and_gaps(world):
 def test_missing_frames_are_told(world):
     folder, truth = world
     (folder / "clip" / "3.png").unlink()
-    with pytest.raises(LitetextError, match=r"3\.png: no such file; --images is the folder"):
-        predict_videos(Seer(truth), truth, folder, folder / "tracks.json", settings={})
+    with pytest.raises(LitetextError, match=r"3\.png: no such file; --frames is the folder"):
+        predict_videos(LinkedSegmenter(Seer(truth)), truth, folder, folder / "tracks.json", settings={})
+
+
+def test_published_sets_are_known_by_name(world, tmp_path):
+    folder, truth = world
+    assert set_name(folder / "saco_veval_smartglasses_val.json") == "SmartGlasses"
+    assert set_name(folder / "mine.json") == "mine"
+    published = folder / "all" / "media" / "saco_sg" / "JPEGImages_6fps"
+    published.mkdir(parents=True)
+    (folder / "clip").rename(published / "clip")
+    assert frames_folder(folder / "all", truth) == published
+    assert frames_folder(tmp_path, truth) == tmp_path  # what is missing is named when it is read

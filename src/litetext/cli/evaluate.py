@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
-import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -19,15 +17,15 @@ from .command import add
 from .convention_option import AS
 from .destination import OVERWRITE, paths_of
 from .encoder_options import ALLOW_NAN, CONTEXT, DEVICE, POSITIONS, position_reading
+from .evaluate_video import score_video, show_video
 from .output import console, notes, print_json, shown_progress, warn
+from .predictor import Predictor
 
 if TYPE_CHECKING:
     from ..evaluate.calibrate import Calibration
     from ..evaluate.evaluation import EvaluationReport
     from ..evaluate.tables import Subset
-    from ..evaluate.video import VideoMetrics
     from ..results.formats.saco import IouType, Predictions
-    from ..results.formats.veval import VideoTruth
 
 
 def register(app: typer.Typer) -> None:
@@ -38,6 +36,7 @@ def register(app: typer.Typer) -> None:
         "evaluate",
         "litetext evaluate --gt gold.json --pred predictions.json",
         "litetext evaluate --gt gold.json --images images --model mini --html report.html",
+        "litetext evaluate --video --gt saco_veval_sav_val.json --frames media --model mini",
         "litetext evaluate --check predictions.json --gt gold.json",
     )
 
@@ -64,7 +63,15 @@ def evaluate(
     ),
     detector: str = typer.Option(None, help="Checkpoint for --system, where not its usual one."),
     masks: str = typer.Option(None, help="SAM-family checkpoint that turns the boxes of --system into masks."),
-    images: Path = typer.Option(None, help="Folder of the images that the ground truth names."),
+    policy: str = typer.Option(
+        None, help="How --model tracks in videos: full, no-temporal or by-detection (default: the fullest it can)."
+    ),
+    images: Path = typer.Option(
+        None,
+        "--images",
+        "--frames",
+        help="Folder of the images, or videos' frames, that the ground truth names.",
+    ),
     save_predictions: Path = typer.Option(
         None, help="Where --model and --system write (default: in the cache folder)."
     ),
@@ -99,12 +106,12 @@ def evaluate(
         if model is not None and system is not None:
             raise LitetextError("give --model or --system, not both")
         if model is not None:
-            found = _model(model, text, context, positions, convention, device, allow_nan)
+            found = _model(model, text, context, positions, convention, device, allow_nan, video, policy)
         else:
-            found = _baseline(str(system), detector, masks, device)
-        predictor = _Predictor(*found, images, save_predictions, overwrite, no_cache)
+            found = _baseline(str(system), detector, masks, device, video)
+        predictor = Predictor(*found, images, save_predictions, overwrite, no_cache)
     if video:
-        _show_video(_score_video(gt, _sources(pred), predictor, kind), as_json)
+        show_video(score_video(gt, _sources(pred), predictor, kind), as_json)
         return
 
     from ..evaluate.tables import read_benchmark
@@ -144,53 +151,6 @@ def _sources(pred: Sequence[str]) -> dict[str, Path]:
     return sources
 
 
-@dataclasses.dataclass(frozen=True)
-class _Predictor:
-    """A system to run before scoring: ``load`` is called only if something is left to predict.
-
-    ``encoder`` is what its text encoder is read from, for how many parameters that has.
-    """
-
-    name: str
-    settings: Mapping[str, Any]
-    load: Callable[[], Any]
-    encoder: Callable[[], Any] | None
-    images: Path | None
-    destination: Path | None
-    overwrite: bool
-    no_cache: bool
-
-    def folder(self) -> Path:
-        """Where the images are."""
-        if self.images is None:
-            raise LitetextError("predicting needs the images: give --images DIR")
-        return self.images
-
-    @contextmanager
-    def target(self, fingerprints: Sequence[str]) -> Iterator[Path]:
-        """Yield where predictions go: as asked, in the cache folder, or nowhere to stay."""
-        from ..evaluate.predict import default_destination
-
-        if self.destination is not None:
-            if self.destination.is_dir():
-                raise LitetextError(f"--save-predictions {self.destination} is a folder; give the name of a .json file")
-            yield self.destination
-        elif self.no_cache:
-            with tempfile.TemporaryDirectory() as folder:
-                yield Path(folder) / "predictions.json"
-        else:
-            target = default_destination(self.settings, fingerprints)
-            notes.print(f"predictions: {target}", highlight=False, soft_wrap=True)
-            yield target
-
-    def facts(self) -> dict[str, Any]:
-        """What is recorded with the predictions: the parameters of the text encoder, where they can be counted."""
-        with suppress(LitetextError):
-            if self.encoder is not None:
-                return {"text_parameters": self.encoder().config.parameters()}
-        return {}
-
-
 _System: TypeAlias = tuple[str, dict[str, Any], Callable[[], Any], Callable[[], Any] | None]
 """A name, what identifies the run, how to load it, and how to read what its text encoder is made of."""
 
@@ -203,7 +163,21 @@ def _model(
     convention: str | None,
     device: str | None,
     allow_nan: bool,
+    video: bool,
+    policy: str | None,
 ) -> _System:
+    if policy is not None and not video:
+        raise LitetextError("--policy is of videos: give --video, or leave it out")
+
+    def load_video() -> Any:
+        from ..track import VideoSegmenter
+
+        if context is not None or positions is not None:
+            raise LitetextError("--context and --positions are not for --video: give --text an encoder's file")
+        return VideoSegmenter.from_pretrained(
+            model, text=text, policy=policy, convention=convention, device=device, allow_nan=allow_nan
+        )
+
     def load() -> Any:
         from ..segment import Segmenter
 
@@ -230,12 +204,16 @@ def _model(
         "context": context,
         "positions": positions,
         "convention": convention,
+        "policy": policy,
         "files": _stamps(model, text),
     }
-    return (f"{model}+{text}" if text else model), settings, load, read_encoder
+    name = f"{model}+{text}" if text else model
+    if video:
+        return (f"{name} {policy}" if policy else name), settings, load_video, read_encoder
+    return name, settings, load, read_encoder
 
 
-def _baseline(system: str, detector: str | None, masks: str | None, device: str | None) -> _System:
+def _baseline(system: str, detector: str | None, masks: str | None, device: str | None, video: bool) -> _System:
     from ..evaluate.predict import BASELINES, MASKS
 
     if system not in BASELINES:
@@ -245,7 +223,12 @@ def _baseline(system: str, detector: str | None, masks: str | None, device: str 
     def load() -> Any:
         from ..evaluate.baselines import load_baseline
 
-        return load_baseline(boxes, mask_model, device)
+        loaded = load_baseline(boxes, mask_model, device)
+        if not video:
+            return loaded
+        from ..track import LinkedSegmenter
+
+        return LinkedSegmenter(loaded)
 
     settings = {"system": system, "detector": boxes, "masks": mask_model, "files": _stamps(boxes, mask_model)}
     return system, settings, load, None
@@ -263,7 +246,7 @@ def _stamps(*names: str | None) -> list[str]:
 
 
 @contextmanager
-def _predicted(predictor: _Predictor, subsets: Sequence[Subset]) -> Iterator[Path]:
+def _predicted(predictor: Predictor, subsets: Sequence[Subset]) -> Iterator[Path]:
     """Predict every subset; yield the file, or the folder of one file a subset."""
     from ..evaluate.predict import LazySystem, images_fingerprint, predict
 
@@ -388,60 +371,6 @@ def _show_check(facts: dict[str, Any], as_json: bool) -> None:
         print_json(facts)
     else:
         print(f"{facts['file']} is well formed: {facts['predictions']:,} predictions in {facts['pairs']:,} pairs")
-
-
-def _score_video(
-    gt: Sequence[Path], sources: dict[str, Path], predictor: _Predictor | None, kind: IouType
-) -> VideoMetrics:
-    from ..evaluate.video import evaluate_videos
-    from ..results.formats.veval import read_video_truth
-
-    if len(gt) != 1 or len(sources) + (predictor is not None) != 1:
-        raise LitetextError("--video scores one system against one ground truth: give --gt once, and --pred or --model")
-    truth = read_video_truth(gt[0])
-    with ExitStack() as predicted:
-        if predictor is not None:
-            source = predicted.enter_context(_predicted_videos(predictor, truth))
-        else:
-            source = next(iter(sources.values()))
-        with shown_progress("scoring videos") as progress:
-            metrics = evaluate_videos(truth, source, iou_type=kind, progress=progress)
-    for warning in metrics.warnings:
-        warn(warning)
-    return metrics
-
-
-@contextmanager
-def _predicted_videos(predictor: _Predictor, truth: VideoTruth) -> Iterator[Path]:
-    from ..evaluate.predict import LazySystem
-    from ..evaluate.tracking import frames_fingerprint, predict_videos
-
-    frames = predictor.folder()
-    with predictor.target([frames_fingerprint(truth, frames)]) as target:
-        with shown_progress(f"tracking with {predictor.name}", len(truth.videos)) as progress:
-            predict_videos(
-                LazySystem(predictor.load),
-                truth,
-                frames,
-                target,
-                settings=predictor.settings,
-                progress=progress,
-                overwrite=predictor.overwrite,
-            )
-        yield target
-
-
-def _show_video(metrics: VideoMetrics, as_json: bool) -> None:
-    document = metrics.to_dict()
-    if as_json:
-        print_json(document)
-        return
-    names = ("cgF1", "VL_MCC", "pmF1", "pHOTA", "pDetA", "pAssA", "TETA", "phrase_AP", "video_mAP")
-    table = Table(
-        *names, title=f"{document['pairs']} (video, noun phrase) pairs, {document['positive_pairs']} positive"
-    )
-    table.add_row(*(_number(document[name], 3 if name == "VL_MCC" else 1) for name in names))
-    console.print(table)
 
 
 def _show(report: EvaluationReport) -> None:

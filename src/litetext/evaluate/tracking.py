@@ -1,49 +1,74 @@
-"""Tracking by detection: any image segmenter as a video system, by linking what it finds frame by frame.
+"""Run a video system over the (video, phrase) pairs of a VEval file, and go on where a killed run stopped.
 
-This is the plain baseline beside SAM3's own tracker ("detector + tracking by detection"): every frame is segmented
-alone, and a mask continues the track whose last mask it overlaps most (Hungarian matching on IoU, per phrase).
+SA-Co VEval is published as three sets, a file each, and their frames in folders of their own; `frames_folder` finds
+them below the folder that holds them all.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
-
-import numpy as np
+from typing import Any, Protocol
 
 from ..errors import LitetextError
 from ..journal import write_resumable
 from ..progress import Progress, no_progress
-from ..results.formats import veval
-from ..results.formats.veval import Track, Video, VideoTruth
-from ..results.rle import Size
-from .coco_masks import mask_ious
-from .predict import System, files_fingerprint
+from ..results import Masklets
+from ..results.formats.veval import Video, VideoTruth
+from .predict import files_fingerprint
 
-THRESHOLD = 0.5
-"""Detections count from here on, as in scoring."""
+SETS = {
+    "sav": ("SA-V", "saco_sav/JPEGImages_24fps"),
+    "yt1b": ("YT-Temporal-1B", "saco_yt1b/JPEGImages_6fps"),
+    "smartglasses": ("SmartGlasses", "saco_sg/JPEGImages_6fps"),
+}
+"""What the files of SA-Co VEval have in their names -> the set's name, and the folder of its frames."""
 
-_LEAST_OVERLAP = 0.3
-_LONGEST_GAP = 5
+
+class VideoSystem(Protocol):
+    """Anything that tracks noun phrases through a video; `litetext.track.VideoSegmenter` is one."""
+
+    def track(self, frames: Sequence[Path], prompts: Sequence[str]) -> Masklets:
+        """Return all tracks of the prompts, every frame counted."""
+        ...
 
 
-@dataclasses.dataclass
-class _Open:
-    """A track in the making: its masks and scores by frame."""
+class LazyVideoSystem:
+    """A system that is loaded when the first video asks for it, so that a finished run costs nothing."""
 
-    masks: dict[int, bytes]
-    scores: list[float]
+    def __init__(self, load: Callable[[], VideoSystem]) -> None:
+        self._load = load
+        self._system: VideoSystem | None = None
 
-    @property
-    def last(self) -> int:
-        return max(self.masks)
+    def track(self, frames: Sequence[Path], prompts: Sequence[str]) -> Masklets:
+        """As `VideoSystem.track`."""
+        if self._system is None:
+            self._system = self._load()
+        return self._system.track(frames, prompts)
+
+
+def set_name(path: Path) -> str:
+    """Return the name of the set whose ground truth a file is: a published one's, or the file's own."""
+    return next((name for part, (name, _) in SETS.items() if f"veval_{part}" in path.stem), path.stem)
+
+
+def frames_folder(folder: Path, truth: VideoTruth) -> Path:
+    """Return the folder that a set's ``file_names`` are in: ``folder`` itself, or where the sets are published to lie.
+
+    Args:
+        folder: of the frames, or of the frames of several sets.
+        truth: of one set.
+    """
+    names = next((video.file_names for video in truth.videos.values() if video.file_names), ())
+    if not names:
+        return folder
+    places = [folder, *(root / place for root in (folder, folder / "media") for _, place in SETS.values())]
+    return next((place for place in places if (place / names[0]).is_file()), folder)
 
 
 def predict_videos(
-    system: System,
+    system: VideoSystem,
     truth: VideoTruth,
     frames: Path,
     destination: Path,
@@ -52,22 +77,27 @@ def predict_videos(
     progress: Progress = no_progress,
     overwrite: bool = False,
 ) -> Path:
-    """Write a segmenter's tracks for every (video, phrase) pair of a VEval file; resumable video by video.
+    """Write a system's tracks for every (video, phrase) pair of a VEval file; resumable video by video.
 
-    ``frames``: the folder that the videos' ``file_names`` are in. ``settings`` identify the run, as in
-    `litetext.evaluate.predict.predict`. ``progress`` counts videos. ``overwrite``: replace what another run wrote.
+    Args:
+        system: that tracks.
+        truth: the videos and the phrases that are asked of each.
+        frames: the folder that the videos' ``file_names`` are in.
+        destination: the file to write.
+        settings: identify the run, as in `litetext.evaluate.predict.predict`.
+        progress: counts videos.
+        overwrite: replace what another run wrote.
+
+    Raises:
+        LitetextError: a frame that is not there, or of another size than the file says.
     """
     asked = _phrases(truth)
     names = {str(video): video for video in asked}
 
     def results(name: str) -> Iterator[dict[str, Any]]:
-        video = truth.videos[names[name]]
-        return _tracks(system, video, frames, asked[video.id], truth.categories)
+        return iter(_tracks(system, truth.videos[names[name]], frames, asked[names[name]], truth.categories))
 
-    run = {
-        "settings": {**settings, "threshold": THRESHOLD},
-        "videos": frames_fingerprint(truth, frames),
-    }
+    run = {"settings": dict(settings), "videos": frames_fingerprint(truth, frames)}
     return write_resumable(destination, run, list(names), results, progress, overwrite=overwrite)
 
 
@@ -100,50 +130,17 @@ def _check_frames(video: Video, frames: Path) -> None:
         raise LitetextError(f"video {video.id!r} has no 'file_names'; prediction needs the frames")
     for name in video.file_names:
         if not (frames / name).is_file():
-            raise LitetextError(f"{frames / name}: no such file; --images is the folder of the videos' frames")
+            raise LitetextError(f"{frames / name}: no such file; --frames is the folder of the videos' frames")
 
 
 def _tracks(
-    system: System, video: Video, frames: Path, categories: Sequence[int], names: Mapping[int, str]
-) -> Iterator[dict[str, Any]]:
-    """Segment every frame, link the masks of each phrase, and give the tracks in VEval's layout."""
-    tracks: dict[int, list[_Open]] = {category: [] for category in categories}
-    for t, name in enumerate(video.file_names):
-        found = system.segment(frames / name, [names[category] for category in categories], threshold=THRESHOLD)
-        if tuple(found.size) != video.size:
-            raise LitetextError(
-                f"{frames / name} is {found.size}, but video {video.id!r} is {video.size} (height, width)"
-            )
-        masks, pixels = found.masks.counts, found.masks.areas
-        for number, category in enumerate(categories):
-            rows = np.flatnonzero(found.prompt_index == number)
-            detections = [(masks[row], float(found.scores[row])) for row in rows if pixels[row]]
-            _link(tracks[category], detections, t, video.size)
-    for category, several in tracks.items():
-        for track in several:
-            yield veval.prediction(_track(track, video, category), video.size)
-
-
-def _link(tracks: list[_Open], detections: Sequence[tuple[bytes, float]], t: int, size: Size) -> None:
-    """Give each detection of frame ``t`` to the track it overlaps, or a new one."""
-    from scipy.optimize import linear_sum_assignment
-
-    near = [track for track in tracks if t - track.last <= _LONGEST_GAP]
-    owners: dict[int, _Open] = {}
-    if near and detections:
-        ious = mask_ious([mask for mask, _ in detections], [track.masks[track.last] for track in near], size)
-        for detection, track in zip(*linear_sum_assignment(-ious), strict=True):
-            if ious[detection, track] >= _LEAST_OVERLAP:
-                owners[int(detection)] = near[track]
-    for number, (mask, score) in enumerate(detections):
-        if number in owners:
-            owners[number].masks[t] = mask
-            owners[number].scores.append(score)
-        else:
-            tracks.append(_Open({t: mask}, [score]))
-
-
-def _track(found: _Open, video: Video, category: int) -> Track:
-    masks = tuple(found.masks.get(t) for t in range(video.length))
-    score = float(np.mean(found.scores))
-    return Track(masks, (None,) * video.length, video.id, category, 0, score)
+    system: VideoSystem, video: Video, frames: Path, categories: Sequence[int], names: Mapping[int, str]
+) -> list[dict[str, Any]]:
+    """Track all phrases of one video, in VEval's layout."""
+    category_of = {names[category]: category for category in categories}
+    found = system.track([frames / name for name in video.file_names], list(category_of))
+    if tuple(found.size) != video.size:
+        raise LitetextError(
+            f"{frames / video.file_names[0]} is {found.size}, but video {video.id!r} is {video.size} (height, width)"
+        )
+    return found.to_veval(video.id, [category_of[prompt] for prompt in found.prompts])

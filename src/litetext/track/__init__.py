@@ -4,6 +4,7 @@
 tracks: SAM3's whole system, the same without its temporal corrections, or detections linked from frame to frame.
 """
 
+from .linked_segmenter import LinkedSegmenter
 from .policy import BY_DETECTION, FULL, NO_TEMPORAL, POLICIES, PolicyName, TrackingPolicy, as_transformers, named_policy
 from .video_segmenter import VideoSegmenter
 from .video_session import VideoSession
@@ -13,6 +14,7 @@ __all__ = [
     "FULL",
     "NO_TEMPORAL",
     "POLICIES",
+    "LinkedSegmenter",
     "PolicyName",
     "TrackingPolicy",
     "VideoSegmenter",
