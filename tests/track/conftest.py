@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -34,7 +34,7 @@ def tracker_config(vision: dict[str, Any]) -> dict[str, Any]:
             "hidden_size": WIDTH,
             "mlp_dim": 64,
             "num_hidden_layers": 2,
-            "num_attention_heads": 4,
+            "num_attention_heads": 8,  # as published: a file in Meta's layout does not say
             "iou_head_hidden_dim": WIDTH,
         },
         "memory_attention_hidden_size": WIDTH,
@@ -83,13 +83,14 @@ def video_model(structure: str, seed: int = 0, **policy: Any) -> Any:
     return model
 
 
-@dataclass(frozen=True)
+@dataclass
 class VideoReference:
     """A saved video model, and transformers' own way of running it."""
 
     folder: Path
     model: Any
     processor: Any
+    outputs: list[Any] = field(default_factory=list)  # of `results`, before post-processing
 
     def session(self, frames: list[NDArray[np.uint8]], prompts: list[str], text: Any = None) -> Any:
         """transformers' session of a whole video.
@@ -117,7 +118,12 @@ class VideoReference:
         session = self.session(frames, prompts, text)
         post = Sam3VideoProcessor.postprocess_outputs
         processor = Sam3VideoProcessor.__new__(Sam3VideoProcessor)
-        return [post(processor, session, output) for output in self.model.propagate_in_video_iterator(session)]
+        results = []
+        self.outputs = []
+        for output in self.model.propagate_in_video_iterator(session):
+            self.outputs.append(output)
+            results.append(post(processor, session, output))
+        return results
 
 
 def save_video_reference(structure: str, folder: Path, seed: int = 0, **policy: Any) -> VideoReference:

@@ -13,14 +13,15 @@ from litetext.results import FrameResult
 from litetext.segment.torch_backend import TorchBackend
 from litetext.track import VideoSegmenter
 from litetext.track.memories import ObjectMemory
+from litetext.track.memory_session import MemorySession, TrackedFrame
 
 from .conftest import VideoReference, clip, save_video_reference
 
 PROMPTS = ["white dog", "red car", "old man"]
-CASES = (("teacher", 1), ("s0", 1), ("s0", 3))
+CASES = (("teacher", 5), ("s0", 3))  # seeds under which tracks come, go, are corrected and removed
 
 
-@pytest.fixture(scope="module", params=CASES, ids=lambda case: f"{case[0]}-{case[1]}")
+@pytest.fixture(scope="module", params=CASES, ids=lambda case: case[0])
 def reference(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> VideoReference:
     structure, seed = request.param
     return save_video_reference(structure, tmp_path_factory.mktemp("video"), seed)
@@ -48,21 +49,45 @@ def _by_id(frame: FrameResult) -> dict[int, Any]:
     return {int(id): masks[row] for row, id in enumerate(frame.object_ids)}
 
 
+@pytest.fixture
+def tracked(monkeypatch: pytest.MonkeyPatch) -> list[TrackedFrame]:
+    """What the memory tracker says of each frame, before masks are enlarged."""
+    frames: list[TrackedFrame] = []
+    step = MemorySession.step
+
+    def noted(self: MemorySession, *arguments: Any) -> TrackedFrame:
+        frames.append(step(self, *arguments))
+        return frames[-1]
+
+    monkeypatch.setattr(MemorySession, "step", noted)
+    return frames
+
+
 @pytest.mark.slow
-def test_same_ids_and_masks_as_transformers(reference: VideoReference, all_queries: None) -> None:
+@pytest.mark.parametrize("seed", [1, 3])
+def test_same_ids_and_masks_as_transformers(
+    reference: VideoReference, all_queries: None, tracked: list[TrackedFrame], seed: int
+) -> None:
     segmenter = _load(reference)
-    frames = clip(60, seed=1)
+    frames = clip(60, seed)
     text = segmenter.segmenter.backend.prepare_text(segmenter.segmenter.text.encode(PROMPTS))
-    theirs = reference.results(frames, PROMPTS, text)
+    theirs, outputs = reference.results(frames, PROMPTS, text), reference.outputs
     ours = list(segmenter.stream(frames, PROMPTS, frame_count=60))
 
     assert [frame.frame_index for frame in ours] == list(range(60))
-    assert sum(len(frame.object_ids) for frame in ours) > 50
+    assert sum(len(frame.object_ids) for frame in ours) > 5
+    assert any(frame.removed for frame in tracked)
+    for frame, output in zip(tracked, outputs, strict=True):
+        kept = {id: row for row, id in enumerate(frame.object_ids) if id not in frame.removed}
+        assert sorted(kept) == sorted(output.obj_id_to_mask), frame.frame
+        for id, row in kept.items():
+            assert torch.equal(frame.logits[row], output.obj_id_to_mask[id][0]), f"frame {frame.frame}, object {id}"
     for one, other in zip(ours, theirs, strict=True):
         masks = _by_id(one)
         assert sorted(masks) == other["object_ids"].tolist(), one.frame_index
         for id, mask in zip(other["object_ids"].tolist(), other["masks"].numpy(), strict=True):
-            np.testing.assert_array_equal(masks[id], mask, err_msg=f"frame {one.frame_index}, object {id}")
+            # equal logits, enlarged by numpy and by torch: a pixel at zero may round either way
+            assert (masks[id] ^ mask).sum() <= 1, f"frame {one.frame_index}, object {id}"
         scores = dict(zip(other["object_ids"].tolist(), other["scores"].tolist(), strict=True))
         for id, score in zip(one.object_ids.tolist(), one.instances.scores.tolist(), strict=True):
             assert score == pytest.approx(scores[id], abs=1e-6)

@@ -68,6 +68,7 @@ class VideoSegmenter:
         device: str | torch.device | None = None,
         dtype: str | torch.dtype | None = None,
         *,
+        tracker: str | os.PathLike[str] | None = None,
         convention: ConventionLike | None = None,
         backend: str | None = None,
         threads: int | None = None,
@@ -85,6 +86,8 @@ class VideoSegmenter:
                 model with a memory tracker, ``"by-detection"`` for any other.
             device: ``"cpu"``, ``"cuda"``, …; by default a GPU if there is one.
             dtype: of the weights and the computing, such as ``"bfloat16"``; float32 by default.
+            tracker: the model whose memory tracker it is, where the detector's own checkpoint has none: SAM3's tracker reads
+                the hidden states of the vision encoder, which SAM3-LiteText shares with SAM3.
             convention: ``"meta"`` or ``"transformers"``: whose details detector and tracker follow; by default as the
                 checkpoint says, and where that says nothing Meta's.
             backend: ``"torch"`` or ``"onnx"`` for a model that runs in both; memory trackers run in torch.
@@ -98,11 +101,12 @@ class VideoSegmenter:
         """
         from . import loading
 
-        has_tracker = loading.has_tracker(name_or_path)
+        remembered = name_or_path if tracker is None else tracker
+        has_tracker = loading.has_tracker(remembered)
         chosen = named_policy(policy if policy is not None else ("full" if has_tracker else "by-detection"))
         if chosen.memory and not has_tracker:
             raise LitetextError(
-                f"{name_or_path} has no memory tracker, which the policy {chosen.name} needs; use by-detection"
+                f"{os.fspath(remembered)} has no memory tracker, which the policy {chosen.name} needs; use by-detection"
             )
         segmenter = Segmenter.from_pretrained(
             name_or_path,
@@ -117,10 +121,10 @@ class VideoSegmenter:
         if not chosen.memory:
             return cls(segmenter, chosen, prompt_batch=prompt_batch)
         named = segmenter.backend.convention if convention is None else named_convention(convention)
-        tracker, chosen = loading.load_tracker(
-            name_or_path, segmenter, chosen, named.name, object_batch=object_batch, allow_nan=allow_nan
+        loaded, chosen = loading.load_tracker(
+            remembered, segmenter, chosen, named.name, object_batch=object_batch, allow_nan=allow_nan
         )
-        return cls(segmenter, chosen, tracker, prompt_batch=prompt_batch)
+        return cls(segmenter, chosen, loaded, prompt_batch=prompt_batch)
 
     def session(self, prompts: Prompt | Sequence[Prompt], *, frame_count: int | None = None) -> VideoSession:
         """Return the state of one video, to which frames are given one by one.
