@@ -86,7 +86,7 @@ class VideoSegmenter:
                 model with a memory tracker, ``"by-detection"`` for any other.
             device: ``"cpu"``, ``"cuda"``, …; by default a GPU if there is one.
             dtype: of the weights and the computing, such as ``"bfloat16"``; float32 by default.
-            tracker: the model whose memory tracker it is, where the detector's own checkpoint has none: SAM3's tracker reads
+            tracker: the model whose memory tracker it is, where the detector's has none: SAM3's tracker reads
                 the hidden states of the vision encoder, which SAM3-LiteText shares with SAM3.
             convention: ``"meta"`` or ``"transformers"``: whose details detector and tracker follow; by default as the
                 checkpoint says, and where that says nothing Meta's.
