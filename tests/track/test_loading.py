@@ -12,9 +12,16 @@ from torch import Tensor
 from transformers import Sam3TrackerVideoConfig, Sam3VideoConfig, Sam3VideoModel
 
 from litetext import LitetextError
+from litetext.encoders.tensorfile import open_tensors
 from litetext.segment.tracker_layout import has_meta_tracker, tracker_config, tracker_tensors, transformers_names
 from litetext.track import VideoSegmenter
 from litetext.track.loading import has_tracker
+from litetext.track.multiplex import (
+    MultiplexTracker,
+    check_multiplex_tracker,
+    has_multiplex_tracker,
+    load_multiplex_tracker,
+)
 
 from ..segment.conftest import save_reference
 from ..segment.published import file_of, published_keys
@@ -55,6 +62,35 @@ def test_sam31s_tracker_is_another() -> None:
     assert has_meta_tracker(file_of(published_keys("meta_sam3_video")))
     assert not has_meta_tracker(file_of(published_keys("meta_sam31_multiplex")))
     assert not has_meta_tracker(file_of(published_keys("meta_sam3_image")))
+
+
+def test_every_key_of_sam31s_tracker_has_its_module() -> None:
+    file = file_of(published_keys("meta_sam31_multiplex"))
+    assert has_multiplex_tracker(file)
+    check_multiplex_tracker(file)
+    with torch.device("meta"):
+        assert len(MultiplexTracker().state_dict()) == 457
+
+
+def test_sam31_is_tracked_by_detection_and_says_why(reference: VideoReference, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    multiplex = {f"tracker.model.{key}": value for key, value in MultiplexTracker().state_dict().items()}
+    tensors = {
+        key: value for key, value in meta_checkpoint(reference.model.detector_model).items() if key[:8] != "tracker."
+    }
+    path = tmp_path / "sam3.1_multiplex.pt"
+    torch.save(tensors | multiplex, path)
+    assert torch.equal(
+        load_multiplex_tracker(open_tensors(path)).no_obj_ptr_linear.weight,
+        multiplex["tracker.model.no_obj_ptr_linear.weight"],
+    )
+    assert VideoSegmenter.from_pretrained(path, text=reference.folder, device="cpu").policy.name == "by-detection"
+    with pytest.raises(LitetextError, match=r"multiplex tracker, whole, .* does not run"):
+        VideoSegmenter.from_pretrained(path, text=reference.folder, policy="full", device="cpu")
+    del multiplex["tracker.model.maskmem_backbone.fuser.layers.1.gamma"]
+    torch.save(tensors | multiplex, path)
+    with pytest.raises(LitetextError, match=r"fuser\.layers\.1\.gamma is missing"):
+        VideoSegmenter.from_pretrained(path, text=reference.folder, policy="full", device="cpu")
 
 
 def _meta_tracker(model: Any) -> dict[str, Tensor]:

@@ -44,6 +44,26 @@ def has_tracker(name_or_path: str | os.PathLike[str]) -> bool:
     return detector.is_file() and has_meta_tracker(open_tensors(detector))
 
 
+def no_tracker(name_or_path: str | os.PathLike[str], policy: str) -> LitetextError:
+    """Return the error that a model cannot be tracked under a policy with a memory.
+
+    Raises:
+        LitetextError: SAM 3.1's tracker is there, but damaged.
+    """
+    name, detector = os.fspath(name_or_path), locate(name_or_path).detector
+    if detector.is_file():
+        from .multiplex import check_multiplex_tracker, has_multiplex_tracker
+
+        file = open_tensors(detector)
+        if has_multiplex_tracker(file):
+            check_multiplex_tracker(file)
+            return LitetextError(
+                f"{name} holds SAM 3.1's multiplex tracker, whole, which litetext does not run; use by-detection, or "
+                "give the tracker of a SAM3"
+            )
+    return LitetextError(f"{name} has no memory tracker, which the policy {policy} needs; use by-detection")
+
+
 def load_tracker(
     name_or_path: str | os.PathLike[str],
     segmenter: Segmenter,

@@ -105,9 +105,7 @@ class VideoSegmenter:
         has_tracker = loading.has_tracker(remembered)
         chosen = named_policy(policy if policy is not None else ("full" if has_tracker else "by-detection"))
         if chosen.memory and not has_tracker:
-            raise LitetextError(
-                f"{os.fspath(remembered)} has no memory tracker, which the policy {chosen.name} needs; use by-detection"
-            )
+            raise loading.no_tracker(remembered, chosen.name)
         segmenter = Segmenter.from_pretrained(
             name_or_path,
             text,
