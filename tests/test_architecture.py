@@ -43,6 +43,7 @@ FLOORS = {
     "mini": 4,
     "photo": 5,
     "bench": 4,
+    "label": 4,
     "cli": 6,
 }
 GROUND = {

@@ -31,6 +31,7 @@ NOT_RUN = {
     r"--pred predictions/|--pred sam3=t/|--video": "asks for predictions of the user's",
     r"0 -p|rtsp": "asks for a camera",
     r"accelerate|torchrun": "starts several processes",
+    r"shards/|s3://": "asks for shards, or for a bucket, of the user's",
 }
 STANDS_FOR = {
     "CHECKPOINT": "mini", "TEACHER": "mini-teacher", "ENCODER": "mini", "MODEL": "mini", "DIR": "whole",
@@ -75,6 +76,7 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name in ("phrases.txt", "concepts.txt", "lists/some.txt"):
         (folder / name).parent.mkdir(exist_ok=True)
         (folder / name).write_text(phrases)
+    (folder / "concepts.yaml").write_text("[owl, {name: car, synonyms: [automobile]}]")
     _run("mini world --out drawn --pairs 8 --size 64", folder)
     for name in ("gold.json", "a.json", "b.json", "c.json"):
         shutil.copy(folder / "drawn/gold_mini.json", folder / name)

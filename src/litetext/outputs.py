@@ -38,6 +38,9 @@ Kind = Literal[
     "training run",
     "scenes to train on",
     "audit",
+    "labelling job",
+    "labelled dataset",
+    "review page",
 ]
 """What a command writes: an earlier output is replaced only by one of the same kind."""
 
@@ -156,9 +159,10 @@ def atomic_folder(destination: StrPath, kind: Kind, *, overwrite: bool = False) 
         temporary = container / destination.name
         temporary.mkdir()
         yield temporary
-        digests = {name: digest_of(temporary / name) for name in _names(temporary)}
+        digests = {name: _digest(temporary / name) for name in _names(temporary)}
         for name in digests:
-            (temporary / name).chmod(new_mode())  # some writers keep what they write to the user alone
+            if not (temporary / name).is_symlink():  # what a link leads to is not ours to change
+                (temporary / name).chmod(new_mode())  # some writers keep what they write to the user alone
         temporary.chmod(new_mode(folder=True))
         _record(temporary, kind, digests)
         check_folder(destination, kind, overwrite=overwrite)
@@ -326,7 +330,12 @@ def _record(folder: Path, kind: Kind, digests: dict[str, str]) -> None:
 
 def _is_ours(folder: Path, name: str, recorded: dict[str, set[str]]) -> bool:
     path = folder / name
-    return name in recorded and not path.is_symlink() and path.is_file() and digest_of(path) in recorded[name]
+    return name in recorded and (path.is_symlink() or path.is_file()) and _digest(path) in recorded[name]
+
+
+def _digest(path: Path) -> str:
+    """What is recorded of a file: its SHA-256; of a link, where it leads, which is all that is ours of it."""
+    return f"link to {path.readlink()}" if path.is_symlink() else digest_of(path)
 
 
 def digest_of(path: Path) -> str:

@@ -283,7 +283,7 @@ BROKEN: list[tuple[str, str, Callable[[str], str], str]] = [
     ("yolo", "out/labels/street/a photo.txt", lambda text: "0 0.1 0.2 nan 0.3\n", "is no box"),
     ("yolo", "out/labels/street/a photo.txt", lambda text: "dog 0.1 0.2 0.2 0.3\n", "is no class number"),
     ("yolo", "out/data.yaml", lambda text: "names: {", "not valid YAML"),
-    ("yolo", "out/data.yaml", lambda text: "path: .", "names no classes"),
+    ("yolo", "out/data.yaml", lambda text: "train: images", "names no classes"),
     ("labelme", "out/street/a photo.json", lambda text: text.replace('"polygon"', '"mask"'), "'shape_type' is 'mask'"),
     (
         "labelme",

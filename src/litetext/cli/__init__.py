@@ -32,6 +32,7 @@ _COMMANDS = (
     "evaluate",
     "export",
     "info",
+    "label",
     "mini",
     "models",
     "parity",

@@ -27,7 +27,15 @@ from .folders import file_beside
 _DIGITS = 6
 
 
-def write(images: Iterable[ImageAnnotations], folder: StrPath, *, tolerance: float = 0.0, scores: bool = False) -> None:
+def write(
+    images: Iterable[ImageAnnotations],
+    folder: StrPath,
+    *,
+    tolerance: float = 0.0,
+    scores: bool = False,
+    train: str = "images",
+    val: str = "images",
+) -> None:
     """Write the labels of several images, and ``data.yaml`` with the classes, into a folder.
 
     Args:
@@ -35,6 +43,8 @@ def write(images: Iterable[ImageAnnotations], folder: StrPath, *, tolerance: flo
         folder: made if it is not there; the images themselves belong in its folder ``images``.
         tolerance: how far, in pixels, outlines may be moved to save corners, see `Masks.to_polygons`.
         scores: end each line with the score, as ultralytics' predictions do; training does not read such lines.
+        train: the folder in ``folder`` of the images to train on, for ``data.yaml``.
+        val: that of the images to validate on.
 
     Raises:
         LitetextError: two images whose labels would have the same name.
@@ -49,7 +59,7 @@ def write(images: Iterable[ImageAnnotations], folder: StrPath, *, tolerance: flo
         path.write_text("".join(_lines(image, classes, tolerance, scores)), encoding="utf-8")
     folder.mkdir(parents=True, exist_ok=True)
     names = {number: name for name, number in classes.items()}
-    document = {"path": ".", "train": "images", "val": "images", "names": names}
+    document = {"train": train, "val": val, "names": names}  # without a path, they are looked for beside the file
     (folder / "data.yaml").write_text(yaml.safe_dump(document, sort_keys=False, allow_unicode=True), encoding="utf-8")
 
 
