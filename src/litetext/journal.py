@@ -1,6 +1,6 @@
 """Long work whose results become one JSON list, written so that a killed run goes on where it stopped.
 
-The results of every unit (an image, a video) are appended to a journal beside the output, ``NAME.partial``, one JSON
+The results of every unit (an image, a video) are appended to a `Journal` beside the output, ``NAME.partial``, one JSON
 line a unit, as soon as they are there. When all units are done the journal becomes the output, and ``NAME.run.json``
 says which run the output is of and its SHA-256, so that the same run is not done again, another run is not mistaken for
 it, and nothing that litetext did not write is replaced.
@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -56,25 +57,80 @@ def write_resumable(
         journal.unlink(missing_ok=True)  # a kill may have come just before
         progress(len(units), len(units))
         return destination
-    if not journal.exists() or _run_of_journal(journal) != run:
-        write_text(journal, _line({**_ORIGIN, "run": run}))  # whole from the start, so that it is known to be ours
     busy = f"{destination} is being written by another process"
-    with full_disk_named(journal), journal.open("a+b") as file, exclusive(file, busy):
-        done = _done_units(file)
-        count = len(done)
-        progress(count, len(units))
+    with open_journal(journal, run, busy) as kept:
+        done = {unit for unit, _ in kept.entries()}
+        progress(kept.count, len(units))
         try:
             for unit in units:
                 if unit not in done:
-                    _append(file, {"unit": unit, "results": list(results(unit))})
-                    count += 1
-                    progress(count, len(units))
+                    kept.append(unit, results(unit))
+                    progress(kept.count, len(units))
         except KeyboardInterrupt as stop:
-            stop.args = (f"{count:,} of {len(units):,} are saved in {journal}; give the same command again to go on",)
+            saved = f"{kept.count:,} of {len(units):,}"
+            stop.args = (f"{saved} are saved in {journal}; give the same command again to go on",)
             raise
-        write_recorded(destination, run, _results(file), facts())
+        every = (result for _, results in kept.entries() for result in results)
+        write_recorded(destination, run, every, facts())
         journal.unlink(missing_ok=True)
     return destination
+
+
+@contextlib.contextmanager
+def open_journal(path: Path, run: Mapping[str, Any], busy: str) -> Iterator[Journal]:
+    """Yield the journal of a run, as it was left or new; that of another run is begun anew.
+
+    Args:
+        path: of the journal.
+        run: JSON values that say what the run is.
+        busy: what to say where another process has the journal open.
+
+    Raises:
+        LitetextError: the file is no journal, or another process writes it, or the disk is full.
+    """
+    if not path.exists() or _run_of_journal(path) != run:
+        write_text(path, _line({**_ORIGIN, "run": run}))  # whole from the start, so that it is known to be ours
+    with full_disk_named(path), path.open("a+b") as file, exclusive(file, busy):
+        yield Journal(file)
+
+
+class Journal:
+    """The results of the units of a run that are there so far, see `open_journal`.
+
+    Attributes:
+        count: of units.
+    """
+
+    def __init__(self, file: BinaryIO) -> None:
+        """Take a file that is open to be read and appended to; a last line that a kill cut short is removed."""
+        self.count = -1  # the first line is no unit
+        self._file = file
+        self._settled = 0.0
+        file.seek(0)
+        whole = 0
+        for line in file:
+            if not line.endswith(b"\n"):
+                file.truncate(whole)
+                break
+            whole += len(line)
+            self.count += 1
+
+    def entries(self) -> Iterator[tuple[str, list[Any]]]:
+        """Yield every unit and its results, in the order in which they came."""
+        self._file.seek(0)
+        next(self._file)
+        for line in self._file:
+            entry = _parsed(line, self._file)
+            yield entry["unit"], entry["results"]
+
+    def append(self, unit: str, results: Iterable[Any]) -> None:
+        """Add a unit; a kill leaves it whole, and once a second so does the loss of power."""
+        self._file.write(_line({"unit": unit, "results": list(results)}).encode(errors="backslashreplace"))
+        self._file.flush()
+        self.count += 1
+        if time.monotonic() - self._settled > 1:
+            os.fsync(self._file.fileno())
+            self._settled = time.monotonic()
 
 
 def check_resumable(destination: Path, run: Mapping[str, Any], *, overwrite: bool = False) -> None:
@@ -106,8 +162,22 @@ def check_resumable(destination: Path, run: Mapping[str, Any], *, overwrite: boo
             )
         if found.get("run") != run and not overwrite:
             raise _other_run(destination, found.get("run") or {}, run)
-    if journal.exists() and _run_of_journal(journal) != run and not overwrite:
-        raise _other_run(journal, _run_of_journal(journal), run)
+    check_journal(journal, run, overwrite=overwrite)
+
+
+def check_journal(path: Path, run: Mapping[str, Any], *, overwrite: bool = False) -> None:
+    """Refuse a journal that another run left, see `open_journal`.
+
+    Args:
+        path: of the journal; there may be none.
+        run: the run that is to go on.
+        overwrite: begin another run's journal anew.
+
+    Raises:
+        LitetextError: naming the file, what differs, and the remedy.
+    """
+    if path.exists() and _run_of_journal(path) != run and not overwrite:
+        raise _other_run(path, _run_of_journal(path), run)
 
 
 def write_recorded(
@@ -155,8 +225,8 @@ def _other_run(path: Path, found: Mapping[str, Any], run: Mapping[str, Any]) -> 
     before, now = _flat(found), _flat(run)
     changed = [key for key in sorted({*before, *now}) if before.get(key) != now.get(key)]
     return LitetextError(
-        f"{path} is of another run (its {', '.join(changed)} differ); score it with --pred, replace it with "
-        "--overwrite, or choose another name"
+        f"{path} is of another run (its {', '.join(changed)} differ); use what it holds, replace it with --overwrite, "
+        "or choose another name"
     )
 
 
@@ -177,34 +247,8 @@ def _run_of_journal(journal: Path) -> dict[str, Any]:
     raise LitetextError(f"{journal} exists and was not written by litetext; choose another name, or move it away")
 
 
-def _done_units(file: BinaryIO) -> set[str]:
-    """The units in a journal; a last line that a kill cut short is removed."""
-    file.seek(0)
-    done, whole = set(), len(file.readline())
-    for line in file:
-        if not line.endswith(b"\n"):
-            file.truncate(whole)
-            break
-        whole += len(line)
-        done.add(_parsed(line, file)["unit"])
-    return done
-
-
-def _append(file: BinaryIO, value: Mapping[str, Any]) -> None:
-    file.write(_line(value).encode(errors="backslashreplace"))
-    file.flush()
-    os.fsync(file.fileno())
-
-
 def _line(value: Mapping[str, Any]) -> str:
     return json.dumps(value, ensure_ascii=False, allow_nan=False) + "\n"
-
-
-def _results(file: BinaryIO) -> Iterator[dict[str, Any]]:
-    file.seek(0)
-    next(file)
-    for line in file:
-        yield from _parsed(line, file)["results"]
 
 
 def _parsed(line: bytes, file: BinaryIO) -> dict[str, Any]:

@@ -166,16 +166,16 @@ def test_one_process_writes_at_a_time(world):
 
 def test_a_full_disk_keeps_what_was_predicted_and_names_the_journal(world, monkeypatch):
     folder, truth = world
-    written, append = [], journal._append
+    written, append = [], journal.Journal.append
 
-    def full_after_two(file, value):
-        written.append(value)
+    def full_after_two(self, unit, results):
+        written.append(unit)
         if len(written) == 3:
-            file.write(b'{"unit": "2.p')
+            self._file.write(b'{"unit": "2.p')
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        append(file, value)
+        append(self, unit, results)
 
-    monkeypatch.setattr(journal, "_append", full_after_two)
+    monkeypatch.setattr(journal.Journal, "append", full_after_two)
     with pytest.raises(LitetextError, match=r"out\.json\.partial cannot be written: no space left.*; free some space"):
         predict(Painter(truth), truth, folder / "images", folder / "out.json", settings=SETTINGS)
     monkeypatch.undo()
