@@ -243,10 +243,10 @@ def test_a_video_that_is_cut_short(tmp_path: Path, name: str, share: float) -> N
     found, message = _read_until_error(open_video(cut))
     assert 0 < len(found) <= FRAMES * (share + 0.1) + 2
     said = re.search(
-        rf"cut_{name} .* after frame (\d+) \(near ([\d.]+) s\); all frames that could be read were kept", message
+        rf"cut_{name} .* after frame (\d+) \(at ([\d.]+) s\); all frames that could be read were kept", message
     )
     assert said is not None, message
-    assert int(said[1]) >= len(found) - 3 and found[: int(said[1]) + 1] == list(range(int(said[1]) + 1))
+    assert int(said[1]) >= len(found) - 4 and found[: int(said[1]) + 1] == list(range(int(said[1]) + 1))
     assert float(said[2]) * RATE > int(said[1])
 
 
@@ -266,8 +266,9 @@ def test_packets_that_cannot_be_decoded(tmp_path: Path) -> None:
     path.write_bytes(content)
     found, message = _read_until_error(open_video(path))
     assert found == [0, 1, 2, 3, 4, 6, 7, 8, 9, 10, 11], "the frames before and behind are read"
-    said = r"a\.mp4 has packets that cannot be decoded after frame [4-6] \(near 0\.[5-8]0 s\); all frames that could be"
-    assert re.search(said, message)
+    assert message.endswith(
+        "a.mp4 has packets that cannot be decoded after frame 4 (at 0.50 s); all frames that could be read were kept"
+    )
     assert _read_until_error(open_video(path, every=2, end=1.0))[0] == [0, 2, 4, 7, 9]
     assert _numbers(open_video(path, end=0.1)) == [0]
 
@@ -280,7 +281,7 @@ def test_a_picture_that_is_cut_short(tmp_path: Path) -> None:
     for share in (0.5, 0.9, 0.9999):
         (tmp_path / "cut.gif").write_bytes(whole[: int(len(whole) * share)])
         found, message = _read_until_error(open_video(tmp_path / "cut.gif"))
-        assert found and f"cut.gif is cut short or damaged after frame {len(found) - 1} (near" in message
+        assert found and f"cut.gif is cut short or damaged after frame {len(found) - 1} (at" in message
 
 
 def test_frames_that_change_their_size(tmp_path: Path) -> None:

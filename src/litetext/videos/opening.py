@@ -56,6 +56,20 @@ def open_video(
     return VideoReader(_source_of(os.fspath(source)), start, end, every, max_side)
 
 
+def files_of(source: StrPath) -> list[Path]:
+    """Return the file, the folder, or the files of a pattern that `open_video` reads; none for what is no file."""
+    name = os.fspath(source)
+    if name == "-" or "://" in name:
+        return []
+    if _is_pattern(name):
+        return matching_files(name)
+    return [Path(name)] if os.path.lexists(name) else []
+
+
+def _is_pattern(name: str) -> bool:
+    return re.search(r"[*?[]", name) is not None and not os.path.lexists(name)
+
+
 def _source_of(name: str) -> Source:
     if name == "-":
         return FFmpegVideo(_standard_input, "standard input")
@@ -66,7 +80,7 @@ def _source_of(name: str) -> Source:
         return _camera(int(name))
     if path.is_dir():
         return PictureFiles(name, frame_files(path))
-    if re.search(r"[*?[]", name) and not os.path.lexists(path):
+    if _is_pattern(name):
         return PictureFiles(name, matching_files(name))
     if path.suffix.lower() in _ANIMATED:
         return AnimatedPicture(path)

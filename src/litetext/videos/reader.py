@@ -125,7 +125,7 @@ class VideoReader:
         """The error for damage behind the frame ``whole``."""
         where = f"after frame {whole}" if whole >= 0 else "from its first frame on"
         return LitetextError(
-            f"{self.name} {damage.what} {where} (near {damage.time:.2f} s); all frames that could be read were kept"
+            f"{self.name} {damage.what} {where} (at {damage.time:.2f} s); all frames that could be read were kept"
         )
 
     def _nothing_there(self) -> LitetextError:

@@ -49,10 +49,7 @@ class Shot(NamedTuple):
 
 
 class Damage(NamedTuple):
-    """What is wrong with a video, and the seconds from its beginning where that was found; reading may go on behind.
-
-    Decoders that work on several frames at a time find it some frames late.
-    """
+    """What is wrong with a video, and the seconds from its beginning where that is; reading may go on behind it."""
 
     what: str
     time: float

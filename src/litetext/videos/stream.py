@@ -58,7 +58,7 @@ class FFmpegVideo:
         self._open = partial(_opened, given, name, options)
         self.damage: list[Damage] = []
         self._origin = 0.0
-        container = self._container = self._open()
+        container = self._container = self._open("NONE" if path else "AUTO")
         try:
             frames = self._decoded(container)
             first = next(frames)
@@ -79,15 +79,13 @@ class FFmpegVideo:
         Raises:
             LitetextError: a frame has another size than the first, or the connection broke.
         """
-        container = self._container if self.facts.is_live else self._open()
-        with contextlib.closing(container):
-            for number, frame in enumerate(self._frames(container, start)):
-                time = number / self.facts.frame_rate if frame.time is None else frame.time - self._origin
-                yield Shot(time, partial(self._image, frame))
+        for number, frame in enumerate(self._live_frames() if self.facts.is_live else self._frames(start)):
+            time = number / self.facts.frame_rate if frame.time is None else frame.time - self._origin
+            yield Shot(time, partial(self._image, frame))
 
     def sound(self) -> Sound | None:
         """Return the sound, read from the file beside the picture."""
-        return Sound(self._open(), self._origin) if self.facts.has_audio and not self.facts.is_live else None
+        return Sound(self._open("AUTO"), self._origin) if self.facts.has_audio and not self.facts.is_live else None
 
     def close(self) -> None:
         """Close the file, link or device."""
@@ -103,20 +101,33 @@ class FFmpegVideo:
         size = self._stored_size if self._turn[0] else self._stored_size[::-1]
         return Facts(self._name, size, rate, None if is_live else count, bool(container.streams.audio), is_live)
 
-    def _frames(self, container: InputContainer, start: float) -> Iterator[FFmpegFrame]:
-        """All frames of a video that is live, of another those from about ``start`` on."""
-        if not self.facts.is_live:
-            self.damage = []
-            if start > 0 and any(kind in container.format.name for kind in _WITH_INDEX):
-                _seek(container, start + self._origin)
-            return self._decoded(container)
+    def _live_frames(self) -> Iterator[FFmpegFrame]:
+        """All frames, once."""
         frames, self._unread = self._unread, None
         if frames is None:
             raise LitetextError(f"{self._name} can be read once only; open it again")
-        return frames
+        with contextlib.closing(self._container):
+            yield from frames
 
-    def _decoded(self, container: InputContainer) -> Iterator[FFmpegFrame]:
-        """The frames that can be decoded; what cannot is noted as damage."""
+    def _frames(self, start: float) -> Iterator[FFmpegFrame]:
+        """The frames from about ``start`` on.
+
+        Threads that decode several frames at a time lose some around one that is damaged, and tell of it late. So where
+        there is one, a single thread decodes the file anew.
+        """
+        count = 0
+        for threads in ("AUTO", "NONE"):
+            self.damage = []
+            with contextlib.closing(self._open(threads)) as container, contextlib.suppress(_UndecodableError):
+                if start > 0 and any(kind in container.format.name for kind in _WITH_INDEX):
+                    _seek(container, start + self._origin)
+                for frame in itertools.islice(self._decoded(container, threads == "AUTO"), count, None):
+                    count += 1
+                    yield frame
+                return
+
+    def _decoded(self, container: InputContainer, strict: bool = False) -> Iterator[FFmpegFrame]:
+        """The frames that can be decoded; what cannot is noted as damage, or ends a decoding that is ``strict``."""
         av = pyav()
         decode = _decoder(_picture(container))
         frames, packets, reached = 0, 0, 0.0
@@ -131,6 +142,8 @@ class FFmpegVideo:
                         yield frame
                         frames += 1
                 except av.InvalidDataError:
+                    if strict:
+                        raise _UndecodableError from None
                     self.damage.append(Damage("has packets that cannot be decoded", begins))
                 reached = max(reached, ends)
         except av.InvalidDataError:
@@ -169,8 +182,12 @@ class FFmpegVideo:
         return _upright(read_image(image) if clear else image, self._turn)
 
 
-def _opened(given: Callable[[], Any], name: str, options: dict[str, Any]) -> InputContainer:
-    """The container, checked to hold a picture that can be decoded."""
+class _UndecodableError(Exception):
+    """A packet cannot be decoded."""
+
+
+def _opened(given: Callable[[], Any], name: str, options: dict[str, Any], threads: str) -> InputContainer:
+    """The container, checked to hold a picture that can be decoded, by threads of FFmpeg's kind."""
     av = pyav()
     try:
         container = av.open(given(), **options)
@@ -178,7 +195,7 @@ def _opened(given: Callable[[], Any], name: str, options: dict[str, Any]) -> Inp
         raise LitetextError(f"{name} cannot be read as a video ({reason(error)}); is it one, and whole?") from None
     try:
         _check(container, name)
-        _picture(container).thread_type = "AUTO"
+        _picture(container).thread_type = threads
     except LitetextError:
         container.close()
         raise
