@@ -34,6 +34,7 @@ Kind = Literal[
     "evaluation report",
     "predictions",
     "segmentation",
+    "tracks",
     "recording",
     "training run",
     "scenes to train on",

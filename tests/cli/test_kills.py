@@ -6,12 +6,15 @@ import os
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 from litetext.data import samples
 from litetext.files import sweep
+from litetext.images import read_image
 from litetext.mini import config as mini_config
+from litetext.videos import write_video
 
 from ..killing import check_same_files, run_command, survive_kills
 from ..mini.test_train import SHORT
@@ -26,6 +29,7 @@ COMMANDS = {
     "world": "mini world --out out --pairs 40 --size 64",
     "gold": "mini world --gold --out out --pairs 4 --size 64",
     "segment": "segment INPUTS/a.png INPUTS/b.png INPUTS/c.png -p penguin -p car --out out",
+    "track": "track INPUTS/clip.mp4 -p penguin -p car --out out",
     "audit": "audit INPUTS/p.txt --encoder mini --segmenter mini --sample 50 --out out",
     "evaluate": "evaluate --gt INPUTS/w/gold_mini.json --images INPUTS/w/images --model mini "
     "--save-predictions out.json --html out.html --overwrite",
@@ -47,6 +51,9 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name, sample in zip("abc", samples(), strict=False):
         (folder / f"{name}.png").write_bytes(sample.image.read_bytes())
     save_encoder(random_encoder(small_config("s1", output_dim=64)), Tokenizer(), folder / "whole")
+    with write_video(folder / "clip.mp4", (256, 256), 6) as video:
+        for number in range(8):
+            video.write(np.roll(read_image(folder / "a.png"), 4 * number, axis=1))
     run_command(folder, "mini", "world", "--out", "w", "--pairs", 48, "--size", 128, "--seed", 3)
     return folder
 

@@ -521,7 +521,13 @@ def _videos(folder: Path) -> Iterator[Spoiled]:
         )
         content = path.read_bytes()
         contents = dict(spoiled_bytes(content, 24, seed=len(kind)))
-        yield Spoiled(path, contents, lambda path: list(open_video(path, start=0.1)), texts=kind in ("mp4", "ts"))
+        yield Spoiled(
+            path,
+            contents,
+            lambda path: list(open_video(path, start=0.1)),
+            (lambda path: ["track", path, "-p", "dog", "--every", 3, "--json"]) if kind == "mp4" else None,
+            texts=kind in ("mp4", "ts"),
+        )
     frames = [Image.fromarray(image) for image in images]
     for kind in ("gif", "webp"):
         path = folder / f"v.{kind}"

@@ -38,6 +38,7 @@ _COMMANDS = (
     "parity",
     "photo",
     "segment",
+    "track",
 )
 
 # What typer raises for wrong usage. Older typers take the class from click, newer ones carry their own; either way it

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -20,6 +19,7 @@ from .encoder_options import ALLOW_NAN, CONTEXT, DEVICE, POSITIONS, position_rea
 from .evaluate_video import score_video, show_video
 from .output import console, notes, print_json, shown_progress, warn
 from .predictor import Predictor
+from .stamps import model_stamps
 
 if TYPE_CHECKING:
     from ..evaluate.calibrate import Calibration
@@ -205,7 +205,7 @@ def _model(
         "positions": positions,
         "convention": convention,
         "policy": policy,
-        "files": _stamps(model, text),
+        "files": model_stamps(model, text),
     }
     name = f"{model}+{text}" if text else model
     if video:
@@ -230,19 +230,8 @@ def _baseline(system: str, detector: str | None, masks: str | None, device: str 
 
         return LinkedSegmenter(loaded)
 
-    settings = {"system": system, "detector": boxes, "masks": mask_model, "files": _stamps(boxes, mask_model)}
+    settings = {"system": system, "detector": boxes, "masks": mask_model, "files": model_stamps(boxes, mask_model)}
     return system, settings, load, None
-
-
-def _stamps(*names: str | None) -> list[str]:
-    """Hashes of what the names that are files or folders hold: a model trained anew is another run."""
-    from ..data import resolve
-    from ..files import stamp
-    from ..segment.sources import ENCODERS, SHIPPED
-
-    shipped = {name: name for name in SHIPPED} | dict.fromkeys(ENCODERS, "mini")
-    paths = [resolve(shipped[name]) if name in shipped else Path(name) for name in names if name]
-    return [hashlib.sha256(repr(stamp(path)).encode()).hexdigest()[:16] for path in paths if path.exists()]
 
 
 @contextmanager

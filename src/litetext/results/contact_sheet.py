@@ -27,9 +27,10 @@ _MARGIN = 0.15  # of an object's longer side, around it
 
 @dataclass(slots=True)
 class _Seen:
-    """What is kept of an object: a crop of its best frame, the mask there, and how often it is seen."""
+    """What is kept of an object: its prompt, a crop of its best frame, the mask there, and how often it is seen."""
 
     prompt: str
+    place: int
     frames: int = 0
     best: tuple[float, int] = (-1.0, 0)  # score, pixels
     crop: Image.Image = field(default_factory=lambda: Image.new("RGB", (1, 1)))
@@ -57,21 +58,20 @@ class ContactSheet:
             frame: what was found in it.
         """
         found = frame.instances
-        rows = zip(
-            frame.object_ids.tolist(), found.labels, found.scores.tolist(), found.masks.areas.tolist(), strict=True
-        )
-        for row, (object_id, prompt, score, area) in enumerate(rows):
-            seen = self._objects.setdefault(object_id, _Seen(prompt))
+        areas = found.masks.areas.tolist()
+        for row, object_id in enumerate(frame.object_ids.tolist()):
+            place, score = int(found.prompt_index[row]), float(found.scores[row])
+            seen = self._objects.setdefault(object_id, _Seen(found.prompts[place], place))
             seen.frames += 1
-            if area and (score, area) > seen.best:
-                seen.best = (score, area)
+            if areas[row] and (score, areas[row]) > seen.best:
+                seen.best = (score, areas[row])
                 seen.mask = found.masks[[row]]
                 seen.box = _around(seen.mask)
                 seen.crop = _fitted(image, seen.box)
 
     def picture(self) -> Image.Image:
         """Return the sheet: by prompt, then by number, each crop with prompt, number, frames and best score."""
-        several = sorted(self._objects.items(), key=lambda item: (item[1].prompt, item[0]))
+        several = sorted(self._objects.items(), key=lambda item: (item[1].place, item[0]))
         columns = max(1, min(8, math.ceil(math.sqrt(1.4 * len(several)))))
         rows = max(1, math.ceil(len(several) / columns))
         step = (_CELL + _GAP, _CELL + 2 * _LINE + _GAP)

@@ -5,7 +5,17 @@ tracks: SAM3's whole system, the same without its temporal corrections, or detec
 """
 
 from .linked_segmenter import LinkedSegmenter
-from .policy import BY_DETECTION, FULL, NO_TEMPORAL, POLICIES, PolicyName, TrackingPolicy, as_transformers, named_policy
+from .policy import (
+    BY_DETECTION,
+    FULL,
+    NO_TEMPORAL,
+    POLICIES,
+    PolicyName,
+    TrackingPolicy,
+    as_transformers,
+    named_policy,
+    with_threshold,
+)
 from .video_segmenter import VideoSegmenter
 from .video_session import VideoSession
 
@@ -21,4 +31,5 @@ __all__ = [
     "VideoSession",
     "as_transformers",
     "named_policy",
+    "with_threshold",
 ]

@@ -85,7 +85,8 @@ class MemorySession:
         return most if self.frame_count is None else min(self.frame_count, most)
 
     @property
-    def _window(self) -> Window:
+    def window(self) -> Window:
+        """How far memories reach."""
         config = self.tracker.model.config
         return Window(
             memories=config.num_maskmem - 1,
@@ -117,7 +118,7 @@ class MemorySession:
             logits = self._hide_overlapping(logits, objects, frame, removed)
             self._remember(frame, objects, propagated, logits, features, detected, corrected)
         started = [
-            tracks.start(int(detected.prompts[row]), float(detected.scores[row]), frame, ObjectMemory(self._window))
+            tracks.start(int(detected.prompts[row]), float(detected.scores[row]), frame, ObjectMemory(self.window))
             for row in fresh
         ]
         self._start(started, fresh, detected, features, frame, objects, propagated, corrected)
@@ -146,7 +147,7 @@ class MemorySession:
         """
         if not bool(mask.any()):
             raise LitetextError(f"frame {frame}: the mask has no pixel; a track starts with a mask of the object")
-        track = self.tracks.start(prompt, score, frame, ObjectMemory(self._window))
+        track = self.tracks.start(prompt, score, frame, ObjectMemory(self.window))
         found = self.tracker.condition(mask[None], features)
         self._condition(track, found, 0, frame)
         (encoded,) = self.tracker.encode(

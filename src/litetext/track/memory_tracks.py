@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -94,6 +94,22 @@ class MemoryTracks:
         """Forget the tracks of a prompt."""
         gone = [track.object_id for track in self.session.tracks.objects if track.prompt == prompt]
         self.session.tracks.remove(gone)
+
+    def state(self) -> dict[str, Any]:
+        """Return all that frames to come depend on; `restore` goes on from it."""
+        return {
+            "tracks": self.session.tracks,
+            "waiting": [[one.tracked, one.size, one.presence] for one in self._waiting],
+            "removed": self._removed,
+            "names": self._names,
+            "frame": self._frame,
+        }
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go on from what `state` returned."""
+        self.session.tracks = state["tracks"]
+        self._waiting = deque(_Waiting(*one) for one in state["waiting"])
+        self._removed, self._names, self._frame = state["removed"], state["names"], state["frame"]
 
     def _detected(self, found: list[PromptDetections], prompts: list[int]) -> Detected:
         """The detections of all prompts that count, as tensors beside the tracker."""

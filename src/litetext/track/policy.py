@@ -168,6 +168,17 @@ def named_policy(policy: PolicyLike) -> TrackingPolicy:
     return POLICIES[policy]
 
 
+def with_threshold(policy: TrackingPolicy, threshold: float) -> TrackingPolicy:
+    """Return a policy whose detections count from another score on.
+
+    Args:
+        policy: how much more a new object needs stays as it is.
+        threshold: lowest score of a detection, 0..1.
+    """
+    more = policy.new_object_threshold - policy.detection_threshold
+    return replace(policy, detection_threshold=threshold, new_object_threshold=min(1.0, max(0.0, threshold + more)))
+
+
 def with_numbers_of(policy: TrackingPolicy, config: Mapping[str, Any]) -> TrackingPolicy:
     """Return a policy with the thresholds that a checkpoint was saved with.
 

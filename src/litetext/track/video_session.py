@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -17,6 +18,7 @@ from .video_tracks import tracks_of
 
 if TYPE_CHECKING:
     from ..segment.backend import ImageFeatures
+    from .memory_tracks import MemoryTracks
     from .video_segmenter import VideoSegmenter
 
 
@@ -126,6 +128,42 @@ class VideoSession:
         for frame in frames:
             yield from self.step(frame)
         yield from self.finish()
+
+    def save(self, path: Path, run: Mapping[str, Any], settled: int) -> None:
+        """Write to a file what frames to come depend on, where a memory tracker tracks.
+
+        Args:
+            path: of the file, which is replaced.
+            run: JSON values that say what the session is of: model, video and prompts.
+            settled: how many frames have come out, which `load` returns.
+        """
+        from .snapshot import save_state
+
+        state = {"frame_index": self.frame_index, "size": self._size, "settled": settled}
+        save_state(path, state | {"tracks": self._memory.state()}, run)
+
+    def load(self, path: Path, run: Mapping[str, Any]) -> int | None:
+        """Go on from what `save` wrote in a session of the same prompts; frames come from behind its `frame_index`.
+
+        Returns:
+            How many frames had come out; None where the file is none of this run, and nothing has changed.
+        """
+        from .snapshot import load_state
+
+        state = load_state(path, run, self._memory.session)
+        if state is None:
+            return None
+        self._memory.restore(state["tracks"])
+        self.frame_index, self._size = state["frame_index"], state["size"]
+        return int(state["settled"])
+
+    @property
+    def _memory(self) -> MemoryTracks:
+        from .memory_tracks import MemoryTracks
+
+        if not isinstance(self._tracks, MemoryTracks):
+            raise LitetextError("only what a memory tracker remembers can be saved; link the detections anew instead")
+        return self._tracks
 
     def _add_prompts(self, prompts: Prompt | Sequence[Prompt]) -> None:
         encoded = self.segmenter.segmenter.encode_prompts(prompts)
