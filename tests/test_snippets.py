@@ -31,6 +31,7 @@ NOT_RUN = {
     r"--pred predictions/|--pred sam3=t/|--video": "asks for predictions of the user's",
     r"0 -p|rtsp": "asks for a camera",
     r"accelerate|torchrun": "starts several processes",
+    r"--calibrate decisions.json|review labels": "asks for detections and a person to judge them",
     r"shards/|s3://": "asks for shards, or for a bucket, of the user's",
 }
 STANDS_FOR = {

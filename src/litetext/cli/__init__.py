@@ -37,6 +37,7 @@ _COMMANDS = (
     "models",
     "parity",
     "photo",
+    "review",
     "segment",
     "track",
 )

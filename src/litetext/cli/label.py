@@ -30,6 +30,7 @@ def register(app: typer.Typer) -> None:
         label,
         "label",
         "litetext label photos --concepts concepts.yaml --out labels --format yolo",
+        "litetext label --calibrate decisions.json --precision 0.95 --out labels",
         "litetext label shard-000.tar photos.parquet --concepts things.txt --out labels --model photo",
     )
 
@@ -60,6 +61,13 @@ def label(
     address: str = typer.Option(None, help="Of a ray cluster, such as ray://head:10001 or auto."),
     batch_size: int = typer.Option(8, min=1, help="Phrases that are decoded together."),
     image_batch: int = typer.Option(1, min=1, help="Images that run through the vision encoder together."),
+    calibrate: Path = typer.Option(
+        None,
+        "--calibrate",
+        help="Decisions saved from the page of litetext review: set the thresholds of a job by them.",
+    ),
+    precision: float = typer.Option(0.95, help="Share of right detections that --calibrate is to prove."),
+    confidence: float = typer.Option(0.95, help="At which --calibrate proves it, for each concept."),
     convention: str = AS,
     device: str = DEVICE,
     dtype: str = typer.Option(None, help="Of the weights in torch, such as bfloat16."),
@@ -77,11 +85,17 @@ def label(
     from ..label.summary import summarize
 
     check_formats(formats, images)
-    if concepts is None or not given:
+    outcome = None
+    if calibrate is not None:
+        if given or concepts is not None:
+            raise LitetextError("--calibrate sets the thresholds of the job in --out; leave out INPUT and --concepts")
+        job = _calibrated(out, calibrate, precision, confidence)
+    elif concepts is None or not given:
         raise LitetextError("nothing to label; give INPUT and --concepts FILE")
-    job = _job(locals())
-    with shown_progress("labelling") as progress:
-        outcome = job.run(given, engine=engine, workers=workers, address=address, progress=progress)
+    else:
+        job = _job(locals())
+        with shown_progress("labelling") as progress:
+            outcome = job.run(given, engine=engine, workers=workers, address=address, progress=progress)
     with shown_progress("writing") as progress:
         folders = write_datasets(job, formats, images=images, url_prefix=url_prefix, progress=progress)
         summary = summarize(job, outcome)
@@ -89,6 +103,27 @@ def label(
     _show(job, summary, [str(folder) for folder in folders], as_json)
     if summary.failed and not summary.labeled:
         raise LitetextError(f"none of {summary.images:,} images could be labelled; the first: {summary.failures[0][1]}")
+
+
+def _calibrated(folder: Path, decisions: Path, precision: float, confidence: float) -> Job:
+    """The job of a folder with the thresholds that decisions prove, which are written into its concepts."""
+    from ..label import Job
+    from ..label.calibration import calibrated, read_decisions
+
+    job = Job.open(folder)
+    decided = read_decisions(decisions, job.shards.name)
+    undecided = sum(one.accepted is None for one in decided)
+    if undecided:
+        warn(f"{undecided:,} of {len(decided):,} detections were not decided on; they count as wrong")
+    concepts, bounds = calibrated(job.concepts, decided, precision, confidence)
+    for name, bound in bounds.items():
+        if bound.threshold is None:
+            warn(f"{name}: {bound}; it takes {bound.needed} right ones at least: review more, or state less")
+    job = job.with_concepts(concepts)
+    job.save_concepts()
+    tell_of = "; ".join(f"{one.name}: {one.threshold:g}, {one.calibration}" for one in concepts if one.calibration)
+    notes.print(f"{folder}/concepts.yaml: {tell_of or 'no threshold was proven'}", highlight=False, soft_wrap=True)
+    return job
 
 
 def _job(given: dict[str, Any]) -> Job:
