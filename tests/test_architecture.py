@@ -102,7 +102,7 @@ def test_packages_import_only_from_lower_floors(path: Path) -> None:
         )
 
 
-HEAVY = ("torch", "transformers", "scipy", "matplotlib", "pycocotools", "supervision", "onnxruntime", "av")
+HEAVY = ("torch", "transformers", "scipy", "matplotlib", "pycocotools", "supervision", "onnxruntime", "av", "ray")
 
 
 @pytest.mark.parametrize("module", ["litetext", "litetext.encoders", "litetext.tokenizer", "litetext.cli"])

@@ -32,7 +32,7 @@ NOT_RUN = {
     r"0 -p|rtsp": "asks for a camera",
     r"accelerate|torchrun": "starts several processes",
     r"--calibrate decisions.json|review labels": "asks for detections and a person to judge them",
-    r"shards/|s3://": "asks for shards, or for a bucket, of the user's",
+    r"shards/|s3://|--engine ray": "asks for shards, or for a bucket, of the user's",
 }
 STANDS_FOR = {
     "CHECKPOINT": "mini", "TEACHER": "mini-teacher", "ENCODER": "mini", "MODEL": "mini", "DIR": "whole",
