@@ -13,11 +13,13 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 
 from litetext.cli import main
 from litetext.data import samples
+from litetext.videos import write_video
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -46,6 +48,7 @@ from litetext.data import resolve
 phrases = resolve("phrases.txt").read_text().splitlines()
 a, b, c, other = "street.jpg", "yard.png", "photo.jpg", "other.jpg"
 paths = [Path("street.jpg")]
+frames = sorted(Path("frames").glob("*.png"))
 pair_ids, ids = [1, 2], [1]
 """
 
@@ -82,6 +85,12 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name in ("gold.json", "a.json", "b.json", "c.json"):
         shutil.copy(folder / "drawn/gold_mini.json", folder / name)
     shutil.copytree(folder / "drawn/images", folder / "photos")
+    drifting = [np.roll(np.asarray(Image.open(scene).convert("RGB")), 4 * index, axis=1) for index in range(12)]
+    (folder / "frames").mkdir()
+    with write_video(folder / "clip.mp4", (256, 256), 24) as clip:
+        for index, frame in enumerate(drifting):
+            Image.fromarray(frame).save(folder / "frames" / f"{index}.png")
+            clip.write(frame)
     for name in ("mine.json", "predictions.json"):
         (folder / name).write_text("[]")
     _run("convert mini mini-folder --to litetext", folder)
