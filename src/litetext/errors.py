@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import contextlib
 import reprlib
+import sys
 from collections.abc import Iterator
+from importlib.util import find_spec
 
 
 class LitetextError(ValueError):
@@ -24,9 +26,78 @@ def choice_error(kind: str, given: object, choices: list[str] | tuple[str, ...])
     return LitetextError(f"unknown {kind} {short(given)}; choose one of: {', '.join(sorted(choices))}")
 
 
-def missing_extra(package: str, extra: str) -> LitetextError:
-    """Return the error for an optional dependency that is not installed."""
-    return LitetextError(f"{package} is not installed; it comes with: pip install 'litetext[{extra}]'")
+_SAM3 = ("PIL", "pycocotools", "scipy", "supervision", "timm", "torch", "torchvision", "transformers")
+_DISTILL = (*_SAM3, "accelerate", "tensorboard")
+
+EXTRAS = {
+    "images": ("PIL",),
+    "evaluate": ("PIL", "jinja2", "pycocotools", "scipy"),
+    "anatomy": ("datasets", "jinja2", "matplotlib", "pyarrow"),
+    "sam3": _SAM3,
+    "export": (*_SAM3, "onnx", "onnxscript"),
+    "mini": (*_SAM3, "tensorboard"),
+    "distill": _DISTILL,
+    "photo": (*_DISTILL, "cv2"),
+}
+"""The extras of `pyproject.toml`, the smallest first, and the modules of each that litetext imports."""
+
+_PACKAGES = {"PIL": "pillow", "cv2": "opencv-python-headless"}
+"""What modules are called where they are installed from, if not by their own name."""
+
+
+class MissingExtraError(LitetextError):
+    """A module is not installed; the message names the extra that it comes with.
+
+    Attributes:
+        module: its name.
+    """
+
+    def __init__(self, module: str, extra: str) -> None:
+        package = _PACKAGES.get(module, module)
+        super().__init__(f"{package} is not installed; it comes with: pip install 'litetext[{extra}]'")
+        self.module = module
+
+
+def missing_extra(module: str, preferred: str | None = None) -> MissingExtraError:
+    """Return the error for a module of an extra that is not installed.
+
+    Args:
+        module: one of those in `EXTRAS`.
+        preferred: the extra to name, where it brings the module; else the smallest that does is named.
+    """
+    bringing = [extra for extra, modules in EXTRAS.items() if module in modules]
+    return MissingExtraError(module, preferred if preferred in bringing else bringing[0])
+
+
+@contextlib.contextmanager
+def extras_named(preferred: str | None = None) -> Iterator[None]:
+    """Turn an import that fails for want of an extra into an error that names it, see `missing_extra`."""
+    try:
+        yield
+    except (ImportError, MissingExtraError) as error:
+        module = _missing_module(error)
+        if module is None:
+            raise
+        raise missing_extra(module, preferred) from None
+
+
+def _missing_module(error: BaseException | None) -> str | None:
+    """The module of an extra for want of which an import failed, perhaps some causes further down; else None."""
+    if isinstance(error, MissingExtraError):
+        return error.module
+    while isinstance(error, ImportError):  # transformers hides the module's name behind an error of its own
+        module = (error.name or "").partition(".")[0]
+        if isinstance(error, ModuleNotFoundError) and any(module in modules for modules in EXTRAS.values()):
+            return module
+        error = error.__cause__ or error.__context__
+    return None
+
+
+def require(*modules: str) -> None:
+    """Raise a `LitetextError` that names the extra unless these modules are installed; nothing is imported."""
+    for module in modules:
+        if module not in sys.modules and find_spec(module) is None:
+            raise missing_extra(module)
 
 
 @contextlib.contextmanager
@@ -44,6 +115,8 @@ def failures_named(source: object, what: str) -> Iterator[None]:
     except LitetextError:
         raise
     except Exception as error:
+        if (missing := _missing_module(error)) is not None:
+            raise missing_extra(missing) from None
         reason = " ".join(str(error).split())[:200]
         raise LitetextError(f"{source} {what} ({type(error).__name__}: {reason}); is it cut short?") from error
 

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, TypeAlias, TypeGuard
 import numpy as np
 from numpy.typing import NDArray
 
-from .errors import LitetextError, missing_extra
+from .errors import LitetextError, require
 from .files import StrPath, open_file
 from .hub import hub_file, is_hub_file, offline
 
@@ -170,23 +170,15 @@ def _seconds_shown(image: Image.Image) -> float:
 
 @contextlib.contextmanager
 def _opened_file(path: Path) -> Iterator[Image.Image]:
-    check_pillow()
+    require("PIL")
     with open_file(path, "an image") as file, _opened(file, str(path)) as image:
         yield image
-
-
-def check_pillow() -> None:
-    """Raise a `LitetextError` that names the extra where Pillow, which reads all files of images, is not installed."""
-    try:
-        import PIL  # noqa: F401
-    except ModuleNotFoundError:
-        raise missing_extra("pillow", "images") from None
 
 
 @contextlib.contextmanager
 def _opened(file: BinaryIO, name: str) -> Iterator[Image.Image]:
     """An image file, opened but not decoded; what goes wrong before it is closed is said with its name."""
-    check_pillow()
+    require("PIL")
     from PIL import Image, UnidentifiedImageError
 
     try:

@@ -18,7 +18,7 @@ import numpy as np
 
 from ..encoders import TextEncoder, TextFeatures
 from ..encoders.transformers_config import read_model_config
-from ..errors import LitetextError, failures_named, missing_extra
+from ..errors import LitetextError, extras_named, failures_named
 from ..progress import Progress, no_progress
 from ..ragged import Ragged, offsets_of
 from .tokens import PromptTokenizer
@@ -109,12 +109,10 @@ def subject_of(encoder: TorchTextEncoder, name: str) -> Subject:
 
 
 def _from_transformers(folder: Path) -> Subject:
-    try:
+    with extras_named():
         import torch
         from transformers import AutoModel, AutoTokenizer
         from transformers.utils import logging
-    except ImportError:
-        raise missing_extra("transformers", "sam3") from None
     bars = logging.is_progress_bar_enabled()
     logging.disable_progress_bar()  # it would be drawn where nobody watches, too
     options: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}

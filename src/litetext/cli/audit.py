@@ -31,6 +31,7 @@ def register(app: typer.Typer) -> None:
         "audit",
         "litetext audit phrases.txt",
         "litetext audit phrases.txt --encoder mini --out audit",
+        extra="anatomy",
     )
 
 

@@ -16,7 +16,7 @@ from .output import console, notes, print_json
 def register(app: typer.Typer) -> None:
     """Add the group of commands."""
     group = typer.Typer(no_args_is_help=True, help="Measure speed and memory on this machine.")
-    add(group, text, "text", "litetext bench text --row s0-eager --row s0-16 --batch 1")
+    add(group, text, "text", "litetext bench text --row s0-eager --row s0-16 --batch 1", extra="sam3")
     app.add_typer(group, name="bench")
 
 

@@ -31,6 +31,7 @@ def register(app: typer.Typer) -> None:
         "convert",
         "litetext convert mini small --to litetext --vocabulary 900",
         "litetext convert mini student.safetensors --to authors",
+        extra="sam3",
     )
 
 

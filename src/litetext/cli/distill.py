@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from ..distill.config import LossWeights, TrainConfig
-from ..errors import LitetextError, choice_error, missing_extra
+from ..errors import LitetextError, choice_error, require
 from ..outputs import check_folder
 from .command import add
 from .destination import paths_of
@@ -39,6 +39,7 @@ def register(app: typer.Typer) -> None:
         "distill",
         "litetext distill --student xxs --out run",
         "litetext distill --student run/recipe.toml --prompts phrases.txt --epochs 20 --out run",
+        extra="distill",
     )
 
 
@@ -109,10 +110,7 @@ def distill(
     if not prompts and teacher != _MINI_TEACHER:
         raise LitetextError(f"--teacher {teacher} needs prompts; give files of phrases with --prompts")
     check_folder(out / "student", "encoder", overwrite=True, inputs=paths_of(teacher, init, student, *prompts))
-    try:
-        import tensorboard  # noqa: F401
-    except ImportError:
-        raise missing_extra("tensorboard", "distill") from None
+    require("tensorboard")
     from ..distill import (
         EncoderTeacher,
         TargetStore,

@@ -38,6 +38,7 @@ def register(app: typer.Typer) -> None:
         "litetext evaluate --gt gold.json --images images --model mini --html report.html",
         "litetext evaluate --video --gt saco_veval_sav_val.json --frames media --model mini",
         "litetext evaluate --check predictions.json --gt gold.json",
+        extra="evaluate",
     )
 
 

@@ -33,6 +33,7 @@ def register(app: typer.Typer) -> None:
         "export",
         "litetext export mini device --precision int8",
         "litetext export mini device --whole",
+        extra="export",
     )
 
 

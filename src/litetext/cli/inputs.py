@@ -14,8 +14,8 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import LitetextError
-from ..images import LARGEST, SUFFIXES, check_image, check_pillow, fetch, image_files, is_link
+from ..errors import LitetextError, require
+from ..images import LARGEST, SUFFIXES, check_image, fetch, image_files, is_link
 from ..outputs import written_names
 
 STDIN = "-"
@@ -54,7 +54,7 @@ def image_inputs(given: Iterable[str], fetched: Path, refuse: Callable[[Litetext
     Raises:
         LitetextError: Pillow is not installed.
     """
-    check_pillow()
+    require("PIL")
     inputs: dict[str, ImageInput] = {}
     for argument in given:
         with _told(refuse):

@@ -32,8 +32,8 @@ def register(app: typer.Typer) -> None:
         name="mini", help="The embedded SAM3: its world, its training, its figures.", no_args_is_help=True
     )
     add(group, world, "world", "litetext mini world --pairs 100 --out world")
-    add(group, train, "train", "litetext mini train --out run")
-    add(group, evaluate, "evaluate", "litetext mini evaluate --seed 7 --pairs 100")
+    add(group, train, "train", "litetext mini train --out run", extra="mini")
+    add(group, evaluate, "evaluate", "litetext mini evaluate --seed 7 --pairs 100", extra="mini")
     app.add_typer(group)
 
 

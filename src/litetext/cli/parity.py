@@ -40,6 +40,7 @@ def register(app: typer.Typer) -> None:
         parity,
         "parity",
         "litetext parity mini",
+        extra="sam3",
     )
 
 

@@ -16,8 +16,8 @@ from .training_screen import TrainingScreen
 def register(app: typer.Typer) -> None:
     """Add the group of commands."""
     group = typer.Typer(name="photo", help="The embedded model for photographs: its training.", no_args_is_help=True)
-    add(group, train, "train", "litetext photo train --data photo_data --out run")
-    add(group, distill, "distill", "litetext photo distill --data photo_data --out run")
+    add(group, train, "train", "litetext photo train --data photo_data --out run", extra="photo")
+    add(group, distill, "distill", "litetext photo distill --data photo_data --out run", extra="photo")
     app.add_typer(group)
 
 

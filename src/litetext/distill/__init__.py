@@ -5,8 +5,9 @@ Importing this package is light; the names below are looked up, torch with them,
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from ..lazy import lazy_names
 
 if TYPE_CHECKING:
     from .config import LossWeights, TrainConfig
@@ -44,7 +45,7 @@ _NAMES = {
     "targets": ("EncoderTeacher", "StoredTargets", "TargetStore", "Targets", "Teacher"),
     "trainer": ("TrainResult", "train"),
 }
-_HOMES = {name: module for module, names in _NAMES.items() for name in names}
+_HOMES = {name: f".{module}" for module, names in _NAMES.items() for name in names}
 
 __all__ = [
     "Downstream",
@@ -76,7 +77,4 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f".{_HOMES[name]}", __name__), name)
+__getattr__ = lazy_names(__name__, _HOMES)

@@ -5,9 +5,9 @@ Importing this package is light; the names that need torch are looked up when fi
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from ..lazy import lazy_names
 from .config import AUTHORS, PRESETS, SAM3, TRANSFORMERS, Convention, EncoderConfig, preset
 from .exemplar import ExemplarConcept
 from .features import TextEncoder, TextFeatures
@@ -83,14 +83,4 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    try:
-        return getattr(importlib.import_module(f".{_HOMES[name]}", __name__), name)
-    except ModuleNotFoundError as error:
-        if error.name in ("torch", "transformers"):
-            from ..errors import missing_extra
-
-            raise missing_extra(error.name, "sam3") from None
-        raise
+__getattr__ = lazy_names(__name__, {name: f".{home}" for name, home in _HOMES.items()})

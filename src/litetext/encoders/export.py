@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, get_args
 
-from ..errors import LitetextError, choice_error, missing_extra
+from ..errors import LitetextError, choice_error, extras_named
 from ..files import write_json, write_text
 from ..outputs import atomic_folder
 from .card import model_card
@@ -19,15 +19,11 @@ from .runtime import FORMAT, GRAPH_BESIDE, OnnxTextEncoder, int8_weight_bits
 from .torch_encoder import TorchTextEncoder
 from .trimming import trims_exactly
 
-try:
+with extras_named():
     from onnx import ModelProto, TensorProto
 
     from .graph import OPSETS, GraphPrecision, encoder_graph
     from .shared_weights import share_weights
-except ModuleNotFoundError as error:
-    if error.name != "onnx":
-        raise
-    raise missing_extra("onnx", "export") from None
 
 TOLERANCES: dict[GraphPrecision, float] = {"fp32": 1e-4, "fp16": 1e-2, "int8": 0.15}
 """The largest relative error of a real token, |exported - torch| / |torch|, that an export may have."""

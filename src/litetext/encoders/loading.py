@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..data import SHIPPED_ENCODERS, resolve
-from ..errors import LitetextError, short
+from ..errors import LitetextError, extras_named, short
 from .config import Positions
 from .features import TextEncoder
 from .runtime import OnnxTextEncoder, has_graph, is_exported
@@ -63,14 +63,8 @@ def load_encoder(
     if is_bank(path):
         _refuse(path, "a concept bank", given)
         return ConceptBank(path)
-    try:
+    with extras_named():
         from .checkpoints import load_torch_encoder
-    except ModuleNotFoundError as error:
-        if error.name != "torch":
-            raise
-        from ..errors import missing_extra
-
-        raise missing_extra("torch", "sam3") from None
     return load_torch_encoder(
         name_or_path,
         device=device,

@@ -11,13 +11,11 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import missing_extra
+from ..errors import extras_named
 from ..results.rle import Runs, Size
 
-try:
+with extras_named():
     from pycocotools import mask as coco
-except ModuleNotFoundError:
-    raise missing_extra("pycocotools", "evaluate") from None
 
 
 def mask_ious(predictions: Sequence[bytes], truths: Sequence[bytes], size: Size) -> NDArray[np.float64]:

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from ..errors import LitetextError, missing_extra
+from ..errors import LitetextError, extras_named
 from ..json_files import read_json
 from ..segment.lite import LiteModel
 from .concepts import Concepts
@@ -174,10 +174,8 @@ def _before_plain(pixels: NDArray[np.uint8]) -> NDArray[np.uint8] | None:
 
 
 def _grab_cut(pixels: NDArray[np.uint8], rows: Sequence[int], classifier: Classifier) -> NDArray[np.uint8] | None:
-    try:
+    with extras_named():
         import cv2
-    except ImportError:
-        raise missing_extra("cv2", "photo") from None
     height, width = pixels.shape[:2]
     mask = np.full((height, width), cv2.GC_PR_BGD, np.uint8)
     inner = np.zeros((height, width), np.bool_)

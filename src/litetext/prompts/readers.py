@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO, NoReturn
 
-from ..errors import LitetextError, missing_extra, short
+from ..errors import LitetextError, extras_named, short
 from ..files import checked_file, open_file
 from ..json_files import Entry, parse_json, stream_json
 
@@ -223,11 +223,9 @@ def _value(entry: Entry, field: str | None) -> Any:
 
 
 def _parquet(path: Path, column: str | None) -> Iterator[str]:
-    try:
+    with extras_named():
         import pyarrow
         from pyarrow.parquet import ParquetFile
-    except ImportError:
-        raise missing_extra("pyarrow", "anatomy") from None
     try:
         with ParquetFile(path) as table:
             name = _field(path, table.schema_arrow.names, column)

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from ..errors import LitetextError, choice_error, missing_extra
+from ..errors import LitetextError, choice_error, extras_named
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,10 +73,8 @@ def stream_source(name: str) -> Iterator[str]:
     source = SOURCES.get(name)
     if source is None:
         raise choice_error("prompt source", name, tuple(SOURCES))
-    try:
+    with extras_named():
         import datasets
-    except ImportError:
-        raise missing_extra("datasets", "anatomy") from None
     json_options = {"data_files": source.files, "field": source.record_list} if source.files else {}
     try:
         for record in datasets.load_dataset(source.loader, split=source.split, streaming=True, **json_options):

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from importlib import resources
 
 from .. import __version__
-from ..errors import missing_extra
+from ..errors import extras_named
 from .charts import Figure, legend
 from .svg import svg
 
@@ -82,11 +82,9 @@ def render(
         footer: a last line.
         mark: a seal to be known by as ours (see `litetext.outputs.sealed_file`).
     """
-    try:
+    with extras_named():
         from jinja2 import Environment, PackageLoader, StrictUndefined
         from markupsafe import Markup
-    except ModuleNotFoundError as error:
-        raise missing_extra(error.name or "jinja2", "evaluate") from None
     environment = Environment(
         loader=PackageLoader(__package__),
         autoescape=True,

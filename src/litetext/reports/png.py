@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ..errors import missing_extra
+from ..errors import extras_named
 from ..files import atomic_path
 from ..progress import Progress, no_progress
 from .charts import PALETTE, BarChart, Figure, LineChart, Surface, color_of, legend
@@ -22,10 +22,8 @@ def save_pngs(figures: Sequence[Figure], folder: Path, progress: Progress = no_p
 
 
 def _save_png(figure: Figure, path: Path) -> Path:
-    try:
+    with extras_named():
         from matplotlib.figure import Figure as Canvas
-    except ImportError:
-        raise missing_extra("matplotlib", "anatomy") from None
     canvas = Canvas(figsize=_size(figure), layout="constrained")
     axes = canvas.add_subplot()
     axes.set_title(figure.title, fontsize=10)

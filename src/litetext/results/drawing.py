@@ -20,15 +20,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import missing_extra
+from ..errors import extras_named
 from ..files import atomic_path
 from .masks import Masks
 from .rle import Runs
 
-try:
+with extras_named():
     from PIL import Image, ImageDraw, ImageFilter, ImageFont
-except ModuleNotFoundError:
-    raise missing_extra("pillow", "images") from None
 
 if TYPE_CHECKING:
     FloatArray = NDArray[np.float32]

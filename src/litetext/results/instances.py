@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import LitetextError, choice_error, missing_extra
+from ..errors import LitetextError, choice_error, extras_named
 from ..files import write_json, write_text
 from ..images import ImageLike, read_image
 from .annotations import ImageAnnotations
@@ -254,11 +254,8 @@ class Instances:
 
     def to_supervision(self) -> supervision.Detections:
         """Return ``supervision.Detections``: class ids are rows of ``prompts``, ``data["class_name"]`` their text."""
-        try:
+        with extras_named():
             import supervision
-        except ModuleNotFoundError as error:
-            raise missing_extra(error.name or "supervision", "sam3") from None
-
         return supervision.Detections(
             xyxy=self.boxes.copy(),
             mask=self.masks.dense(),

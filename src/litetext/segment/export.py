@@ -8,7 +8,6 @@ encoder is written by `litetext.encoders.export`.
 from __future__ import annotations
 
 import contextlib
-import importlib.util
 import os
 import warnings
 from collections.abc import Iterator, Sequence
@@ -28,7 +27,7 @@ from ..encoders.features import TextFeatures
 from ..encoders.graph import OPSETS, GraphPrecision
 from ..encoders.torch_encoder import TorchTextEncoder
 from ..encoders.trimming import trims_exactly
-from ..errors import LitetextError, choice_error, missing_extra
+from ..errors import LitetextError, choice_error, require
 from ..files import write_json, write_text
 from ..images import read_image
 from ..outputs import atomic_folder
@@ -85,7 +84,7 @@ def export_segmenter(
         LitetextError: an unknown precision or opset, a text encoder of another width than the detector reads, or a
             result that differs more than ``tolerance`` allows.
     """
-    _check_tools()
+    require("onnxscript")  # which torch's exporter needs
     if is_exported(detector):
         raise LitetextError(f"{detector} is an export already; give the model it was made from")
     if precision not in TOLERANCES:
@@ -281,12 +280,6 @@ def _forget_tracing(model: Any) -> None:
 
 def _graph_bytes(folder: Path, graph: str) -> int:
     return sum(file.stat().st_size for file in folder.glob(f"{graph}.onnx*"))
-
-
-def _check_tools() -> None:
-    """Refuse where onnxscript is missing, which torch's exporter needs."""
-    if importlib.util.find_spec("onnxscript") is None:
-        raise missing_extra("onnxscript", "export")
 
 
 @contextlib.contextmanager

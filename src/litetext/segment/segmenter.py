@@ -23,7 +23,7 @@ from ..encoders.config import Positions
 from ..encoders.exemplar import ExemplarConcept
 from ..encoders.features import TextEncoder, TextFeatures
 from ..encoders.loading import load_encoder
-from ..errors import LitetextError, choice_error, missing_extra
+from ..errors import LitetextError, choice_error, extras_named
 from ..images import ImageLike, is_one_image, read_image
 from ..results import Instances, Masks
 from .backend import Backend, Detections, ImageFeatures
@@ -635,10 +635,6 @@ def _runs_in_onnx(detector: Path, name: str, backend: str | None, wants_torch: b
 
 
 def _torch_backend() -> type[TorchBackend]:
-    try:
+    with extras_named():
         from .torch_backend import TorchBackend
-    except ModuleNotFoundError as error:
-        if error.name is None or error.name.startswith("litetext"):
-            raise
-        raise missing_extra(error.name.partition(".")[0], "sam3") from None
     return TorchBackend

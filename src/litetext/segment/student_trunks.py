@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from transformers import AutoConfig, AutoModel, PretrainedConfig, PreTrainedModel
 from transformers.modeling_outputs import BaseModelOutput
 
-from ..errors import choice_error, missing_extra
+from ..errors import choice_error, extras_named
 
 ARCHITECTURES = {
     "repvit-m0.9": "repvit_m0_9",
@@ -127,10 +127,8 @@ def _network(architecture: str) -> Any:
     """Timm's network of that name, without its classifier."""
     if architecture not in ARCHITECTURES:
         raise choice_error("student trunk", architecture, tuple(ARCHITECTURES))
-    try:
+    with extras_named():
         import timm
-    except ModuleNotFoundError:
-        raise missing_extra("timm", "sam3") from None
     network = timm.create_model(ARCHITECTURES[architecture], num_classes=0)
     network.head = nn.Identity()
     for module in network.modules():
