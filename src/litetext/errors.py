@@ -21,6 +21,10 @@ class LitetextWarning(UserWarning):
     """Input that works but may not mean what its giver thinks: the message names it and what settles it."""
 
 
+class Terminated(KeyboardInterrupt):
+    """SIGTERM came: it ends what Ctrl-C would end, in the same way."""
+
+
 def choice_error(kind: str, given: object, choices: list[str] | tuple[str, ...]) -> LitetextError:
     """Return the error for an unknown name: what was given, and every name that would do."""
     return LitetextError(f"unknown {kind} {short(given)}; choose one of: {', '.join(sorted(choices))}")
@@ -36,6 +40,7 @@ EXTRAS = {
     "sam3": _SAM3,
     "export": (*_SAM3, "onnx", "onnxscript"),
     "mini": (*_SAM3, "tensorboard"),
+    "video": (*_SAM3, "av", "trackers"),
     "distill": _DISTILL,
     "photo": (*_DISTILL, "cv2"),
 }

@@ -13,7 +13,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from litetext.errors import LitetextError
+from litetext.errors import LitetextError, Terminated
 from litetext.outputs import RECORD
 from litetext.training.checkpoint import CHECKPOINT, read_checkpoint_state
 from litetext.training.processes import Processes
@@ -72,17 +72,19 @@ def test_reports_are_means_and_evaluations_stand_where_they_were_made(tmp_path: 
 
 
 @pytest.mark.parametrize("stop_at", [1, 2, 3, 4])
-def test_an_interrupted_run_says_how_to_go_on_and_writes_the_same_rows(tmp_path: Path, stop_at: int) -> None:
+@pytest.mark.parametrize(("number", "kind"), [(signal.SIGINT, KeyboardInterrupt), (signal.SIGTERM, Terminated)])
+def test_an_interrupted_run_says_how_to_go_on_and_writes_the_same_rows(
+    tmp_path: Path, stop_at: int, number: int, kind: type[BaseException]
+) -> None:
     def interrupt(completed: int, total: int | None = None, description: str | None = None) -> None:
         if completed == stop_at:
-            os.kill(os.getpid(), signal.SIGTERM)
+            os.kill(os.getpid(), number)
 
     whole, stopped = tmp_path / "whole", tmp_path / "stopped"
     _trainer(Counting(), whole).fit()
-    with pytest.raises(
-        KeyboardInterrupt, match=rf"step {stop_at + 1} of 6 is saved in .*; give the same command again"
-    ):
+    with pytest.raises(kind, match=rf"step {stop_at + 1} of 6 is saved in .*; give the same command again") as stop:
         _trainer(Counting(), stopped).fit(progress=interrupt)
+    assert stop.type is kind
     task = Counting()
     again = _trainer(task, stopped)
     assert again.resumed and again.step == stop_at + 1

@@ -12,6 +12,8 @@ from typing import Any
 
 from typer.core import TyperGroup
 
+from ..errors import Terminated
+
 
 class InterruptedCommandError(Exception):
     """Ctrl-C or SIGTERM ended a command; the message says what is saved.
@@ -22,11 +24,7 @@ class InterruptedCommandError(Exception):
 
     def __init__(self, cause: KeyboardInterrupt) -> None:
         super().__init__(str(cause) or "files that were finished are kept, and nothing is left half-written")
-        self.code = 128 + (signal.SIGTERM if isinstance(cause, _Terminated) else signal.SIGINT)
-
-
-class _Terminated(KeyboardInterrupt):
-    """SIGTERM came: it ends what Ctrl-C would end, in the same way."""
+        self.code = 128 + (signal.SIGTERM if isinstance(cause, Terminated) else signal.SIGINT)
 
 
 class InterruptibleGroup(TyperGroup):
@@ -49,7 +47,7 @@ def _terminable() -> Iterator[None]:
         return
 
     def end(number: int, frame: Any) -> None:
-        raise _Terminated
+        raise Terminated
 
     before = signal.signal(signal.SIGTERM, end)
     try:

@@ -20,7 +20,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from ..errors import LitetextError
+from ..errors import LitetextError, Terminated
 from ..outputs import OutputFolder
 from ..progress import Progress, no_progress
 from .checkpoint import CHECKPOINT, load_checkpoint, save_checkpoint
@@ -165,11 +165,12 @@ class Trainer:
 
         Raises:
             LitetextError: a loss is not finite, or the disk is full.
-            KeyboardInterrupt: on Ctrl-C or SIGTERM, after a checkpoint was written; its message says how to go on.
+            KeyboardInterrupt: on Ctrl-C, and its kind `Terminated` on SIGTERM, after a checkpoint was written; the
+                message says how to go on.
         """
         with contextlib.ExitStack() as stack:
             log = self._open_log(stack)
-            interrupted = stack.enter_context(_interruption()) if self.folder is not None else threading.Event()
+            interrupted = stack.enter_context(_interruption()) if self.folder is not None else _Interruption()
             self._start_clock()
             while self.step < self.task.steps:
                 self._take_step()
@@ -187,7 +188,7 @@ class Trainer:
                     self._save()
                 progress(self.step, self.task.steps)
                 if stop and not last:
-                    raise KeyboardInterrupt(
+                    raise interrupted.kind(
                         f"step {self.step:,} of {self.task.steps:,} is saved in {self.folder}; give the same command "
                         "again to go on"
                     )
@@ -302,17 +303,24 @@ class Trainer:
         self._clock = now
 
 
+class _Interruption(threading.Event):
+    """Set when the training is to end, with the exception to end it by."""
+
+    kind: type[KeyboardInterrupt] = KeyboardInterrupt
+
+
 @contextlib.contextmanager
-def _interruption() -> Iterator[threading.Event]:
-    """Yield an event that Ctrl-C and SIGTERM set; a second Ctrl-C interrupts at once."""
-    event = threading.Event()
+def _interruption() -> Iterator[_Interruption]:
+    """Yield an event that Ctrl-C and SIGTERM set; a second one interrupts at once."""
+    event = _Interruption()
     if threading.current_thread() is not threading.main_thread():
         yield event  # only the main thread may listen to signals
         return
 
     def note(number: int, frame: Any) -> None:
+        event.kind = Terminated if number == signal.SIGTERM else KeyboardInterrupt
         if event.is_set():
-            raise KeyboardInterrupt
+            raise event.kind
         event.set()
 
     before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from types import ModuleType
 
-from ..errors import missing_extra
+from ..errors import extras_named
 
 
 def pyav() -> ModuleType:
@@ -13,10 +13,8 @@ def pyav() -> ModuleType:
     Raises:
         LitetextError: it is not installed.
     """
-    try:
+    with extras_named():
         import av
-    except ModuleNotFoundError:
-        raise missing_extra("av", "video") from None
     return av
 
 
