@@ -19,7 +19,7 @@ HERE = Path(__file__).parent
 
 def scenes_a_second(size: int) -> float:
     """Scenes with six phrases each that one process draws in a second."""
-    from litetext.mini.ship import shipped_concepts
+    from litetext.mini.facts import shipped_concepts
     from litetext.mini.world import World, generator
 
     world = World(shipped_concepts(), size=size)

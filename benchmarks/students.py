@@ -55,7 +55,7 @@ from litetext.files import atomic_path, write_json
 from litetext.json_files import read_json
 from litetext.mini.evaluation import predictions
 from litetext.mini.export import DrawnPairs, draw_pairs, saco_document
-from litetext.mini.ship import facts_of, known_phrases
+from litetext.mini.facts import facts_of, known_phrases
 from litetext.mini.world import World
 from litetext.probe.downstream import downstream_of
 from litetext.ragged import Ragged

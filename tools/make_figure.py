@@ -17,7 +17,7 @@ import matplotlib
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 
-from litetext.mini.ship import shipped_concepts
+from litetext.mini.facts import shipped_concepts
 from litetext.mini.world import Scene, World, generator
 from litetext.results.drawing import PALETTE, overlay
 from litetext.segment import Segmenter

@@ -9,7 +9,7 @@ from PIL import Image
 
 from litetext.data import ROOT
 from litetext.files import write_json
-from litetext.mini.ship import shipped_concepts
+from litetext.mini.facts import shipped_concepts
 from litetext.mini.world import World, generator
 
 SEED = 2026

@@ -20,7 +20,8 @@ from litetext.data import ROOT
 from litetext.encoders.checkpoints import read_checkpoint, save_encoder
 from litetext.files import write_json, write_text
 from litetext.json_files import read_json
-from litetext.mini.ship import FACTS, model_card
+from litetext.mini.facts import FACTS
+from litetext.mini.ship import model_card
 from litetext.outputs import RECORD
 
 ROWS = (

@@ -1,20 +1,29 @@
 """An installation with few extras, out of one with all: the distributions that they do not bring are hidden.
 
-``python hidden.py FILE litetext ARGUMENTS`` runs a command as if what FILE (JSON, of `Hidden`) lists were not installed.
-A hidden module is not found, as one that is not there: `importlib.util.find_spec` gives None, an import raises
-ModuleNotFoundError, and `importlib.metadata` knows no such distribution, which is how libraries look for what they can do
-without.
+What is hidden is not found, as what is not there: `importlib.util.find_spec` gives None, an import raises
+ModuleNotFoundError, and `importlib.metadata` knows no such distribution. So libraries go without it where they can.
+
+``python -m tests.install.hidden FILE`` reads from a file (JSON) what to hide, ``modules`` and ``distributions``, and
+``runs``, does each in a process of its own, and prints how each ended. A run is a list of ``litetext``'s arguments, or
+``-c`` and a text of Python. A training is ended once its log is there.
 """
 
 from __future__ import annotations
 
+import contextlib
 import importlib.metadata
 import json
+import os
 import re
+import signal
 import sys
+import tempfile
+import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
+
+TRAINING = "mini", "train"
 
 
 class Hiding:
@@ -35,7 +44,7 @@ class Hiding:
 
 
 def canonical(name: str) -> str:
-    """The name of a distribution as the index compares it."""
+    """The name of a distribution as indexes compare it."""
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
@@ -47,17 +56,62 @@ def hide(modules: Iterable[str], distributions: Iterable[str]) -> None:
         del sys.modules[name]
 
 
-def main(listed: str, program: str, *arguments: str) -> None:
-    """Hide what a file lists, then run ``litetext`` or, for ``-c``, a line of Python."""
-    hide(**json.loads(Path(listed).read_text()))
-    sys.path.pop(0)  # the folder of this file
-    if program == "-c":
-        exec(arguments[0], {})
-        return
-    from litetext.cli import main as command_line
+def results(runs: Iterable[list[str]]) -> list[dict[str, Any]]:
+    """How each run ended: its exit code, standard output and standard error."""
+    with contextlib.suppress(ImportError):  # once, since it takes seconds; a run is a fork
+        import torch
+        import transformers  # noqa: F401
 
-    command_line(arguments)
+        torch.set_num_threads(1)  # a forked process has no other threads to wait for
+    return [_result(run) for run in runs]
+
+
+def _result(run: list[str]) -> dict[str, Any]:
+    with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as err:
+        child = os.fork()
+        if not child:
+            os.dup2(out.fileno(), 1)
+            os.dup2(err.fileno(), 2)
+            _run(run)
+        if tuple(run[:2]) == TRAINING:
+            _end_training(child, Path(run[-1]))
+        code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        out.seek(0)
+        err.seek(0)
+        return {"code": code, "out": out.read(), "err": err.read()}
+
+
+def _run(run: list[str]) -> None:
+    code: Any = 1
+    try:
+        if run[0] == "-c":
+            exec(run[1], {})
+            code = 0
+        else:
+            from litetext.cli import main
+
+            main(run)
+    except SystemExit as end:
+        code = end.code or 0
+    except BaseException:
+        import traceback
+
+        traceback.print_exc()
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+
+
+def _end_training(child: int, out: Path) -> None:
+    while not list(out.rglob("tensorboard/*")):
+        if os.waitid(os.P_PID, child, os.WEXITED | os.WNOHANG | os.WNOWAIT):
+            return
+        time.sleep(0.1)
+    os.kill(child, signal.SIGTERM)
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    given = json.loads(Path(sys.argv[1]).read_text())
+    hide(given["modules"], given["distributions"])
+    print(json.dumps(results(given["runs"])))

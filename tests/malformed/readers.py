@@ -470,7 +470,7 @@ def _minis(folder: Path) -> Iterator[Spoiled]:
 
     from litetext import Segmenter
     from litetext.data import resolve
-    from litetext.mini.ship import known_phrases
+    from litetext.mini.facts import known_phrases
 
     mini = Path(shutil.copytree(resolve("mini"), folder / "mini"))
     Image.new("RGB", (64, 64)).save(folder / "i.png")

@@ -13,8 +13,9 @@ from litetext.encoders.checkpoints import read_checkpoint
 from litetext.mini.config import recipes
 from litetext.mini.evaluation import evaluate_segmenter
 from litetext.mini.export import draw_pairs
+from litetext.mini.facts import facts_of, shipped_concepts
 from litetext.mini.model import Mini, parameters_of
-from litetext.mini.ship import facts_of, load_weights, shipped_concepts, write_mini
+from litetext.mini.ship import load_weights, write_mini
 from litetext.mini.world import World
 from litetext.segment import Segmenter
 

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..encoders import TextEncoder, TextFeatures
+from ..encoders.runtime import is_exported
 from ..encoders.transformers_config import read_model_config
 from ..errors import LitetextError, extras_named, failures_named
 from ..progress import Progress, no_progress
@@ -88,6 +89,10 @@ def load_subject(name_or_path: str | os.PathLike[str], *, allow_nan: bool = Fals
         kind = str(read_model_config(path / "config.json").get("model_type", ""))
         if kind and not kind.startswith("sam3"):
             return _from_transformers(path)
+    if is_exported(path):
+        raise LitetextError(
+            f"{path} is an exported encoder, without weights to look into; give the checkpoint it was made from"
+        )
     from ..encoders import load_torch_encoder  # torch: not for questions 1 and 2
 
     return subject_of(load_torch_encoder(name_or_path, allow_nan=allow_nan), str(name_or_path))

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 from rich.markup import escape
 
-from ..errors import LitetextError
+from ..errors import LitetextError, require
 from ..outputs import OutputFolder
 from ..progress import Progress, described
 from .command import add
@@ -80,6 +80,7 @@ def audit(
             segmenter = "mini"
     if segmenter and not encoder:
         raise LitetextError(f"--segmenter {segmenter} needs an encoder whose features it takes; give it with --encoder")
+    require("jinja2", "matplotlib")
     OutputFolder(out, "audit").check(["report.html", "report.json", "recipe.toml"])
     with shown_progress("auditing") as progress:
         corpus = _corpus(prompts, [name for name in merge.split(",") if name], column, limit, seed, progress)
@@ -146,7 +147,7 @@ def _corpus(
         return read_corpus(
             inputs, merge=merge, column=column, limit=limit, progress=described(progress, "phrases read")
         )
-    from ..mini.ship import known_phrases
+    from ..mini.facts import known_phrases
 
     return corpus_of(known_phrases(limit or 5000, seed), "what mini knows", merge=merge)
 

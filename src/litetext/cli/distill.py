@@ -210,7 +210,7 @@ def distill(
 def _phrases(prompts: list[str], limit: int | None) -> tuple[list[str], str]:
     """The distinct phrases to learn from, and what to call them."""
     if not prompts:
-        from ..mini.ship import known_phrases
+        from ..mini.facts import known_phrases
 
         return known_phrases(limit or 20_000, 0), "mini's world"
     from ..prompts import read_corpus

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import typer
 from rich.table import Table
 
-from ..errors import LitetextError, choice_error
+from ..errors import LitetextError, choice_error, require
 from ..outputs import check_file
 from .command import add
 from .convention_option import AS
@@ -96,6 +96,7 @@ def evaluate(
         raise choice_error("IoU type", iou_type, ["segm", "bbox"])
     kind: IouType = "bbox" if iou_type == "bbox" else "segm"
     if html is not None:
+        require("jinja2")
         check_file(html, "evaluation report", overwrite=overwrite, inputs=paths_of(*gt, *_sources(pred).values()))
     if check is not None:
         _show_check(_check(check, gt, kind, video), as_json)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 from rich.table import Table
 
-from ..errors import LitetextError, choice_error
+from ..errors import LitetextError, choice_error, require
 from ..journal import check_resumable, write_recorded
 from ..outputs import check_folder
 from .command import add
@@ -95,6 +95,7 @@ def train(
         if given not in choices:
             raise choice_error(option, given, choices)
     check_folder(out / "mini", "mini model", overwrite=True)
+    require("tensorboard")
     from ..data import resolve
     from ..mini.config import known_concepts, recipes
     from ..mini.ship import load_weights, write_mini
@@ -140,7 +141,7 @@ def evaluate(
     from ..data import resolve
     from ..mini.evaluation import evaluate_segmenter
     from ..mini.export import draw_pairs, statistics
-    from ..mini.ship import FACTS, facts_of
+    from ..mini.facts import FACTS, facts_of
     from ..mini.world import World
     from ..segment import Segmenter
 
@@ -219,7 +220,7 @@ def _styles(style: str) -> tuple[str, ...]:
 
 def _world(concepts: str, style: str, size: int) -> World:
     from ..mini.concepts import CONCEPTS
-    from ..mini.ship import shipped_concepts
+    from ..mini.facts import shipped_concepts
     from ..mini.world import World
 
     if concepts == "all":

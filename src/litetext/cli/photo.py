@@ -7,7 +7,7 @@ from pathlib import Path
 
 import typer
 
-from ..errors import LitetextError, choice_error
+from ..errors import LitetextError, choice_error, require
 from .command import add
 from .output import console, shown_progress
 from .training_screen import TrainingScreen
@@ -35,6 +35,7 @@ def train(
     """Train photo; a killed run goes on where it was, with other steps or another rate if you like."""
     if resume not in ("auto", "never"):
         raise choice_error("--resume", resume, ("auto", "never"))
+    require("cv2", "tensorboard")
     from ..photo.task import PhotoTrainConfig
     from ..photo.train import train as run
 
@@ -64,6 +65,7 @@ def distill(
     """Distil the small text encoder of a trained photo, and write the whole model."""
     if resume not in ("auto", "never"):
         raise choice_error("--resume", resume, ("auto", "never"))
+    require("tensorboard")
     from ..photo.model import PhotoShape
     from ..photo.ship import raise_scores, write_photo
     from ..photo.student import distill as run

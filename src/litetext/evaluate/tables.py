@@ -15,6 +15,7 @@ from typing import Any
 from ..errors import LitetextError
 from ..progress import Progress, no_progress, shifted
 from ..results.formats.saco import (
+    STATISTICS,
     GroundTruth,
     IouType,
     Predictions,
@@ -27,9 +28,6 @@ from .image import ImageMetrics, PairScores, score_pairs, warnings_of
 _SACO_FILE = re.compile(
     r"(?:gold|silver)_(?P<subset>.+?)(?:_merged)?_(?P<annotator>[a-z])_release_test\.json(?:\.gz)?$"
 )
-
-STATISTICS = "stats.json"
-"""The figures that stand beside the annotations of a drawn world."""
 
 # As table 3 of the paper heads its columns, in its order.
 COLUMN_NAMES = {

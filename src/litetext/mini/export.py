@@ -12,13 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from ..evaluate.tables import STATISTICS
 from ..files import write_json
 from ..outputs import atomic_folder
 from ..progress import Progress, no_progress
 from ..results import Masks
 from ..results.formats import saco
-from ..results.formats.saco import TruthPair
+from ..results.formats.saco import STATISTICS, TruthPair
 from .language import PHRASE_KINDS
 from .world import NEGATIVE_KINDS, DrawnPair, Scene, World, generator
 

@@ -17,10 +17,10 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy import ndimage
 
-from ..evaluate.tables import STATISTICS
 from ..files import write_json
 from ..outputs import atomic_folder
 from ..progress import Progress, no_progress, shifted
+from ..results.formats.saco import STATISTICS
 from .export import Annotator, DrawnPairs, draw_pairs, exact_masks, saco_document, statistics
 from .language import Rng
 from .world import CROWDS, DrawnPair, World, generator

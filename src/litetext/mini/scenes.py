@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from .ship import shipped_concepts
+from .facts import shipped_concepts
 from .world import World, generator
 
 

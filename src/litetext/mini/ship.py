@@ -3,27 +3,20 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from ..data import resolve
 from ..encoders.checkpoints import save_encoder
 from ..errors import LitetextError
 from ..files import write_json, write_text
-from ..json_files import read_json
 from ..outputs import atomic_folder
 from ..tokenizer import Tokenizer
-from ..validation import from_values, ranged
-from .concepts import CONCEPTS
-from .language import Query, phrases
+from .facts import FACTS
 from .model import Mini, on_grid, parameters_of
-from .world import asks_new
 
-FACTS = "mini.json"
 MASK_FACTOR = 0.125
 """Masks are resized as probabilities; small logits make that the same as resizing logits, which training did."""
 
@@ -68,40 +61,6 @@ def load_weights(model: Mini, folder: Path) -> None:
     except (RuntimeError, FileNotFoundError) as error:
         first = str(error).splitlines()[0]
         raise LitetextError(f"{folder} does not fit this recipe ({first}); give --init none") from None
-
-
-def facts_of(folder: Path | None = None) -> dict[str, Any]:
-    """Return what is known of a written mini (the shipped one by default): concepts, input size, figures."""
-    path = (folder or resolve("mini")) / FACTS
-    facts = read_json(path)
-    from_values(_Facts, facts, str(path), others=True)
-    return dict(facts)
-
-
-@dataclass(frozen=True)
-class _Facts:
-    """What must be known of a written mini, beside what is said of it."""
-
-    known_concepts: list[str]
-    image_size: int = ranged(32, 4096)
-
-
-def shipped_concepts() -> list[str]:
-    """The names of the concepts that the shipped mini knows."""
-    return list(facts_of()["known_concepts"])
-
-
-def known_phrases(count: int, seed: int, *, folder: Path | None = None, new: bool | None = None) -> list[str]:
-    """Return up to ``count`` distinct phrases about the concepts that a written mini (the shipped one) knows.
-
-    ``new`` keeps only phrases with a colour that training never gave their concept (True), or only the others (False).
-    """
-    names = set(facts_of(folder)["known_concepts"])
-
-    def wanted(query: Query) -> bool:
-        return new is None or new == asks_new(query)
-
-    return phrases([concept for concept in CONCEPTS if concept.name in names], count, seed, wanted)
 
 
 def _with_mask_logits(tensors: dict[str, Tensor], factor: float) -> dict[str, Tensor]:

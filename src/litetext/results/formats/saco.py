@@ -39,6 +39,9 @@ from .checks import (
     require_size,
 )
 
+STATISTICS = "stats.json"
+"""The name of a file of figures that may lie in a folder of ground truth, as a drawn world has it."""
+
 IouType = Literal["segm", "bbox"]
 PairId = int | str | tuple[int | str, int]
 """The ``id`` of a SA-Co pair, or (image id, category id) where pairs were made from a COCO or LVIS file."""
