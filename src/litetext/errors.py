@@ -101,7 +101,7 @@ def _missing_module(error: BaseException | None) -> str | None:
 def require(*modules: str) -> None:
     """Raise a `LitetextError` that names the extra unless these modules are installed; nothing is imported."""
     for module in modules:
-        if module not in sys.modules and find_spec(module) is None:
+        if sys.modules.get(module) is None and find_spec(module) is None:
             raise missing_extra(module)
 
 

@@ -8,16 +8,14 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import missing_extra
+from ..errors import extras_named
 from ..files import StrPath
 from .drawing import PALETTE, draw_masks, font, rgb, save_picture
 from .masklets import FrameResult, object_number
 from .masks import Masks, whole_box
 
-try:
+with extras_named():
     from PIL import Image, ImageDraw
-except ModuleNotFoundError:
-    raise missing_extra("pillow", "images") from None
 
 _CELL = 176  # pixels of a crop's longer side
 _GAP, _LINE, _TEXT = 10, 17, 13  # pixels between cells, from line to line, and of the letters

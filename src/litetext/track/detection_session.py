@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import LitetextError, missing_extra
+from ..errors import LitetextError, extras_named
 from ..results import FrameResult, Instances, Masks
 from ..results.rle import box_ious
 from .policy import TrackingPolicy
@@ -189,10 +189,8 @@ if TYPE_CHECKING:
 
 
 def _byte_track(policy: TrackingPolicy) -> ByteTrackTracker:
-    try:
+    with extras_named():
         from trackers import ByteTrackTracker
-    except ModuleNotFoundError:
-        raise missing_extra("trackers", "video") from None
     return ByteTrackTracker(
         lost_track_buffer=policy.expire_after or 30,
         track_activation_threshold=policy.new_object_threshold,
