@@ -23,10 +23,10 @@ from ..cli.test_command_line import COMMANDS
 from .hidden import TRAINING, canonical
 from .test_metadata import PROJECT, tomllib
 
-ALONE = ("", "images", "evaluate", "anatomy", "sam3", "export", "mini", "video", "distill", "photo")
+ALONE = ("", "images", "evaluate", "anatomy", "sam3", "export", "mini", "video", "label", "distill", "photo")
 """No extra, and each one."""
 
-TORCH = {"sam3", "export", "mini", "video", "distill", "photo"}
+TORCH = {"sam3", "export", "mini", "video", "label", "distill", "photo"}
 WORKS: dict[str, set[str]] = {
     "audit phrases.txt --out OUT": {"anatomy"},
     "audit phrases.txt --encoder mini --out OUT": set(),
@@ -46,6 +46,7 @@ WORKS: dict[str, set[str]] = {
     "export mini OUT": {"export"},
     "export mini OUT --whole": {"export"},
     "info mini": set(ALONE),
+    "label drawn/images --concepts phrases.txt --out OUT": {"label"},
     "mini evaluate --pairs 4": {"evaluate", "mini"},
     "mini train --out OUT": {"mini", "distill", "photo"},
     "mini world --pairs 4 --out OUT": {"images", "evaluate"} | TORCH,
@@ -57,6 +58,7 @@ WORKS: dict[str, set[str]] = {
     "segment scene.png -p owl --model photo --out OUT": {"images", "evaluate"} | TORCH,
     "segment scene.png -p owl --backend torch --out OUT": TORCH,
     "segment scene.png -p owl --model whole --text bank.safetensors --json": {"images", "evaluate"} | TORCH,
+    "track drawn/images -p owl --out OUT": {"video"},
 }
 """Command lines, and the extras with each of which alone they work; with another they may."""
 

@@ -32,6 +32,7 @@ def register(app: typer.Typer) -> None:
         "litetext label photos --concepts concepts.yaml --out labels --format yolo",
         "litetext label --calibrate decisions.json --precision 0.95 --out labels",
         "litetext label shard-000.tar photos.parquet --concepts things.txt --out labels --model photo",
+        extra="label",
     )
 
 

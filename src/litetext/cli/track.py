@@ -48,6 +48,7 @@ def register(app: typer.Typer) -> None:
         'litetext track clip.mp4 -p "dog" -p "red car"',
         'litetext track frames/ -p "dog" --start 10 --end 1:30 --every 2 --max-side 640',
         'litetext track 0 -p "cup" --save video',
+        extra="video",
     )
 
 

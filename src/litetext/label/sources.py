@@ -15,7 +15,7 @@ from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from ..errors import LitetextError, failures_named, missing_extra
+from ..errors import LitetextError, extras_named, failures_named
 from ..files import checked_file, open_file, read_text
 from ..images import LARGEST, SUFFIXES, fetch, is_link
 from ..json_files import stream_json
@@ -231,10 +231,8 @@ def _part(path: str, offset: int, length: int) -> bytes:
 
 
 def _parquet(path: str | Path) -> Any:
-    try:
+    with extras_named("label"):
         import pyarrow.parquet as parquet
-    except ModuleNotFoundError:
-        raise missing_extra("pyarrow", "label") from None
     with failures_named(path, "is no parquet file that can be read"):
         return parquet.ParquetFile(path)
 
@@ -287,10 +285,8 @@ def _cell(path: str, group: int, row: int, column: str) -> bytes:
 
 
 def _file_system(address: str) -> tuple[Any, str]:
-    try:
+    with extras_named("label"):
         import fsspec
-    except ModuleNotFoundError:
-        raise missing_extra("fsspec", "label") from None
     try:
         return fsspec.core.url_to_fs(address)  # type: ignore[no-any-return]
     except (ImportError, ValueError) as error:  # a protocol that is unknown, or whose package is not installed
