@@ -14,9 +14,10 @@ import pytest
 from litetext.data import samples
 from litetext.errors import LitetextError
 from litetext.images import read_image
-from litetext.label import Concept, Job, Settings
+from litetext.label import Concept, Job, Settings, cluster
 from litetext.label.datasets import write_datasets
 from litetext.label.labeler import Model
+from litetext.label.sources import ImageRef
 
 from ..killing import check_same_files
 
@@ -94,3 +95,12 @@ def test_what_a_worker_raises_is_said_in_one_line(photos: Path, tmp_path: Path) 
     with pytest.raises(LitetextError, match=r"bank\.safetensors") as error:
         one.run([str(photos)], engine="ray", workers=1)
     assert "\n" not in str(error.value)
+
+
+def test_a_batch_that_kills_its_workers_is_given_up(photos: Path, tmp_path: Path) -> None:
+    note = tmp_path / "tried" / "batch"
+    assert [cluster._try(note) for _ in range(3)] == [1, 2, 3]
+    refs = [ImageRef(f"{number}.png", "x") for number in range(3)]
+    rows = cluster._given_up(refs)
+    assert [row.ref for row in rows] == refs
+    assert rows[0].error == "workers died 10 times on the batch 0.png to 2.png"

@@ -17,7 +17,7 @@ from .encoder_options import ALLOW_NAN, DEVICE
 from .output import console, notes, print_json, shown_progress, warn
 
 if TYPE_CHECKING:
-    from ..label import Job
+    from ..label import Job, Outcome
     from ..label.summary import Summary
 
 _DEFAULT_MODEL = "mini"
@@ -57,6 +57,16 @@ def label(
     val: float = typer.Option(0.1, min=0.0, max=1.0, help="Share of the images that go into val, by their content."),
     images: str = typer.Option("link", help="Images beside YOLO, LabelMe and VOC labels: link, copy or none."),
     url_prefix: str = typer.Option("", help="Put before names for Label Studio, such as /data/local-files/?d=."),
+    skip_near: int = typer.Option(
+        None,
+        "--skip-near",
+        min=0,
+        max=63,
+        help="Skip images that look like an earlier one: bits of 64 to differ in.",
+    ),
+    watch: float = typer.Option(
+        None, "--watch", min=0.1, help="Look every so many seconds for new images, until Ctrl-C."
+    ),
     engine: str = typer.Option("local", help="local: this process; ray: workers on one machine or a cluster."),
     workers: int = typer.Option(1, min=1, help="Workers of ray, each with a model."),
     address: str = typer.Option(None, help="Of a ray cluster, such as ray://head:10001 or auto."),
@@ -84,26 +94,37 @@ def label(
     from ..label.datasets import check_formats, write_datasets
     from ..label.report import write_report
     from ..label.summary import summarize
+    from ..label.watch import changes
 
     check_formats(formats, images)
-    outcome = None
     if calibrate is not None:
         if given or concepts is not None:
             raise LitetextError("--calibrate sets the thresholds of the job in --out; leave out INPUT and --concepts")
         job = _calibrated(out, calibrate, precision, confidence)
     elif concepts is None or not given:
         raise LitetextError("nothing to label; give INPUT and --concepts FILE")
+    elif watch is not None and as_json:
+        raise LitetextError("--watch has no end, so it prints no JSON document; DIR/report.json is always there")
     else:
         job = _job(locals())
+
+    def write(outcome: Outcome | None) -> None:
+        with shown_progress("writing") as progress:
+            folders = write_datasets(job, formats, images=images, url_prefix=url_prefix, progress=progress)
+            summary = summarize(job, outcome)
+        write_report(job, summary, formats)
+        _show(job, summary, [str(folder) for folder in folders], as_json)
+        if summary.failed and not summary.labeled and watch is None:
+            reason = summary.failures[0][1]
+            raise LitetextError(f"none of {summary.images:,} images could be labelled; the first: {reason}")
+
+    if calibrate is not None:
+        write(None)
+        return
+    for _ in changes(given, watch) if watch is not None else (None,):
         with shown_progress("labelling") as progress:
             outcome = job.run(given, engine=engine, workers=workers, address=address, progress=progress)
-    with shown_progress("writing") as progress:
-        folders = write_datasets(job, formats, images=images, url_prefix=url_prefix, progress=progress)
-        summary = summarize(job, outcome)
-    write_report(job, summary, formats)
-    _show(job, summary, [str(folder) for folder in folders], as_json)
-    if summary.failed and not summary.labeled:
-        raise LitetextError(f"none of {summary.images:,} images could be labelled; the first: {summary.failures[0][1]}")
+        write(outcome)
 
 
 def _calibrated(folder: Path, decisions: Path, precision: float, confidence: float) -> Job:
@@ -151,6 +172,7 @@ def _job(given: dict[str, Any]) -> Job:
         given["val"],
         given["batch_size"],
         given["image_batch"],
+        near=given["skip_near"],
     )
     return Job(given["out"], read_concepts(given["concepts"], given["threshold"]), settings)
 
@@ -177,7 +199,7 @@ def _show(job: Job, summary: Summary, folders: list[str], as_json: bool) -> None
     speed = f", {summary.new:,} labelled now at {rate:.3g} a second" if rate else ""
     console.print(
         f"{summary.labeled:,} of {summary.images:,} images labelled{speed}; {summary.empty:,} without anything, "
-        f"{summary.failed:,} failed, {summary.duplicates:,} duplicates",
+        f"{summary.failed:,} failed, {summary.duplicates:,} duplicates, {summary.skipped:,} skipped",
         highlight=False,
         soft_wrap=True,
     )

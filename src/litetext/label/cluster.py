@@ -8,9 +8,11 @@ is in them, so nothing is there twice.
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import logging
 import os
+import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
@@ -25,9 +27,10 @@ from .store import Store
 if TYPE_CHECKING:
     from .job import LabelerRecipe
 
-_RESTARTS = 10  # of a worker, and tries of a batch: machines go away, and come back
+_TRIES = 10  # of a batch: machines go away and come back, but an image may also kill whatever reads it
 _WAVE = 100_000  # images that are listed at once
 _SILENT: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False}
+_TRIED = "tried"  # the folder with a file a batch at work, as long as it was tried
 _COLUMNS = ("ref", "sha256", "error", "fatal")
 _OBJECT_STORE = 256 << 20  # bytes on this machine; only names and hashes go through it
 
@@ -52,6 +55,7 @@ def label_on_ray(
         LitetextError: Ray is not installed or not in reach, or what a worker raised.
     """
     remaining = iter(refs)
+    shutil.rmtree(store.folder / _TRIED, ignore_errors=True)
     with _cluster(address) as ray:
         while wave := list(islice(remaining, _WAVE)):
             for batch in _labeled(ray, wave, recipe, store, shard_size, workers):
@@ -105,8 +109,6 @@ def _labeled(
         fn_constructor_args=(recipe, str(store.folder.absolute()), shard_size),
         batch_size=shard_size,
         concurrency=min(workers, batches),
-        max_restarts=_RESTARTS,
-        max_task_retries=_RESTARTS,
         **_share(ray.cluster_resources(), workers),
     )
     try:
@@ -139,15 +141,19 @@ class _Worker:
 
         cores = int(ray.get_runtime_context().get_assigned_resources().get("CPU", 1))
         self._recipe = recipe.on(max(1, cores))
-        self._store = Store(Path(folder), recipe.phrases)
+        self._folder = Path(folder)
+        self._store = Store(self._folder, recipe.phrases)
         self._shard_size = shard_size
         self._labeler: Labeler | None = None
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, list[str]]:
+        refs = [_ref(ref) for ref in batch["ref"]]
+        note = self._folder / _TRIED / hashlib.sha256("".join(batch["ref"]).encode()).hexdigest()[:24]
         try:
-            rows = list(self._labeled([_ref(ref) for ref in batch["ref"]]))
+            rows = list(self._labeled(refs)) if _try(note) <= _TRIES else _given_up(refs)
         except LitetextError as error:  # told as a value: Ray would try again, and print it at length
             return dict(zip(_COLUMNS, ([""], [""], [""], [str(error)]), strict=True))
+        note.unlink(missing_ok=True)
         columns = [
             [json.dumps(row.ref.to_json()) for row in rows],
             [row.sha256 for row in rows],
@@ -164,6 +170,19 @@ class _Worker:
         if self._labeler is None:
             self._labeler = self._recipe.load()
         return self._labeler
+
+
+def _try(note: Path) -> int:
+    """Note on disk that a batch is begun, and return how often it was: Ray begins it anew when its worker has died."""
+    note.parent.mkdir(exist_ok=True)
+    with note.open("ab") as file:
+        file.write(b".")
+    return note.stat().st_size
+
+
+def _given_up(refs: Sequence[ImageRef]) -> list[LabeledRow]:
+    names = f"{refs[0].name} to {refs[-1].name}"
+    return [LabeledRow(ref, "", error=f"workers died {_TRIES} times on the batch {names}") for ref in refs]
 
 
 def _ref(text: Any) -> ImageRef:

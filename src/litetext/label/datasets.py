@@ -55,7 +55,7 @@ def write_datasets(
         LitetextError: an unknown format, or a folder whose files were changed since they were written.
     """
     check_formats(formats, images)
-    store, entries = job.store(), sum(not entry.error for entry in job.entries())
+    store, entries = job.store(), sum(entry.is_labeled for entry in job.entries())
     folders: list[Path] = []
     for name in dict.fromkeys(formats):
         done = _Done(progress, len(folders) * entries, len(set(formats)) * entries)
@@ -78,7 +78,7 @@ def check_formats(formats: Sequence[str], images: str = "link") -> None:
 
 def _labels(job: Job, store: Store, split: str | None) -> Iterator[tuple[Entry, ImageAnnotations]]:
     for entry in job.entries():
-        if not entry.error and split in (None, entry.split(job.settings.val)):
+        if entry.is_labeled and split in (None, entry.split(job.settings.val)):
             yield entry, job.settled(store.instances(entry.sha256)).annotations(entry.name)
 
 
@@ -122,7 +122,7 @@ def _pairs(images: Iterator[ImageAnnotations]) -> Iterator[saco.TruthPair]:
 def _place_images(job: Job, folder: Path, name: str, way: str) -> None:
     """Put the images where a format looks for them."""
     for entry in job.entries():
-        if entry.error:
+        if not entry.is_labeled:
             continue
         split = entry.split(job.settings.val)
         place = folder / _WITH_IMAGES[name] / split / entry.name

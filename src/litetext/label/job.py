@@ -33,6 +33,7 @@ from ..validation import check_ranges, from_values, ranged
 from .concepts import Concept, checked, dumped, read_concepts
 from .labeler import LabeledRow, Labeler, Model, asked_phrases, question_identity, write_bank
 from .local import label_locally
+from .near import NearFilter
 from .settling import Rules, settled
 from .sources import ImageRef, count_images, image_refs
 from .store import Store
@@ -40,6 +41,7 @@ from .store import Store
 KIND: Kind = "labelling job"
 ENGINES = ("local", "ray")
 _VERSION = 1
+_OWN = ("sha256", "error", "duplicate_of", "near")  # of an entry, beside where its image is
 _BANK = "bank.safetensors"
 
 
@@ -55,6 +57,8 @@ class Settings:
         batch_size: phrases that are decoded together.
         image_batch: images that run through the vision encoder together.
         shard_size: images of a shard.
+        near: bits of a 64-bit perceptual hash in which an image may differ from an earlier one and is skipped; None:
+            none is skipped.
     """
 
     model: Model
@@ -64,6 +68,7 @@ class Settings:
     batch_size: int = ranged(1, 4096, 8)
     image_batch: int = ranged(1, 4096, 1)
     shard_size: int = ranged(1, 100_000, 64)
+    near: int | None = ranged(0, 63, None)
 
     def __post_init__(self) -> None:
         check_ranges(self)
@@ -78,12 +83,19 @@ class Entry:
         sha256: of its content, in hexadecimal; "" where it could not be read.
         error: why it failed, or "".
         duplicate_of: the name of an earlier image that is the same, or "".
+        near: the name of an earlier image that it looks like, for which it was skipped, or "".
     """
 
     ref: ImageRef
     sha256: str
     error: str = ""
     duplicate_of: str = ""
+    near: str = ""
+
+    @property
+    def is_labeled(self) -> bool:
+        """Whether it is in the dataset: it neither failed nor was skipped."""
+        return not self.error and not self.near
 
     @property
     def name(self) -> str:
@@ -105,6 +117,7 @@ class Outcome:
         failed: images that could not be labelled.
         duplicates: images whose content an earlier image has.
         seconds: on the clock, of labelling alone.
+        skipped: images that look like an earlier one.
     """
 
     images: int
@@ -112,6 +125,7 @@ class Outcome:
     failed: int
     duplicates: int
     seconds: float
+    skipped: int = 0
 
 
 class Job:
@@ -131,6 +145,7 @@ class Job:
         self.concepts = checked(concepts, "the list")
         self.settings = settings
         self.phrases = asked_phrases(self.concepts)
+        self._labeler: Labeler | None = None
 
     @classmethod
     def open(cls, folder: Path) -> Job:
@@ -197,9 +212,11 @@ class Job:
             store = Store(self.shards, self.phrases)
             before, begun = len(store), monotonic()
             counted = _Counted(image_refs(given), total)
-            rows = self._engine(engine, workers, address)(counted, store)
+            distinct = counted if self.settings.near is None else NearFilter(counted, self.settings.near)
+            rows = self._engine(engine, workers, address)(distinct, store)
+            skipped = [] if isinstance(distinct, _Counted) else distinct.skipped
             try:
-                failed, duplicates, images = self._note(rows, counted, progress)
+                failed, duplicates, images = self._note(rows, skipped, counted, progress)
             except KeyboardInterrupt as stop:
                 saved = len(store) - before
                 stop.args = (
@@ -208,7 +225,7 @@ class Job:
                 raise
             if images != counted.given:
                 raise LitetextError(f"{counted.given - images} images were lost on the way; give the command again")
-            return Outcome(images, len(store) - before, failed, duplicates, monotonic() - begun)
+            return Outcome(images, len(store) - before, failed, duplicates, monotonic() - begun, len(skipped))
 
     def entries(self) -> Iterator[Entry]:
         """Yield the images of the last run, in their order.
@@ -278,10 +295,22 @@ class Job:
 
             return lambda refs, store: label_on_ray(refs, recipe, store, settings.shard_size, workers, address)
         return lambda refs, store: label_locally(
-            refs, recipe.load, store, shard_size=settings.shard_size, image_batch=settings.image_batch
+            refs, lambda: self._kept(recipe), store, shard_size=settings.shard_size, image_batch=settings.image_batch
         )
 
-    def _note(self, rows: Iterable[LabeledRow], counted: _Counted, progress: Progress) -> tuple[int, int, int]:
+    def _kept(self, recipe: LabelerRecipe) -> Labeler:
+        """The model, which stays loaded for the next run of the job."""
+        if self._labeler is None:
+            self._labeler = recipe.load()
+        return self._labeler
+
+    def _note(
+        self,
+        rows: Iterable[LabeledRow],
+        skipped: list[tuple[ImageRef, str]],
+        counted: _Counted,
+        progress: Progress,
+    ) -> tuple[int, int, int]:
         """Write the manifest as images are done, and the failures; return how many failed, are doubles, and are."""
         first: dict[int, str] = {}
         failed = duplicates = images = 0
@@ -299,6 +328,9 @@ class Job:
                 if row.error:
                     errors.write(json.dumps({"image": row.ref.name, "path": row.ref.path, "error": row.error}) + "\n")
                 progress(images, counted.expected)
+            for ref, near in skipped:  # known by now
+                images += 1
+                lines.write(json.dumps(_values(Entry(ref, "", near=near))) + "\n")
         return failed, duplicates, images
 
 
@@ -335,15 +367,15 @@ class _Counted:
 
 
 def _values(entry: Entry) -> dict[str, Any]:
-    values = {"sha256": entry.sha256, "error": entry.error, "duplicate_of": entry.duplicate_of}
+    values = {key: getattr(entry, key) for key in _OWN}
     return {**entry.ref.to_json(), **{key: value for key, value in values.items() if value}}
 
 
 def _entry(value: Any, place: str) -> Entry:
     if not isinstance(value, dict):
         raise LitetextError(f"{place} is no image of a manifest; give the litetext label command again")
-    own = {key: value.pop(key, "") for key in ("sha256", "error", "duplicate_of")}
+    own = {key: value.pop(key, "") for key in _OWN}
     entry = Entry(from_values(ImageRef, value, place), **own)
-    if not entry.error and (len(entry.sha256) != 64 or not set(entry.sha256) <= set("0123456789abcdef")):
+    if entry.is_labeled and (len(entry.sha256) != 64 or not set(entry.sha256) <= set("0123456789abcdef")):
         raise LitetextError(f"{place} has no hash of the image's content; give the litetext label command again")
     return entry

@@ -52,7 +52,7 @@ def card(job: Job, summary: Summary, formats: Sequence[str]) -> str:
         f"{summary.labeled:,} images ({summary.splits['train']:,} to train on, {summary.splits['val']:,} to validate "
         f"on, split by the hash of their content), {summary.instances:,} instances of {len(job.concepts)} concepts. "
         f"{summary.empty:,} images hold none of them; {summary.failed:,} could not be labelled (`failed.jsonl`); "
-        f"{summary.duplicates:,} have the content of another.",
+        f"{summary.duplicates:,} have the content of another; {summary.skipped:,} that look like another were skipped.",
         "",
         f"Labels were predicted by `{settings.model.name}`"
         + (f" with the text encoder `{settings.model.text}`" if settings.model.text else "")
@@ -99,6 +99,7 @@ def _overview(summary: Summary) -> Section:
         ["failed", f"{summary.failed:,}"],
         ["without anything", f"{summary.empty:,}"],
         ["of the same content as another", f"{summary.duplicates:,}"],
+        ["skipped, since they look like another", f"{summary.skipped:,}"],
         ["to train on / to validate on", f"{summary.splits['train']:,} / {summary.splits['val']:,}"],
         ["labelled by the last run", f"{summary.new:,}" + (f", {number(rate)} a second" if rate else "")],
     ]

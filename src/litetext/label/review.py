@@ -86,7 +86,7 @@ def sampled(
     store = job.store()
     best: list[dict[float, Detection]] = [{} for _ in job.concepts]
     for number, entry in enumerate(job.entries(), start=1):
-        if not entry.error and not entry.duplicate_of:
+        if entry.is_labeled and not entry.duplicate_of:
             found = reviewed.settled(store.instances(entry.sha256))
             for row, concept in enumerate(found.prompt_index.tolist()):
                 one = Detection(entry, concept, float(found.scores[row]), found.masks[[row]])

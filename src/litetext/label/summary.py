@@ -56,10 +56,11 @@ class Summary:
 
     Attributes:
         images: given.
-        labeled: of them, without the failed.
+        labeled: of them, without the failed and the skipped.
         empty: labelled images in which nothing was found.
         failed: images that could not be labelled.
         duplicates: images whose content an earlier image has.
+        skipped: images that look like an earlier one, and are not in the dataset.
         instances: in the dataset.
         splits: images of each split.
         concepts: in the order of the job.
@@ -74,6 +75,7 @@ class Summary:
     empty: int = 0
     failed: int = 0
     duplicates: int = 0
+    skipped: int = 0
     instances: int = 0
     splits: dict[str, int] = field(default_factory=lambda: {"train": 0, "val": 0})
     concepts: list[ConceptSummary] = field(default_factory=list)
@@ -125,6 +127,8 @@ def summarize(job: Job, outcome: Outcome | None = None, progress: Progress = no_
         summary.duplicates += bool(entry.duplicate_of)
         if entry.error:
             _note_failure(summary, entry)
+        elif entry.near:
+            summary.skipped += 1
         else:
             found = store.instances(entry.sha256)
             _count_scores(histogram, found, owners)
