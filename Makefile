@@ -13,7 +13,8 @@ TCMALLOC := $(wildcard /usr/lib/*/libtcmalloc_minimal.so.4)
 # A Python for the lower bounds: a version that uv finds, or a path.
 OLDEST_PYTHON ?= 3.10
 OLDEST := .venv-oldest
-OLDEST_TESTS := $(if $(EXTRAS),-m "not slow" tests,tests/install/test_base.py tests/test_tokenizer.py tests/test_architecture.py)
+OLDEST_BASE := $(addprefix tests/,install/test_base.py test_hub.py test_hub_names.py test_tokenizer.py test_architecture.py)
+OLDEST_TESTS := $(if $(EXTRAS),-m "not slow" tests,$(OLDEST_BASE))
 
 .PHONY: demo test test-slow test-oldest lint clean
 demo: $(VENV)/.run

@@ -42,7 +42,7 @@ class Hub:
 @contextmanager
 def hub_running(hub: Hub, cache: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
     """Serve ``hub`` in the place of the Hugging Face hub, its cache in ``cache``."""
-    from huggingface_hub import constants
+    from huggingface_hub import constants, file_download
 
     class Handler(_Handler):
         served = hub
@@ -54,7 +54,9 @@ def hub_running(hub: Hub, cache: Path, monkeypatch: pytest.MonkeyPatch) -> Itera
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
     monkeypatch.setattr(constants, "ENDPOINT", endpoint)
-    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", endpoint + "/{repo_id}/resolve/{revision}/{filename}")
+    for module in (constants, file_download):  # older versions look in the second
+        template = endpoint + "/{repo_id}/resolve/{revision}/{filename}"
+        monkeypatch.setattr(module, "HUGGINGFACE_CO_URL_TEMPLATE", template, raising=False)
     monkeypatch.setattr(constants, "DOWNLOAD_CHUNK_SIZE", 1000)
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(cache))
     try:

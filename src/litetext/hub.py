@@ -12,15 +12,17 @@ import difflib
 import hashlib
 import os
 import re
+import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, BinaryIO
 
 from .errors import LitetextError
+from .hub_names import HubName, parse_hub_name
 
 if TYPE_CHECKING:
-    from huggingface_hub import CachedRepoInfo, HfUri
+    from huggingface_hub import CachedRepoInfo
     from huggingface_hub.hf_api import RepoSibling
 
 WEIGHTS = (".safetensors", ".pt", ".pth", ".bin")
@@ -68,7 +70,7 @@ def hub_file(link: str) -> Path:
     from huggingface_hub import hf_hub_download
     from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
 
-    name = _parsed(link)
+    name = parse_hub_name(link)
     if name is None or not name.path_in_repo:
         raise LitetextError(
             f"{link} names no file on the hub; give hf://owner/name/path or hf://datasets/owner/name/path"
@@ -226,7 +228,7 @@ def _several(name: str, models: Mapping[str, int | None]) -> LitetextError:
     return LitetextError(f"{name} holds {len(models)} models, so name one: {listed}")
 
 
-def _hub_name(text: str) -> HfUri:
+def _hub_name(text: str) -> HubName:
     """Parse the name of a model on the hub."""
     refusal = LitetextError(
         f"{text}: no such file or folder, and not a name on the hub (owner/name, owner/name@revision, "
@@ -236,7 +238,7 @@ def _hub_name(text: str) -> HfUri:
     owner, _, rest = text.partition("/")
     if not written and (owner in ("", ".", "..", "~") or not rest or ("/" not in rest and rest.endswith(WEIGHTS))):
         raise refusal
-    name = _parsed(text if written else f"hf://{text}")
+    name = parse_hub_name(text)
     if name is None:
         raise refusal
     if name.type != "model":
@@ -244,31 +246,19 @@ def _hub_name(text: str) -> HfUri:
     return name
 
 
-def _parsed(uri: str) -> HfUri | None:
-    """What a link into the hub names; None where it is none."""
-    from huggingface_hub import parse_hf_uri
-    from huggingface_hub.errors import HfUriError, HFValidationError
-
-    try:
-        return parse_hf_uri(uri)
-    except (HfUriError, HFValidationError):
-        return None
-
-
-def _title(name: HfUri) -> str:
+def _title(name: HubName) -> str:
     return name.id if name.revision is None else f"{name.id}@{name.revision}"
 
 
-def _fetched(name: HfUri) -> Path:
+def _fetched(name: HubName) -> Path:
     """Fetch what is not here yet; without a network, what is here."""
-    import httpx2
     from huggingface_hub import HfApi, hf_hub_download
     from huggingface_hub.errors import HfHubHTTPError
 
     with _refusals_named(name):
         try:
             siblings = HfApi().model_info(name.id, revision=name.revision, files_metadata=True).siblings or []
-        except (httpx2.HTTPError, OSError) as error:
+        except _network_errors() as error:
             if isinstance(error, HfHubHTTPError) and error.response.status_code < 500:
                 raise
             return _cached(name, "and the hub cannot be reached; check the network, or give the path of a copy")
@@ -281,12 +271,18 @@ def _fetched(name: HfUri) -> Path:
     return _place(paths)
 
 
+def _network_errors() -> tuple[type[Exception], ...]:
+    """What the HTTP library under huggingface_hub raises; which one that is depends on the version of it."""
+    libraries = [sys.modules[name] for name in ("httpx", "httpx2") if name in sys.modules]
+    return (OSError, *(library.HTTPError for library in libraries))  # the errors of requests are OSErrors
+
+
 def _place(paths: Sequence[Path]) -> Path:
     """Where the files are: the one file, or the folder of the repository's snapshot that holds them all."""
     return paths[0] if len(paths) == 1 else Path(os.path.commonpath([path.parent for path in paths]))
 
 
-def _cached(name: HfUri, otherwise: str) -> Path:
+def _cached(name: HubName, otherwise: str) -> Path:
     """What is on this machine of a name of the hub; ``otherwise`` ends the message where it is nothing."""
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
@@ -304,7 +300,7 @@ def _cached(name: HfUri, otherwise: str) -> Path:
 
 
 @contextmanager
-def _refusals_named(name: HfUri) -> Iterator[None]:
+def _refusals_named(name: HubName) -> Iterator[None]:
     """Say what the hub refuses, and what helps."""
     from huggingface_hub.errors import (
         GatedRepoError,
@@ -332,7 +328,7 @@ def _refusals_named(name: HfUri) -> Iterator[None]:
         raise LitetextError(f"{name.id}: the hub answers {error.response.status_code}; try again later") from None
 
 
-def _complete(name: HfUri, file: RepoSibling) -> None:
+def _complete(name: HubName, file: RepoSibling) -> None:
     """Bring a large file's bytes into the hub's cache, from where an earlier download broke off, and check them.
 
     huggingface_hub itself resumes within one call only, and compares sizes alone.
@@ -373,12 +369,11 @@ def _complete(name: HfUri, file: RepoSibling) -> None:
 
 def _received(file: str, content: BinaryIO, size: int, receive: Callable[[], None]) -> None:
     """Receive a file; where that breaks off, say how far it came and that it can go on."""
-    import httpx2
     from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError
 
     try:
         receive()
-    except (httpx2.HTTPError, OSError) as error:
+    except _network_errors() as error:
         if isinstance(error, GatedRepoError | RepositoryNotFoundError):
             raise
         raise LitetextError(
