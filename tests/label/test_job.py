@@ -349,3 +349,30 @@ def test_images_without_a_file_are_written_beside_the_labels(
     assert image.read_bytes() == (photos / "a" / "03.png").read_bytes() and not image.is_symlink()
     with Image.open(image) as opened:
         assert opened.size == (32, 24)
+
+
+def test_pycocotools_and_supervision_open_the_datasets(segmenter: ColorSegmenter, photos: Path, tmp_path: Path) -> None:
+    import supervision
+    import yaml
+    from pycocotools.coco import COCO
+
+    one = job(tmp_path / "out", val=0.4)
+    one.run([str(photos)])
+    coco_folder, yolo_folder = write_datasets(one, ["coco", "yolo"])
+    for split in ("train", "val"):
+        read = COCO(str(coco_folder / f"{split}.json"))
+        assert all(read.annToMask(annotation).sum() == annotation["area"] for annotation in read.anns.values())
+        data = supervision.DetectionDataset.from_yolo(
+            str(yolo_folder / "images" / split / "a"),
+            str(yolo_folder / "labels" / split / "a"),
+            str(yolo_folder / "data.yaml"),
+            force_masks=True,
+        )
+        inside = [name for name in (image["file_name"] for image in read.imgs.values()) if name.startswith("a/")]
+        assert len(data) == len(inside)
+    document = yaml.safe_load((yolo_folder / "data.yaml").read_text())
+    assert document == {
+        "train": "images/train",
+        "val": "images/val",
+        "names": {0: "red", 1: "green", 2: "blue"},
+    }

@@ -561,6 +561,56 @@ def _tracks(folder: Path) -> Iterator[Spoiled]:
     yield Spoiled(pictures / "1.png", dict(spoiled_bytes(content, 12)), lambda _: mask_pictures.read(pictures))
 
 
+def _labels(folder: Path) -> Iterator[Spoiled]:
+    import tarfile
+
+    import pyarrow
+    from pyarrow import parquet
+
+    from litetext.data import samples
+    from litetext.label import Job, Settings, read_concepts
+    from litetext.label.calibration import read_decisions
+    from litetext.label.labeler import Model
+    from litetext.label.sources import image_refs
+
+    example = {"image": "a.png", "boxes": [[1, 2, 30, 40]], "not_boxes": []}
+    concepts = {"concepts": ["owl", {"name": "car", "synonyms": ["auto"], "threshold": 0.4, "examples": [example]}]}
+    contents = dict(spoiled_json(concepts, 60)) | dict(spoiled_bytes(json.dumps(concepts).encode(), 20))
+    yield Spoiled(folder / "c.yaml", contents, read_concepts)
+    decisions = [{"image": "a.png", "concept": "owl", "score": 0.5, "accepted": True}] * 3
+    document = {"kind": "litetext decisions", "job": "k", "sample": "random", "decisions": decisions}
+    yield Spoiled(folder / "d.json", dict(spoiled_json(document, 60)), lambda path: read_decisions(path, "k"))
+
+    def refs(path: Path) -> object:
+        return [len(ref.read()) for ref in image_refs([str(path)])]
+
+    photo = samples()[0].image
+    with tarfile.open(folder / "s.tar", "w") as archive:
+        archive.add(photo, "a.png")
+        archive.add(photo, "b/c.png")
+    yield Spoiled(folder / "s.tar", dict(spoiled_bytes((folder / "s.tar").read_bytes(), 30)), refs)
+    table = pyarrow.table({"image": [{"bytes": photo.read_bytes(), "path": "a.png"}] * 3})
+    parquet.write_table(table, folder / "t.parquet")
+    yield Spoiled(folder / "t.parquet", dict(spoiled_bytes((folder / "t.parquet").read_bytes(), 40)), refs)
+
+    def whole(_: Path) -> object:
+        job = Job.open(folder / "out")
+        store = job.store()
+        return [job.settled(store.instances(entry.sha256)) for entry in job.entries() if entry.is_labeled]
+
+    (folder / "p.txt").write_text("owl\nairplane\n")
+    job = Job(folder / "out", read_concepts(folder / "p.txt"), Settings(Model("mini", backend="onnx")))
+    job.run([str(photo)])
+    shard = next(job.shards.glob("*.jsonl"))
+    for path in (job.folder / "job.json", job.folder / "manifest.jsonl", job.folder / "concepts.yaml", shard):
+        before = path.read_bytes()
+        contents = dict(spoiled_bytes(before, 20))
+        if path.suffix != ".yaml":
+            contents |= {name: content + b"\n" for name, content in spoiled_json(json.loads(before), 40)}
+        yield Spoiled(path, contents, whole)
+        path.write_bytes(before)
+
+
 READERS: dict[str, Callable[[Path], Iterator[Spoiled]]] = {
     "prompts": _prompts,
     "images": _images,
@@ -573,5 +623,6 @@ READERS: dict[str, Callable[[Path], Iterator[Spoiled]]] = {
     "minis": _minis,
     "runs": _runs,
     "tracks": _tracks,
+    "labels": _labels,
     "videos": _videos,
 }

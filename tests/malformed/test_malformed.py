@@ -17,6 +17,7 @@ MOST_BYTES = 2_000_000_000
 LEAST_FILES = {
     "prompts": 300, "images": 200, "annotations": 400, "formats": 170, "checkpoints": 300, "exports": 250,
     "recipes": 90, "models": 260, "minis": 180, "runs": 50, "videos": 200, "tracks": 200,
+    "labels": 300,
 }  # fmt: skip
 
 

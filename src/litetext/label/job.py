@@ -375,6 +375,8 @@ def _entry(value: Any, place: str) -> Entry:
     if not isinstance(value, dict):
         raise LitetextError(f"{place} is no image of a manifest; give the litetext label command again")
     own = {key: value.pop(key, "") for key in _OWN}
+    if not all(isinstance(one, str) for one in own.values()):
+        raise LitetextError(f"{place} holds something else than text; give the litetext label command again")
     entry = Entry(from_values(ImageRef, value, place), **own)
     if entry.is_labeled and (len(entry.sha256) != 64 or not set(entry.sha256) <= set("0123456789abcdef")):
         raise LitetextError(f"{place} has no hash of the image's content; give the litetext label command again")

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from ..results import Instances, Masks
 from .labeler import LabeledRow
 
 _PREFIX = '{"sha256": "'
+_HASH = re.compile("[0-9a-f]{64}")
 _KEY = slice(len(_PREFIX), len(_PREFIX) + 64)
 
 
@@ -84,7 +86,7 @@ class Store:
         with path.open("rb") as file:
             for line in file:
                 text = line[: _KEY.stop].decode("ascii", "replace")
-                if not text.startswith(_PREFIX) or len(text) < _KEY.stop:
+                if not text.startswith(_PREFIX) or not _HASH.fullmatch(text[_KEY]):
                     raise LitetextError(f"{path} is no shard of labels; remove it, and its images are labelled again")
                 self._places.setdefault(_short(text[_KEY]), number << 40 | offset)
                 offset += len(line)
@@ -105,7 +107,7 @@ class Store:
         value = parse_json(line.decode(errors="replace"), str(path))
         try:
             return _instances(value, self._phrases)
-        except (KeyError, TypeError, ValueError) as error:
+        except (LookupError, TypeError, ValueError, OverflowError) as error:
             reason = " ".join(str(error).split())[:200]
             raise LitetextError(
                 f"{path} is not as it was written ({reason}); remove it, and its images are labelled again"
