@@ -1,7 +1,7 @@
 """What `litetext label` costs and what it survives. Run on the machine you want to know about:
 
     python benchmarks/label.py speed          # images a second against the bare segmenter's loop, in processor seconds
-    python benchmarks/label.py ray            # two workers of Ray against two bare loops, on the clock
+    python benchmarks/label.py ray            # two workers of Ray against two bare loops, likewise
     python benchmarks/label.py poison         # 200 files that are no pictures among 2,000
     python benchmarks/label.py memory         # 100,000 tiny pictures: is memory flat?
     python benchmarks/label.py kills          # kill -9 at 30 random moments
@@ -97,39 +97,75 @@ def speed(folder: Path) -> dict[str, Any]:
     }
 
 
-def _loop_process(photos: list[Path], times: Any) -> None:
+def _loop_process(photos: list[Path], rates: Any) -> None:
     segmenter = MODEL.load()
     bare_loop(photos[:2], segmenter)
-    begun = time.time()
+    begun = time.process_time()
     bare_loop(photos, segmenter)
-    times.put((begun, time.time()))
+    rates.put(len(photos) / (time.process_time() - begun))
+
+
+def _two_loops(photos: list[Path]) -> float:
+    """Images a processor second of two bare loops that run beside each other."""
+    context = multiprocessing.get_context("spawn")
+    rates: Any = context.Queue()
+    loops = [context.Process(target=_loop_process, args=(photos[half::2], rates)) for half in range(2)]
+    for loop in loops:
+        loop.start()
+    found = [rates.get() for _ in loops]
+    for loop in loops:
+        loop.join()
+    return statistics.harmonic_mean(found)
+
+
+def _two_workers(photos: Path, folder: Path, size: int = 8) -> float:
+    """Images a processor second of everything that a job on Ray runs, once both workers are at work."""
+    one, marks, stop = job(folder, shard_size=size), [], threading.Event()
+
+    def watch() -> None:
+        while not stop.wait(0.1):
+            written = len(list(one.shards.glob("*.jsonl")))
+            if written >= 6:
+                marks.append((written, _processor_seconds()))
+
+    thread = threading.Thread(target=watch)
+    thread.start()
+    one.run([str(photos)], engine="ray", workers=2)
+    stop.set()
+    thread.join()
+    first, begun = marks[0]
+    last, ended = next(mark for mark in marks if mark[0] == max(written for written, _ in marks))
+    return size * (last - first) / (ended - begun)
+
+
+def _processor_seconds() -> float:
+    """Of this process and all that come from it."""
+    parents, spent = {}, {}
+    for entry in Path("/proc").iterdir():
+        try:
+            fields = (entry / "stat").read_text().rpartition(")")[2].split()
+            parents[int(entry.name)] = int(fields[1])
+            spent[int(entry.name)] = (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+        except (OSError, ValueError, IndexError):
+            continue
+    ours = {os.getpid()}
+    while more := {child for child, parent in parents.items() if parent in ours} - ours:
+        ours |= more
+    return sum(spent[process] for process in ours if process in spent)
 
 
 def ray(folder: Path) -> dict[str, Any]:
-    """Images a second once both are at work: start-up, some fifteen seconds of Ray's, is not in it."""
-    photos = sorted(pictures(folder / "photos", 240).iterdir())
-    ratios, rates = [], []
-    for turn in range(2):
-        context = multiprocessing.get_context("spawn")
-        times: Any = context.Queue()
-        loops = [context.Process(target=_loop_process, args=(photos[half::2], times)) for half in range(2)]
-        for loop in loops:
-            loop.start()
-        spans = [times.get() for _ in loops]
-        for loop in loops:
-            loop.join()
-        bare = sum(len(photos) / 2 / (end - begun) for begun, end in spans)
-        one = job(folder / f"out{turn}", shard_size=8)
-        one.run([str(folder / "photos")], engine="ray", workers=2)
-        written = sorted(path.stat().st_mtime for path in one.shards.glob("*.jsonl"))
-        many = 8 * (len(written) - 2) / (written[-1] - written[1])  # from when both had begun
-        rates.append((bare, many))
-        ratios.append(many / bare)
+    """Ray's own processes count, its start does not: some fifteen seconds on the clock, once for a job."""
+    photos = pictures(folder / "photos", 320)
+    loops, workers = [], []
+    for turn in range(3):
+        loops.append(_two_loops(sorted(photos.iterdir())))
+        workers.append(_two_workers(photos, folder / f"out{turn}"))
     return {
-        "images": len(photos),
-        "two loops, images a second": [round(one, 2) for one, _ in rates],
-        "two workers, images a second": [round(two, 2) for _, two in rates],
-        "ratios": [round(one, 3) for one in ratios],
+        "images": 320,
+        "two loops, images a processor second": [round(one, 2) for one in loops],
+        "two workers, images a processor second": [round(one, 2) for one in workers],
+        "ratio": round(statistics.median(two / one for one, two in zip(loops, workers, strict=True)), 3),
     }
 
 
