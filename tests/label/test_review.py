@@ -101,7 +101,7 @@ def test_the_commands_go_from_labels_to_a_stated_precision(
     (tmp_path / "c.txt").write_text("red\n")
     out = tmp_path / "out"
     command = ("label", tmp_path / "photos", "--concepts", tmp_path / "c.txt", "--out", out, "--backend", "torch")
-    assert litetext(*command, "--model", "mini").code == 0
+    assert litetext(*command, "--model", "mini", "-f", "csv").code == 0
     result = litetext("review", out, "--from", 0.35, "--json")
     assert result.code == 0 and result.json["count"] == 80
     assert "review.html is the review page of an earlier run" in refused("review", out)
@@ -115,6 +115,8 @@ def test_the_commands_go_from_labels_to_a_stated_precision(
     assert result.code == 0, result.err
     assert "at least 95% with 95% confidence (73 of 73 reviewed are right)" in " ".join(result.err.split())
     assert "73 of 73 reviewed are right" in (out / "README.md").read_text()
+    rows = [row for split in ("train", "val") for row in (out / "csv" / f"{split}.csv").read_text().splitlines()[1:]]
+    assert sum(",red," in row for row in rows) == 73  # the formats that were there are written anew
     assert "calibration: at least 95%" in (out / "concepts.yaml").read_text()
     assert Job.open(out).concepts[0].threshold == pytest.approx(0.45, abs=0.02)
     assert "leave out INPUT" in refused(*calibrate, tmp_path / "photos")

@@ -43,7 +43,11 @@ def label(
     concepts: Path = typer.Option(None, "--concepts", help="What to label: a file of phrases, or YAML."),
     out: Path = typer.Option(..., "--out", "-o", help="The folder of the job: new, or one to go on with."),
     formats: list[str] = typer.Option(
-        ["coco"], "--format", "-f", help="coco, csv, label-studio, labelme, saco, voc or yolo; repeat it for more."
+        [],
+        "--format",
+        "-f",
+        help="coco, csv, label-studio, labelme, saco, voc or yolo; repeat it for more. By default those that DIR has, "
+        "or coco.",
     ),
     model: str = typer.Option(_DEFAULT_MODEL, help="mini, photo, a folder, or a hub name of a SAM3 model."),
     text: str = typer.Option(None, help="Another text encoder for it: a name, file, folder or hub name."),
@@ -91,11 +95,12 @@ def label(
     What is done is kept: the same command goes on where it was stopped, and other thresholds, formats or rules need no
     second look at the images. Images that fail are set aside in failed.jsonl; the exit code is 2 if all of them do.
     """
-    from ..label.datasets import check_formats, write_datasets
+    from ..label.datasets import check_formats, formats_in, write_datasets
     from ..label.report import write_report
     from ..label.summary import summarize
     from ..label.watch import changes
 
+    formats = formats or formats_in(out) or ["coco"]
     check_formats(formats, images)
     if calibrate is not None:
         if given or concepts is not None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ..errors import choice_error
 from ..files import write_json
-from ..outputs import atomic_folder
+from ..outputs import RECORD, atomic_folder
 from ..progress import Progress, no_progress
 from ..results import ImageAnnotations
 from ..results.formats import coco, label_studio, labelme, pascal_voc, saco, table, yolo
@@ -65,6 +65,11 @@ def write_datasets(
                 _place_images(job, folder, name, images)
         folders.append(job.folder / name)
     return folders
+
+
+def formats_in(folder: Path) -> list[str]:
+    """Return the formats that a job's folder holds already, so that none of them is left behind by new thresholds."""
+    return [name for name in FORMATS if (folder / name / RECORD).is_file()]
 
 
 def check_formats(formats: Sequence[str], images: str = "link") -> None:
