@@ -56,13 +56,13 @@ class TypeScores:
     """The metrics on masks or on boxes, as fractions.
 
     ``pairs``: a row a (video, phrase) pair, for cgF1; ``hota``: the parts of pHOTA over all pairs; ``hota_by_pair``:
-    the same of each pair with objects or kept tracks; ``class_ap``, ``phrase_ap``: [10] by IoU threshold, None
-    without ground truth.
+    the counts of each pair with objects or kept tracks that they come from; ``class_ap``, ``phrase_ap``: [10] by IoU
+    threshold, None without ground truth.
     """
 
     pairs: PairScores
     hota: Mapping[str, float]
-    hota_by_pair: Mapping[VideoPairId, Mapping[str, float]]
+    hota_by_pair: Mapping[VideoPairId, HotaCounts]
     class_ap: NDArray[np.float64] | None
     phrase_ap: NDArray[np.float64] | None
 
@@ -117,8 +117,8 @@ class VideoMetrics:
                 assert isinstance(pair.id, tuple)
                 video, category = pair.id
                 row = rows.setdefault(pair.id, {"video_id": video, "category_id": category, "noun_phrase": pair.prompt})
-                for name, value in scores.hota_by_pair.get((video, category), {}).items():
-                    row[f"{prefix}_{name}"] = value
+                if (counts := scores.hota_by_pair.get((video, category))) is not None:
+                    row.update({f"{prefix}_{name}": value for name, value in counts.scores().items()})
                 row.update(_pair_counts(prefix, table.hits[number], table.truths[number], table.predictions[number]))
         return list(rows.values())
 
@@ -298,7 +298,7 @@ def _type_scores(
     return TypeScores(
         _pair_scores(truth, pairs, rows),
         HotaCounts.total(list(counts.values())).scores(),
-        {pair: part.scores() for pair, part in counts.items()},
+        counts,
         _class_ap(ranked),
         average_precision(list(ranked.values())),
     )
