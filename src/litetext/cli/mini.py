@@ -38,7 +38,7 @@ def register(app: typer.Typer) -> None:
 
 
 def world(
-    out: Path = typer.Option(..., "--out", "-o", help="Folder for gold_mini.json, images/ and stats.json."),
+    out: Path = typer.Option(..., "--out", "-o", help="Folder for annotations, pictures and stats.json."),
     seed: int = typer.Option(0, min=0, help="Seed of the scenes."),
     pairs: int = typer.Option(500, min=1, help="(scene, phrase) pairs, four a scene."),
     style: str = typer.Option("training", help="training, new-look (held out of training), or a drawing style."),
@@ -46,15 +46,24 @@ def world(
     size: int = typer.Option(128, min=32, max=1024, help="Side of the scenes in pixels."),
     combinations: str = typer.Option("all", help=f"all; {_NEW_ONLY}."),
     gold: bool = typer.Option(False, "--gold", help="Seven subsets of so many pairs each, by three annotators."),
+    video: bool = typer.Option(False, "--video", help="Draw clips with masklets instead, as SA-Co VEval."),
+    count: int = typer.Option(60, min=1, help="Clips (--video), four phrases each."),
+    frames: int = typer.Option(24, min=2, max=1000, help="Frames of a clip (--video)."),
     overwrite: bool = OVERWRITE,
     as_json: bool = typer.Option(False, "--json", help="Print the statistics as JSON."),
 ) -> None:
-    """Draw scenes with exact masks and phrases about them, as SA-Co Gold."""
+    """Draw scenes with exact masks and phrases about them, as SA-Co Gold, or clips, as SA-Co VEval."""
     check_folder(out, "drawn world", overwrite=overwrite)
     from ..mini.export import draw_pairs, export
 
     drawn_from = _world(concepts, style, size)
     wanted = _wanted(combinations)
+    if video and (gold or wanted is not None):
+        raise LitetextError("--video excludes --gold and --combinations new; leave them out")
+    if video:
+        settings = {"seed": seed, "style": style, "size": size, "world_concepts": len(drawn_from.concepts)}
+        _export_clips(drawn_from, seed, count, frames, out, settings, overwrite, as_json)
+        return
     if gold and wanted is not None:
         raise LitetextError("--combinations new and --gold exclude each other; leave one out")
     if gold:
@@ -197,6 +206,32 @@ def _export_gold(world: World, seed: int, pairs: int, out: Path, overwrite: bool
         )
     console.print(table)
     tell(f"written: {out}/; try: litetext evaluate --gt {out}/annotations --images {out}/images --model mini")
+
+
+def _export_clips(
+    world: World,
+    seed: int,
+    count: int,
+    frames: int,
+    out: Path,
+    settings: dict[str, Any],
+    overwrite: bool,
+    as_json: bool,
+) -> None:
+    from ..mini.clip_export import ANNOTATION, MEDIA, export_clips
+    from ..mini.motion import MotionWorld
+
+    with shown_progress("drawing") as progress:
+        figures = export_clips(MotionWorld(world), seed, count, frames, out, settings, progress, overwrite=overwrite)
+    if as_json:
+        print_json(figures)
+        return
+    console.print(
+        f"{figures['pairs']} pairs on {figures['clips']} clips, {figures['negative_share']:.0%} negative; "
+        f"{figures['masklets']} masklets, {figures['masklets_with_a_gap']} of objects that hide or leave and return",
+        highlight=False,
+    )
+    tell(f"written: {out}/; try: litetext evaluate --video --gt {out / ANNOTATION} --frames {out / MEDIA} --model mini")
 
 
 def _wanted(combinations: str) -> Callable[[DrawnPair], bool] | None:

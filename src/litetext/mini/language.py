@@ -47,7 +47,7 @@ class Traits:
 
     Attributes:
         concept: what it is.
-        truths: for colours, sizes and places: True, False or None.
+        truths: for colours, sizes and places: True, False or None; None too where nothing is said.
     """
 
     concept: Concept
@@ -72,7 +72,7 @@ class Query:
         """Is it true of an object? None where one could argue."""
         if traits.concept != self.concept:
             return False
-        values = [traits.truths[attribute] for attribute in self.attributes]
+        values = [traits.truths.get(attribute) for attribute in self.attributes]
         if any(value is False for value in values):
             return False
         return None if any(value is None for value in values) else True

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -50,6 +51,24 @@ class SceneObject:
     color: str | None
     box: tuple[int, int, int, int]
     area: int
+
+
+class Shown(Protocol):
+    """An object of which something can be said."""
+
+    @property
+    def traits(self) -> Traits:
+        """Its concept, and what is true of it."""
+        ...
+
+
+class Depiction(Protocol):
+    """Something that shows objects: a scene, a clip."""
+
+    @property
+    def objects(self) -> Sequence[Shown]:
+        """What it shows."""
+        ...
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -149,20 +168,27 @@ class World:
         placed: list[tuple[Concept, str, str | None, Sprite, float]] = []
         full_areas: list[int] = []
         for concept, reach in self._cast(rng):
-            style = pick(rng, self._styles_of[concept])
-            color = pick(rng, self._tints_of[concept]) if rng.random() < 0.55 else None
-            art = sprite(concept.icon, style, color)
+            style, color, art = self.look(rng, concept)
             drawing = _turned(art, reach * self.size, rng)
             spot = _free_spot(rng, drawing, instances, full_areas)
             if spot is None:
                 continue
             placed.append((concept, style, color, art, reach))
-            full_areas.append(_paste(canvas, instances, drawing, spot, len(placed)))
+            full_areas.append(paste(canvas, instances, drawing, spot, len(placed)))
         image = _developed(rng, canvas)
         return Scene(image, instances, tuple(self._objects(instances, placed)))
 
-    def pairs(self, scene: Scene, rng: Rng, count: int) -> list[DrawnPair]:
-        """Ask ``count`` different phrases of ``scene`` (fewer only if the world runs out of them)."""
+    def look(self, rng: Rng, concept: Concept) -> tuple[str, str | None, Sprite]:
+        """Choose how an object of ``concept`` looks: the style, the tint (None: natural colours) and the sprite."""
+        style = pick(rng, self._styles_of[concept])
+        color = pick(rng, self._tints_of[concept]) if rng.random() < 0.55 else None
+        return style, color, sprite(concept.icon, style, color)
+
+    def pairs(self, scene: Depiction, rng: Rng, count: int) -> list[DrawnPair]:
+        """Ask ``count`` different phrases of ``scene`` (fewer only if the world runs out of them).
+
+        An attribute of which the objects' traits say nothing is asked for in negatives alone.
+        """
         found: list[DrawnPair] = []
         for _ in range(count * 8):
             if len(found) == count:
@@ -201,7 +227,7 @@ class World:
             objects.append(SceneObject(Traits(concept, truths), style, color, box, int(visible.sum())))
         return objects
 
-    def _pair(self, scene: Scene, rng: Rng) -> DrawnPair | None:
+    def _pair(self, scene: Depiction, rng: Rng) -> DrawnPair | None:
         kind = str(rng.choice(["name", "synonym", "attribute", "referring"], p=[0.3, 0.2, 0.3, 0.2]))
         negative = None
         if rng.random() < self.negatives:
@@ -219,7 +245,7 @@ class World:
         targets = tuple(index for index, truth in enumerate(truths) if truth)
         return DrawnPair(phrase(query, rng, kind), query, kind, targets, negative)
 
-    def _query(self, scene: Scene, rng: Rng, kind: str, negative: str | None) -> Query | None:
+    def _query(self, scene: Depiction, rng: Rng, kind: str, negative: str | None) -> Query | None:
         """Guess a query that may be of the wanted sort; the caller checks its truth."""
         thing = pick(rng, scene.objects)
         present = {other.traits.concept for other in scene.objects}
@@ -284,8 +310,8 @@ def _described(rng: Rng, concept: Concept, traits: Traits, kind: str, least: int
     return Query(concept, **chosen)
 
 
-def _has(thing: SceneObject, query: Query) -> bool:
-    return any(thing.traits.truths[attribute] is not False for attribute in query.attributes)
+def _has(thing: Shown, query: Query) -> bool:
+    return any(thing.traits.truths.get(attribute) is not False for attribute in query.attributes)
 
 
 def _size_truths(reach: float) -> dict[str, bool | None]:
@@ -305,17 +331,35 @@ def _place_truths(box: tuple[int, int, int, int], size: int) -> dict[str, bool |
 
 def _turned(art: Sprite, reach: float, rng: Rng) -> NDArray[np.float32]:
     """Return the sprite at its size in the scene, flipped, tilted and lit a little: [h, w, 4] float32."""
+    stretch = rng.uniform(0.92, 1.08)
+    flipped = rng.random() < 0.5
+    angle = rng.uniform(-25, 25) if rng.random() < 0.5 else 0.0
+    return posed(art, reach, stretch, flipped=flipped, angle=angle, light=rng.uniform(0.85, 1.12))
+
+
+def posed(
+    art: Sprite, reach: float, stretch: float, *, flipped: bool, angle: float, light: float
+) -> NDArray[np.float32]:
+    """Return the sprite in a pose: [h, w, 4] float32 in 0 to 255, alpha last.
+
+    Args:
+        art: the sprite.
+        reach: the longer side in pixels.
+        stretch: factor on the width, and divisor of the height.
+        flipped: left for right.
+        angle: degrees, counter-clockwise.
+        light: factor on the colours.
+    """
     height, width = art.rgba.shape[:2]
     scale = reach / max(height, width)
-    stretch = rng.uniform(0.92, 1.08)
     shape = (max(4, round(width * scale * stretch)), max(4, round(height * scale / stretch)))
     picture = Image.fromarray(art.rgba).resize(shape, Image.Resampling.BILINEAR)
-    if rng.random() < 0.5:
+    if flipped:
         picture = picture.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
-    if rng.random() < 0.5:
-        picture = picture.rotate(rng.uniform(-25, 25), Image.Resampling.BILINEAR, expand=True)
+    if angle:
+        picture = picture.rotate(angle, Image.Resampling.BILINEAR, expand=True)
     drawing = np.asarray(picture).astype(np.float32)
-    drawing[..., :3] *= rng.uniform(0.85, 1.12)
+    drawing[..., :3] *= light
     return drawing
 
 
@@ -340,21 +384,30 @@ def _free_spot(
     return None
 
 
-def _paste(
+def paste(
     canvas: NDArray[np.float32],
     instances: NDArray[np.uint8],
     drawing: NDArray[np.float32],
     spot: tuple[int, int],
     number: int,
 ) -> int:
-    """Draw on the canvas and the instance map in place; return how many pixels the object covers."""
+    """Draw on the canvas and the instance map in place; return how many of their pixels the object covers.
+
+    Args:
+        canvas: [H, W, 3] float32.
+        instances: [H, W] uint8.
+        drawing: [h, w, 4] float32, as `posed` gives it.
+        spot: y and x of its upper left corner; what lies outside is cut off.
+        number: of the object in ``instances``.
+    """
     y, x = spot
-    height, width = drawing.shape[:2]
-    alpha = drawing[..., 3:] / 255
-    region = canvas[y : y + height, x : x + width]
-    region += (drawing[..., :3] - region) * alpha
+    top, left = max(0, y), max(0, x)
+    drawing = drawing[top - y : max(0, canvas.shape[0] - y), left - x : max(0, canvas.shape[1] - x)]
+    window = np.s_[top : top + drawing.shape[0], left : left + drawing.shape[1]]
+    region = canvas[window]
+    region += (drawing[..., :3] - region) * (drawing[..., 3:] / 255)
     opaque = drawing[..., 3] > 127
-    instances[y : y + height, x : x + width][opaque] = number
+    instances[window][opaque] = number
     return int(opaque.sum())
 
 
