@@ -1,4 +1,4 @@
-"""Where torch computes: one check of a device's name for every command and function that takes one."""
+"""Where torch computes and in what: one check of the names for every command and function that takes them."""
 
 from __future__ import annotations
 
@@ -31,6 +31,24 @@ def torch_device(device: str | torch.device | None = None) -> torch.device:
     if str(wanted) not in here and not (wanted.type == "cpu" and not wanted.index):
         raise LitetextError(f"no device {str(wanted)!r} on this machine; it has: {', '.join(here)}")
     return wanted
+
+
+DTYPES = ("float32", "bfloat16", "float16")
+"""What weights may be kept and computed in."""
+
+
+def floating_dtype(dtype: str | torch.dtype | None) -> torch.dtype:
+    """Return a dtype to compute in; None is float32.
+
+    Raises:
+        LitetextError: a name that is none of torch's floating-point numbers.
+    """
+    import torch
+
+    named = getattr(torch, dtype, None) if isinstance(dtype, str) else (dtype or torch.float32)
+    if not isinstance(named, torch.dtype) or not named.is_floating_point:
+        raise LitetextError(f"unknown dtype {short(dtype)}; give {', '.join(DTYPES[:-1])} or {DTYPES[-1]}")
+    return named
 
 
 def _devices_here() -> list[str]:

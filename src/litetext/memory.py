@@ -1,8 +1,9 @@
-"""Memory that was freed goes back to the system, not into an allocator's drawer."""
+"""Memory that was freed goes back to the system, not into an allocator's drawer; so does that of mapped files."""
 
 from __future__ import annotations
 
 import ctypes
+import mmap
 import os
 
 
@@ -15,3 +16,20 @@ def return_freed_memory() -> None:
         release = getattr(loaded, name, None)
         if release is not None:
             release(*arguments)
+
+
+def drop_pages(address: int, size: int) -> None:
+    """Give back the pages that lie wholly in a stretch of a file mapped into memory; they are read again when needed.
+
+    What was written there is lost. Where the system has no such call, nothing happens.
+
+    Args:
+        address: where the stretch begins.
+        size: its bytes.
+    """
+    if not hasattr(mmap, "MADV_DONTNEED"):
+        return
+    page = mmap.PAGESIZE
+    start, end = -(-address // page) * page, (address + size) // page * page
+    if end > start:
+        ctypes.CDLL(None).madvise(ctypes.c_void_p(start), ctypes.c_size_t(end - start), mmap.MADV_DONTNEED)

@@ -24,6 +24,7 @@ Kind = Literal[
     "encoder",
     "authors' encoder",
     "transformers model",
+    "whole model",
     "exported encoder",
     "exported model",
     "mini model",
@@ -47,6 +48,7 @@ Kind = Literal[
 
 _SEALED = 4096  # bytes at the start and at the end of a file among which its seal is looked for
 _BLANK = "0" * 64
+_CHUNK = 1 << 20  # bytes read at a time
 
 
 def mark(kind: Kind) -> str:
@@ -294,10 +296,11 @@ def _seal(path: Path, kind: Kind) -> tuple[int, str]:
             raise ValueError(f"{path} has no seal")
         at, digest = place + found + len(start), hashlib.sha256()
         file.seek(0)
-        digest.update(file.read(at))
+        for left in range(at, 0, -_CHUNK):
+            digest.update(file.read(min(left, _CHUNK)))
         digest.update(_BLANK.encode())
         file.seek(at + len(_BLANK))
-        while chunk := file.read(1 << 20):
+        while chunk := file.read(_CHUNK):
             digest.update(chunk)
     return at, digest.hexdigest()
 
@@ -345,7 +348,7 @@ def digest_of(path: Path) -> str:
 
     digest = hashlib.sha256()
     with path.open("rb") as file:
-        while chunk := file.read(1 << 20):
+        while chunk := file.read(_CHUNK):
             digest.update(chunk)
     return digest.hexdigest()
 

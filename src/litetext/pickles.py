@@ -25,9 +25,9 @@ def read_pickle(path: Path, device: str | torch.device = "cpu") -> Any:
 
     checked_file(path, "a file that torch.save wrote")
     try:
-        zipped = zipfile.is_zipfile(path)
+        zipped = is_archive(path)
         if zipped:
-            _check_unpacked_size(path)
+            check_unpacked_size(path)
         return torch.load(path, map_location=device, weights_only=True, mmap=zipped and str(device) == "cpu")
     except LitetextError:
         raise
@@ -43,8 +43,18 @@ def read_pickle(path: Path, device: str | torch.device = "cpu") -> Any:
         ) from None
 
 
-def _check_unpacked_size(path: Path) -> None:
-    """Refuse an archive whose entries are compressed or lie over one another, which torch never writes."""
+def is_archive(path: Path) -> bool:
+    """Whether a file is an archive, as ``torch.save`` writes them since version 1.6."""
+    return zipfile.is_zipfile(path)
+
+
+def check_unpacked_size(path: Path) -> None:
+    """Refuse an archive whose entries are compressed or lie over one another, which torch never writes.
+
+    Raises:
+        LitetextError: it would unpack to more than it is.
+        zipfile.BadZipFile: it is damaged.
+    """
     with zipfile.ZipFile(path) as archive:
         entries = archive.infolist()
     unpacked, size = sum(entry.file_size for entry in entries), path.stat().st_size

@@ -13,8 +13,9 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from litetext.data import ROOT, samples
-from litetext.encoders import read_checkpoint
+from litetext.encoders import open_checkpoint
 from litetext.segment.transformers_folder import write_transformers
+from litetext.segment.whole_model import open_model
 
 from ..segment.conftest import save_reference
 
@@ -58,7 +59,8 @@ def test_mini_is_what_transformers_computes(litetext: Run) -> None:
 @pytest.mark.parametrize("structure", ["teacher", "s1"])
 def test_a_folder_with_its_own_text_encoder(litetext: Run, tmp_path: Path, structure: str) -> None:
     save_reference(structure, tmp_path / "source")
-    write_transformers(read_checkpoint(tmp_path / "source"), tmp_path / "source", tmp_path / "model", ["dog"])
+    text = open_checkpoint(tmp_path / "source")
+    write_transformers(open_model(tmp_path / "source"), text, tmp_path / "model", ["dog"])
     asked = ["-p", "white dog", "-p", "cup of tea", "--threshold", "0", "--json"]
     result = litetext("parity", tmp_path / "model", "--against", "transformers", *asked)
     assert result.code == 0, result.out

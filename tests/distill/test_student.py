@@ -22,6 +22,7 @@ from litetext.distill import (
 )
 from litetext.encoders import PRESETS, Convention, save_encoder
 from litetext.encoders.layouts import STUDENT
+from litetext.encoders.tensorfile import lazily, read_all
 from litetext.errors import LitetextError
 from litetext.tokenizer import Tokenizer
 
@@ -119,7 +120,7 @@ def apples(structure: str) -> tuple[torch.nn.Module, dict[str, Tensor]]:
     module = random_encoder(
         small_config(structure, Convention(8, 0, "everywhere"), width=64, heads=1, position_rows=77)
     )
-    theirs = STUDENT.write(module.state_dict(), module.config)
+    theirs = read_all(STUDENT.write(lazily(module.state_dict()), module.config))
     file = {f"text_{key}": value for key, value in theirs.items() if not key.startswith("projector")}
     return module, {**file, "image_encoder.model.weight": torch.zeros(2), "logit_scale": torch.ones(())}
 

@@ -36,6 +36,7 @@ from litetext.encoders import (
 )
 from litetext.encoders.layouts import FULL_CHECKPOINT_PREFIX, STUDENT, variant_of
 from litetext.encoders.state_shapes import our_shapes
+from litetext.encoders.tensorfile import TensorFile, lazily, read_all
 from litetext.errors import LitetextError, LitetextWarning
 from litetext.outputs import RECORD
 from litetext.tokenizer import Tokenizer
@@ -389,7 +390,7 @@ def test_a_failed_write_leaves_the_old_checkpoint(tmp_path: Path) -> None:
     save_encoder(module, TOKENIZER, tmp_path / "e")
     folded = read_checkpoint(tmp_path / "e")
     with pytest.raises(LitetextError, match="unfolded"):
-        write_checkpoint(replace(folded, state={"a": torch.ones(1)}), tmp_path / "e")
+        write_checkpoint(replace(folded, state={"a": torch.ones(1)}), tmp_path / "e", overwrite=True)
     assert load_encoder(tmp_path / "e").config == module.config
     assert [p.name for p in tmp_path.iterdir()] == ["e"]
 
@@ -407,8 +408,8 @@ def test_authors_layout_needs_a_file_name_and_the_full_vocabulary(tmp_path: Path
 def test_layout_tables_are_inverse_to_each_other() -> None:
     module = random_encoder(small_config("s0"))
     state = module.state_dict()
-    theirs = STUDENT.write(state, module.config)
-    back = STUDENT.read(theirs.__getitem__, "", module.config)
+    theirs = TensorFile("theirs", STUDENT.write(lazily(state), module.config))
+    back = read_all(STUDENT.read(theirs, "", module.config))
     assert back.keys() == state.keys() and all(torch.equal(back[k], state[k]) for k in state)
 
 

@@ -29,12 +29,15 @@ from litetext.encoders import (
     TextTransformer,
     load_encoder,
     measure_parity,
+    open_checkpoint,
     read_checkpoint,
     save_encoder,
 )
 from litetext.encoders.layouts import TRANSFORMERS_STUDENT, TRANSFORMERS_TEACHER
+from litetext.encoders.tensorfile import lazily, read_all
 from litetext.errors import LitetextError
 from litetext.segment.transformers_folder import write_transformers
+from litetext.segment.whole_model import open_model
 from litetext.tokenizer import Tokenizer
 
 from .conftest import random_encoder, small_config
@@ -61,7 +64,7 @@ def _tower(module: TextTransformer) -> torch.nn.Module:
     else:
         tower = Sam3LiteTextTextModel(Sam3LiteTextTextConfig(**text, use_repmixer_blocks=config.repmixer))
         layout = TRANSFORMERS_STUDENT
-    state = layout.write(module.state_dict(), config)
+    state = read_all(layout.write(lazily(module.state_dict()), config))
     tower.load_state_dict(
         {k.removeprefix("text_encoder."): v for k, v in state.items() if k.startswith("text_encoder.")}
     )
@@ -161,7 +164,7 @@ def test_exported_folder_runs_the_published_usage_example(structure: str, sam3_f
     config = small_config("s1", masked, unused_projection=0) if structure == "masked" else small_config(structure)
     save_encoder(random_encoder(config), TOKENIZER, tmp_path / "encoder")
     checkpoint = read_checkpoint(tmp_path / "encoder")
-    parity = write_transformers(checkpoint, sam3_folder, tmp_path / "model", PROMPTS)
+    parity = write_transformers(open_model(sam3_folder), checkpoint.file(), tmp_path / "model", PROMPTS)
 
     model = AutoModel.from_pretrained(tmp_path / "model").eval()
     processor = AutoProcessor.from_pretrained(tmp_path / "model")
@@ -177,10 +180,10 @@ def test_exported_folder_runs_the_published_usage_example(structure: str, sam3_f
     gap = (ours.tokens[0, :4] - theirs[0, :4]).abs().max()
     card = (tmp_path / "model" / "README.md").read_text()
     if structure in ("masked", "teacher"):
-        assert gap <= 1e-5 and parity.max_abs <= 1e-4
+        assert gap <= 1e-5 and (parity is None if structure == "teacher" else parity.max_abs <= 1e-4)
         assert "are the same" in card
     else:
-        assert gap > 1e-2 and parity.mean_cosine < 0.999
+        assert gap > 1e-2 and parity is not None and parity.mean_cosine < 0.999
         assert "Not the same in transformers" in card
     # what was exported reads back as what transformers runs
     back = load_encoder(tmp_path / "model").encode(["white dog"])
@@ -189,9 +192,11 @@ def test_exported_folder_runs_the_published_usage_example(structure: str, sam3_f
 
 def test_what_transformers_runs_goes_out_as_it_came(sam3_folder: Path, tmp_path: Path) -> None:
     save_encoder(random_encoder(small_config("s1")), TOKENIZER, tmp_path / "encoder")
-    write_transformers(read_checkpoint(tmp_path / "encoder"), sam3_folder, tmp_path / "first", PROMPTS)
-    parity = write_transformers(read_checkpoint(tmp_path / "first"), tmp_path / "first", tmp_path / "second", PROMPTS)
-    assert parity.max_abs == 0
+    model, text = open_model(sam3_folder), open_checkpoint(tmp_path / "encoder")
+    write_transformers(model, text, tmp_path / "first", PROMPTS)
+    model, text = open_model(tmp_path / "first"), open_checkpoint(tmp_path / "first")
+    parity = write_transformers(model, text, tmp_path / "second", PROMPTS)
+    assert parity is not None and parity.max_abs == 0
     first, second = (load_file(tmp_path / name / "model.safetensors") for name in ("first", "second"))
     assert first.keys() == second.keys() and all(torch.equal(first[key], second[key]) for key in first)
 
@@ -200,8 +205,8 @@ def test_export_refuses_what_transformers_cannot_express(sam3_folder: Path, tmp_
     pruned = TOKENIZER.prune_vocabulary(PROMPTS)
     save_encoder(random_encoder(small_config("s1", vocab_size=pruned.vocab_size)), pruned, tmp_path / "pruned")
     with pytest.raises(LitetextError, match="pruned vocabulary"):
-        write_transformers(read_checkpoint(tmp_path / "pruned"), sam3_folder, tmp_path / "out", PROMPTS)
+        write_transformers(open_model(sam3_folder), open_checkpoint(tmp_path / "pruned"), tmp_path / "out", PROMPTS)
     save_encoder(random_encoder(small_config("s1", output_dim=48)), TOKENIZER, tmp_path / "wide")
     with pytest.raises(LitetextError, match="48 numbers a token, the detector in .* reads 32"):
-        write_transformers(read_checkpoint(tmp_path / "wide"), sam3_folder, tmp_path / "out", PROMPTS)
+        write_transformers(open_model(sam3_folder), open_checkpoint(tmp_path / "wide"), tmp_path / "out", PROMPTS)
     assert not (tmp_path / "out").exists()

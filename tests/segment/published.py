@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from litetext.encoders.tensorfile import _TORCH_NAMES, TensorFile, _Stored
+from litetext.encoders.tensorfile import LazyTensor, TensorFile, dtype_name
 
 GOLDEN = Path(__file__).parent / "golden"
 SHARED = Path(__file__).parents[3] / "shared" / "golden" / "layouts"
@@ -50,9 +50,8 @@ def filled(name: str, shape: tuple[int, ...]) -> Tensor:
 def file_of(keys: dict[str, tuple[tuple[int, ...], torch.dtype]], name: str = "sam3.pt") -> TensorFile:
     """Return a checkpoint of these names and shapes, without its gigabytes."""
 
-    def stored(shape: tuple[int, ...], dtype: torch.dtype) -> _Stored:
-        name = next(name for name, of_torch in _TORCH_NAMES.items() if getattr(torch, of_torch, None) == dtype)
-        return _Stored(shape, name, lambda: torch.empty(shape, dtype=dtype, device="meta"))
+    def stored(shape: tuple[int, ...], dtype: torch.dtype) -> LazyTensor:
+        return LazyTensor(shape, dtype_name(dtype), lambda: torch.empty(shape, dtype=dtype, device="meta"))
 
     return TensorFile(name, {key: stored(*value) for key, value in keys.items()})
 

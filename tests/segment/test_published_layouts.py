@@ -13,11 +13,10 @@ from litetext.segment.convention import META
 from litetext.segment.meta_layout import (
     MetaFile,
     detector_config,
-    detector_tensors,
-    is_meta_layout,
     their_place,
     trunk_names,
 )
+from litetext.segment.sources import is_meta_layout
 from litetext.segment.student_trunks import ARCHITECTURES
 
 from .published import efficient_sam3, efficient_sam31, file_of, published_keys
@@ -93,7 +92,7 @@ def _fits_exactly(meta: MetaFile) -> None:
     config.detector_convention = (META if meta.has_geometry else META.without_geometry()).to_dict()
     with torch.device("meta"):
         expected = Sam3Detector(config).state_dict()
-    found = {name: tuple(tensor.shape) for name, tensor in detector_tensors(meta.file).items()}
+    found = {name: tensor.shape for name, tensor in meta.detector().items()}
     assert found == {name: tuple(tensor.shape) for name, tensor in expected.items()}
     names = trunk_names(meta.architecture)
     for name, place in meta.places().items():

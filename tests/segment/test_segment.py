@@ -56,7 +56,9 @@ def _counted_runs(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     runs: list[int] = []
     plain = decode.encode_images
     monkeypatch.setattr(
-        decode, "encode_images", lambda detector, pixels: runs.append(len(pixels)) or plain(detector, pixels)
+        decode,
+        "encode_images",
+        lambda detector, pixels, **options: runs.append(len(pixels)) or plain(detector, pixels, **options),
     )
     return runs
 

@@ -12,8 +12,9 @@ from torch import Tensor
 from transformers import Sam3TrackerVideoConfig, Sam3VideoConfig, Sam3VideoModel
 
 from litetext import LitetextError
-from litetext.encoders.tensorfile import open_tensors
-from litetext.segment.tracker_layout import has_meta_tracker, tracker_config, tracker_tensors, transformers_names
+from litetext.encoders.tensorfile import lazily, open_tensors, read_all
+from litetext.segment.meta_layout import MetaFile, detector_config
+from litetext.segment.tracker_layout import has_meta_tracker, tracker_config, tracker_from_meta, tracker_to_meta
 from litetext.track import VideoSegmenter
 from litetext.track.loading import has_tracker
 from litetext.track.multiplex import (
@@ -43,13 +44,14 @@ def _of_the_tracker(key: str) -> bool:
 def test_every_key_of_sam3s_tracker_has_its_place() -> None:
     meta, ours = published_keys("meta_sam3_video"), published_keys("transformers_sam3_video")
     wanted = {key: shape for key, (shape, _) in ours.items() if key.startswith("tracker_")}
-    tensors = tracker_tensors(file_of(meta))
-    assert {key: tuple(value.shape) for key, value in tensors.items()} == wanted
+    tensors, _ = tracker_from_meta(MetaFile(file_of(meta)).rest())
+    assert {key: value.shape for key, value in tensors.items()} == wanted
     assert sum(map(_of_the_tracker, meta)) == 331 and len(wanted) == 329
 
 
 def test_the_config_of_sam3s_tracker_is_transformers_default() -> None:
-    read, default = tracker_config(file_of(published_keys("meta_sam3_video"))), Sam3TrackerVideoConfig()
+    file, default = file_of(published_keys("meta_sam3_video")), Sam3TrackerVideoConfig()
+    read = tracker_config(tracker_from_meta(MetaFile(file).rest())[0], detector_config(file))
     for name in ("image_size", "num_maskmem", "memory_attention_rope_feat_sizes", "memory_fuser_num_layers"):
         assert getattr(read, name) == getattr(default, name), name
     for part in ("prompt_encoder_config", "mask_decoder_config"):
@@ -94,18 +96,12 @@ def test_sam31_is_tracked_by_detection_and_says_why(reference: VideoReference, t
 
 
 def _meta_tracker(model: Any) -> dict[str, Tensor]:
-    """The tracker's state under Meta's names, found by the published list of keys."""
+    """The tracker's state under Meta's names, all of which are published ones."""
     state = {f"tracker_model.{key}": value for key, value in model.tracker_model.state_dict().items()}
     state |= {f"tracker_neck.{key}": value for key, value in model.tracker_neck.state_dict().items()}
-    published = {}
-    for key in filter(_of_the_tracker, published_keys("meta_sam3_video")):
-        name = transformers_names(key)[0]
-        if "point_embeddings." in key:
-            row = int(key.split("point_embeddings.")[1].split(".")[0])
-            published[key] = state[name][row : row + 1].clone()
-        elif name in state:
-            published[key] = state[name].clone()
-    return published
+    found = {key: value.clone() for key, value in read_all(tracker_to_meta(lazily(state))).items()}
+    assert set(found) <= set(published_keys("meta_sam3_video"))
+    return found
 
 
 @pytest.mark.parametrize("save", [_save_safetensors, _save_pt])

@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 import typer
 
+from ..devices import DTYPES
 from ..errors import choice_error
 
 HEADS: Any = typer.Option(None, "--heads", min=1, help="Attention heads, where neither a config nor width / 64 says.")
@@ -15,6 +16,11 @@ POSITIONS: Any = typer.Option(
 )
 DEVICE: Any = typer.Option(None, "--device", help="cpu, cuda, cuda:1, mps, …; by default a GPU where there is one.")
 ENCODER_DEVICE: Any = typer.Option(None, "--device", help="cpu, cuda, cuda:1, mps, …; by default the CPU.")
+DTYPE: Any = typer.Option(
+    None,
+    "--dtype",
+    help=f"Compute in {', '.join(DTYPES[:-1])} or {DTYPES[-1]}; float32 unless said, whatever is stored.",
+)
 ALLOW_NAN: Any = typer.Option(False, "--allow-nan", help="Go on with weights that are NaN or infinite.")
 
 

@@ -11,15 +11,13 @@ from rich import box
 from rich.markup import escape
 from rich.table import Table
 
+from ..errors import EXTRAS
 from ..segment.sources import PUBLISHED
 from .command import add
 from .output import console, notes, print_json
 
 if TYPE_CHECKING:
     from ..segment.known import KnownModel
-
-_PACKAGES = {"images": ("PIL",), "sam3": ("torch", "transformers", "PIL", "timm")}
-"""The extras that models need, and what must be there to run them."""
 
 
 def register(app: typer.Typer) -> None:
@@ -58,7 +56,7 @@ def _row(model: KnownModel) -> dict[str, Any]:
 
 
 def _is_installed(extra: str | None) -> bool:
-    return extra is None or all(find_spec(package) is not None for package in _PACKAGES[extra])
+    return extra is None or all(find_spec(module) is not None for module in EXTRAS[extra])
 
 
 def _table(found: list[KnownModel]) -> Table:

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -21,7 +21,7 @@ from ..encoders.config import PRESETS, Convention, EncoderConfig
 from ..encoders.encoder_file import find_checkpoint
 from ..encoders.layouts import STUDENT, TEACHER, Layout
 from ..encoders.modules import TextTransformer, build
-from ..encoders.tensorfile import TensorFile, open_tensors
+from ..encoders.tensorfile import TensorFile, lazily, open_tensors, read_all
 from ..errors import LitetextError, choice_error, short
 from ..files import read_text
 from ..tokenizer import BYTE_SYMBOLS, Tokenizer
@@ -186,29 +186,10 @@ def _mobileclip_layout(file: TensorFile) -> Layout | None:
     return None
 
 
-@dataclass(frozen=True)
-class _WithProjector:
+def _with_projector(file: TensorFile, projector: Mapping[str, Tensor]) -> TensorFile:
     """A MobileCLIP file as if it held a projector, which it does not, and without what is not the text encoder's."""
-
-    file: TensorFile
-    projector: Mapping[str, Tensor]
-    ignored: tuple[str, ...] = ("text.attn_mask",)
-
-    def __iter__(self) -> Iterator[str]:
-        yield from (key for key in self.file if key not in self.ignored)
-        yield from self.projector
-
-    def __contains__(self, key: object) -> bool:
-        return key in self.projector or key in self.file
-
-    def shape(self, key: str) -> tuple[int, ...]:
-        return tuple(self.projector[key].shape) if key in self.projector else self.file.shape(key)
-
-    def dtype(self, key: str) -> str:
-        return "F32" if key in self.projector else self.file.dtype(key)
-
-    def get(self, key: str) -> Tensor:
-        return self.projector[key] if key in self.projector else self.file.get(key)
+    own = {key: file.lazy(key) for key in file if key != "text.attn_mask"}
+    return TensorFile(file.source, own | lazily(projector))
 
 
 def _from_mobileclip(
@@ -219,10 +200,10 @@ def _from_mobileclip(
         torch.manual_seed(seed)
         projector = torch.nn.Linear(width, output_dim)
     drawn = {f"projector.{name}": tensor.detach() for name, tensor in projector.state_dict().items()}
-    source = _WithProjector(file, drawn)
+    source = _with_projector(file, drawn)
     found = layout.infer(source, "", None, file.source)
     layout.check(source, "", found, file.source)
-    state = layout.read(source.get, "", found)
+    state = read_all(layout.read(source, "", found))
     if found.position_rows < context_length:
         raise LitetextError(
             f"{file.source} has {found.position_rows} position rows; --context {context_length} is more"

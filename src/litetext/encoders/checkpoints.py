@@ -8,13 +8,11 @@ What came in under the authors' names goes out under them unchanged, dtype for d
 from __future__ import annotations
 
 import os
-import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from safetensors.torch import save_file
 from torch import Tensor
 
 from ..devices import torch_device
@@ -24,10 +22,12 @@ from ..outputs import atomic_folder, blank_seal, sealed_file
 from ..tokenizer import Tokenizer
 from .card import model_card
 from .config import EncoderConfig, Positions
-from .encoder_file import FORMAT, open_checkpoint
+from .encoder_file import FORMAT, EncoderFile, open_checkpoint
 from .layouts import FULL_CHECKPOINT_PREFIX, STUDENT, TEACHER
 from .modules import TextTransformer, build
 from .state_shapes import our_shapes
+from .tensor_writer import Seen, ignore, write_safetensors, write_torch
+from .tensorfile import LazyTensor, lazily
 from .torch_encoder import TorchTextEncoder
 
 
@@ -53,6 +53,10 @@ class Checkpoint:
     def bytes(self) -> int:
         """Return the size of the encoder's tensors, in bytes."""
         return sum(tensor.numel() * tensor.element_size() for tensor in self.state.values())
+
+    def file(self) -> EncoderFile:
+        """Return the same as a file that is open, for what reads one tensor after the other."""
+        return EncoderFile(self.config, self.tokenizer, self.layout, self.source, self.bytes(), lazily(self.state))
 
     def module(self, dtype: torch.dtype = torch.float32) -> TextTransformer:
         """Return the encoder as an unfolded module in eval mode."""
@@ -140,42 +144,52 @@ def save_encoder(
 
 
 def write_checkpoint(
-    checkpoint: Checkpoint, folder: str | os.PathLike[str], *, notes: str = "", overwrite: bool = False
+    checkpoint: Checkpoint | EncoderFile, folder: str | os.PathLike[str], *, notes: str = "", overwrite: bool = False
 ) -> None:
     """Write a litetext checkpoint folder, atomically, dtypes kept.
 
     Args:
-        checkpoint: with every tensor, unfolded.
+        checkpoint: with every tensor, unfolded; read already or not.
         folder: new, or an earlier checkpoint where ``overwrite`` says so.
         notes: Markdown for its model card.
         overwrite: replace an earlier checkpoint that litetext wrote.
     """
-    names = [name for name, _ in our_shapes(checkpoint.config)]
-    if sorted(names) != sorted(checkpoint.state):
-        odd = sorted(set(names) ^ set(checkpoint.state))[0]
-        raise LitetextError(f"a checkpoint holds every tensor, unfolded; {odd!r} is missing or unexpected")
     with atomic_folder(folder, "encoder", overwrite=overwrite) as temporary:
-        tensors = {name: checkpoint.state[name].detach().cpu().contiguous() for name in names}
-        save_file(tensors, str(temporary / "model.safetensors"), metadata={"format": FORMAT})
-        vocabulary = list(checkpoint.tokenizer.kept) if checkpoint.tokenizer.kept is not None else None
-        config = {"format": FORMAT, "version": 1, "encoder": checkpoint.config.to_dict(), "vocabulary": vocabulary}
-        write_json(temporary / "config.json", config, indent=None)
-        checkpoint.tokenizer.save(temporary / "tokenizer.json")
-        write_text(temporary / "README.md", model_card(checkpoint.config, checkpoint.bytes(), notes))
+        write_encoder(_opened(checkpoint), temporary, notes=notes)
 
 
-def write_authors(checkpoint: Checkpoint, destination: str | os.PathLike[str]) -> None:
+def _opened(checkpoint: Checkpoint | EncoderFile) -> EncoderFile:
+    return checkpoint.file() if isinstance(checkpoint, Checkpoint) else checkpoint
+
+
+def write_encoder(text: EncoderFile, folder: Path, *, notes: str = "", seen: Seen = ignore) -> None:
+    """Write the files of a litetext checkpoint into a folder that is there, one tensor after the other.
+
+    Args:
+        text: with every tensor, unfolded.
+        folder: where to.
+        notes: Markdown for the model card.
+        seen: told of every tensor.
+    """
+    names = [name for name, _ in our_shapes(text.config)]
+    if sorted(names) != sorted(text.state):
+        odd = sorted(set(names) ^ set(text.state))[0]
+        raise LitetextError(f"a checkpoint holds every tensor, unfolded; {odd!r} is missing or unexpected")
+    tensors = {name: text.state[name] for name in names}
+    write_safetensors(folder / "model.safetensors", tensors, {"format": FORMAT}, seen)
+    vocabulary = list(text.tokenizer.kept) if text.tokenizer.kept is not None else None
+    values = {"format": FORMAT, "version": 1, "encoder": text.config.to_dict(), "vocabulary": vocabulary}
+    write_json(folder / "config.json", values, indent=None)
+    text.tokenizer.save(folder / "tokenizer.json")
+    write_text(folder / "README.md", model_card(text.config, text.bytes, notes))
+
+
+def write_authors(checkpoint: Checkpoint | EncoderFile, destination: str | os.PathLike[str]) -> None:
     """Write the encoder under the authors' names (a teacher: under Meta's), dtypes kept.
 
     A ``.safetensors`` gets the bare encoder; a ``.pt`` gets ``{"model": {...}}`` with the prefix of a full SAM3 file.
     """
-    layout = TEACHER if checkpoint.config.causal else STUDENT
-    if checkpoint.tokenizer.kept is not None:
-        raise LitetextError(
-            f"{checkpoint.source} has a pruned vocabulary of {checkpoint.config.vocab_size} rows, which the authors' "
-            "code cannot tokenize for; convert the unpruned checkpoint, or use --to litetext"
-        )
-    tensors = layout.write(checkpoint.state, checkpoint.config)
+    tensors = authors_tensors(_opened(checkpoint))
     suffix = Path(destination).suffix
     if suffix not in (".pt", ".safetensors"):
         raise LitetextError(
@@ -184,10 +198,20 @@ def write_authors(checkpoint: Checkpoint, destination: str | os.PathLike[str]) -
     with sealed_file(destination, "authors' encoder") as temporary:
         seal = blank_seal("authors' encoder")
         if suffix == ".pt":
-            model = {FULL_CHECKPOINT_PREFIX + key: value for key, value in tensors.items()}
-            with temporary.open("wb") as file:  # given a path, torch writes that path's name into the file
-                torch.save({"model": model}, file)
-            with zipfile.ZipFile(temporary, "a") as archive:
-                archive.comment = seal.encode()
+            write_torch(temporary, {FULL_CHECKPOINT_PREFIX + key: value for key, value in tensors.items()}, seal)
         else:
-            save_file(tensors, str(temporary), metadata={"origin": seal})
+            write_safetensors(temporary, tensors, {"origin": seal})
+
+
+def authors_tensors(text: EncoderFile) -> dict[str, LazyTensor]:
+    """Return an encoder's tensors under the authors' names (a teacher's under Meta's), without prefix.
+
+    Raises:
+        LitetextError: a pruned vocabulary.
+    """
+    if text.tokenizer.kept is not None:
+        raise LitetextError(
+            f"{text.source} has a pruned vocabulary of {text.config.vocab_size} rows, which the authors' code cannot "
+            "tokenize for; convert the unpruned checkpoint, or use --to litetext"
+        )
+    return (TEACHER if text.config.causal else STUDENT).write(text.state, text.config)

@@ -18,13 +18,17 @@ from ..tokenizer import Tokenizer
 from .config import PRESETS, EncoderConfig, Positions, tokenizer_of
 from .layouts import check_tensors, find_layout, variant_of
 from .state_shapes import our_shapes
-from .tensorfile import TensorFile, open_tensors
+from .tensorfile import LazyTensor, TensorFile, cast, open_tensors, read_all
 from .transformers_config import read_model_config
 
 if TYPE_CHECKING:
+    import torch
     from torch import Tensor
 
 FORMAT = "litetext-encoder"
+
+KINDS = ("student", "teacher")
+"""The folders in a model's ``text/``; the first that is there is its default encoder."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +38,8 @@ class EncoderFile:
     Attributes:
         config, tokenizer, layout, source: see `litetext.encoders.Checkpoint`.
         bytes: of the encoder's tensors in the file.
-        tensors: reads them: our name -> tensor, in the dtypes of the file.
+        state: our name -> tensor, in the dtype of the file, to be read later.
+        release: gives back the memory of what was read.
     """
 
     config: EncoderConfig
@@ -42,7 +47,17 @@ class EncoderFile:
     layout: str
     source: str
     bytes: int
-    tensors: Callable[[], dict[str, Tensor]]
+    state: Mapping[str, LazyTensor]
+    release: Callable[[], None] = lambda: None
+
+    def cast(self, dtype: torch.dtype) -> EncoderFile:
+        """Return the same with its floating-point numbers in another dtype."""
+        state = cast(self.state, dtype)
+        return replace(self, state=state, bytes=sum(tensor.bytes for tensor in state.values()))
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Read the encoder: our name -> tensor, in the dtypes of the file."""
+        return read_all(self.state)
 
 
 def open_checkpoint(
@@ -64,7 +79,15 @@ def open_checkpoint(
 
 
 def find_checkpoint(name_or_path: str | os.PathLike[str]) -> Path:
-    """Return where an encoder's files are: shipped with the package, on disk, or fetched from the hub."""
+    """Return where an encoder's files are: shipped with the package, on disk, or fetched from the hub.
+
+    Of a whole model in litetext's own layout it is the folder of its default encoder.
+    """
+    return _inside(find_files(name_or_path))
+
+
+def find_files(name_or_path: str | os.PathLike[str]) -> Path:
+    """Return where the files of an encoder, or of a model with one, are; see `find_checkpoint`."""
     if not isinstance(name_or_path, str | os.PathLike):
         raise LitetextError(f"an encoder is named by a text or a path, got {short(name_or_path)}")
     name = str(name_or_path)
@@ -76,6 +99,13 @@ def find_checkpoint(name_or_path: str | os.PathLike[str]) -> Path:
             f"transformers folder, a hub name), or one that comes with litetext: {', '.join(SHIPPED_ENCODERS)}"
         )
     return local_path(name_or_path)
+
+
+def _inside(path: Path) -> Path:
+    """The text encoder of a whole model in litetext's own layout, the student before its teacher; else the path."""
+    if not (path / "segmenter").is_dir():
+        return path
+    return next((path / "text" / kind for kind in KINDS if (path / "text" / kind).is_dir()), path)
 
 
 def _our_config(path: Path) -> dict[str, Any] | None:
@@ -103,7 +133,8 @@ def _open_ours(
     kept = values.get("vocabulary")
     tokenizer = Tokenizer() if kept is None else tokenizer_of(kept, config, str(path))
     size = sum(map(file.bytes, expected))
-    return EncoderFile(config, tokenizer, "litetext", str(path), size, lambda: {key: file.get(key) for key in expected})
+    state = {key: file.lazy(key) for key in expected}
+    return EncoderFile(config, tokenizer, "litetext", str(path), size, state, file.release)
 
 
 def _open_foreign(file: TensorFile, path: Path, heads: int | None, changes: dict[str, Any]) -> EncoderFile:
@@ -115,7 +146,8 @@ def _open_foreign(file: TensorFile, path: Path, heads: int | None, changes: dict
     if config.table_is_cut() and "positions" not in changes and config.convention.positions == "slice":
         warnings.warn(_cut_table_warning(config, file.source), LitetextWarning, stacklevel=2)
     size = sum(file.bytes(prefix + key) for key, _ in layout.expected(config))
-    return EncoderFile(config, Tokenizer(), layout.name, str(path), size, lambda: layout.read(file.get, prefix, config))
+    state = layout.read(file, prefix, config)
+    return EncoderFile(config, Tokenizer(), layout.name, str(path), size, state, file.release)
 
 
 def _named_context(config: EncoderConfig, source: str, changes: Mapping[str, Any]) -> dict[str, int]:

@@ -11,14 +11,16 @@ RepMixer works on [B, C, 1, L]), in transposed projections and in q, k, v standi
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Protocol
+from functools import partial
+from typing import TYPE_CHECKING, Protocol
 
 from ..errors import LitetextError
 from .config import AUTHORS, PRESETS, SAM3, TRANSFORMERS, Convention, EncoderConfig, own_context
-from .safetensors_file import is_floating
+from .safetensors_file import is_floating, itemsize
 from .state_shapes import our_shapes
+from .tensorfile import LazyTensor, TensorFile
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -131,28 +133,28 @@ class Layout:
         if unexpected:
             raise LitetextError(f"{source}: unexpected key {unexpected[0]!r} beside the encoder ({self.name} layout)")
 
-    def read(self, get: Any, prefix: str, config: EncoderConfig) -> dict[str, Tensor]:
-        """Return the encoder's tensors under our names and shapes, dtypes as stored; ``get`` fetches a key."""
-        import torch
-
+    def read(self, file: TensorFile, prefix: str, config: EncoderConfig) -> dict[str, LazyTensor]:
+        """Return the encoder's tensors under our names and shapes, dtypes as stored, to be read later."""
         ours = {}
         for name, shape in our_shapes(config):
-            parts = [get(prefix + key) for key in self._their_keys(name, config)]
-            tensor = parts[0] if len(parts) == 1 else torch.cat(parts)
-            if name == "unused_projection" and self.transposed_projection:
-                tensor = tensor.t()
-            ours[name] = tensor.reshape(shape).contiguous()
+            parts = [file.lazy(prefix + key) for key in self._their_keys(name, config)]
+            dtype = max((part.dtype for part in parts), key=itemsize)  # as torch joins parts of several
+            ours[name] = LazyTensor(shape, dtype, partial(_joined, parts, shape, self._is_transposed(name)))
         return ours
 
-    def write(self, ours: Mapping[str, Tensor], config: EncoderConfig) -> dict[str, Tensor]:
+    def write(self, ours: Mapping[str, LazyTensor], config: EncoderConfig) -> dict[str, LazyTensor]:
         """Return the encoder's tensors under this layout's names and shapes (no prefix), dtypes kept."""
         theirs = {}
         for name, shape in our_shapes(config):
-            keys = self._their_keys(name, config)
-            tensor = ours[name].t() if name == "unused_projection" and self.transposed_projection else ours[name]
-            for key, part in zip(keys, tensor.chunk(len(keys)) if len(keys) > 1 else [tensor], strict=True):
-                theirs[key] = part.reshape(self._their_shape(name, shape, config)).contiguous()
+            keys, tensor = self._their_keys(name, config), ours[name]
+            their_shape = self._their_shape(name, shape, config)
+            for row, key in enumerate(keys):
+                read = partial(_part, tensor, row, len(keys), their_shape, self._is_transposed(name))
+                theirs[key] = LazyTensor(their_shape, tensor.dtype, read)
         return theirs
+
+    def _is_transposed(self, ours: str) -> bool:
+        return ours == "unused_projection" and self.transposed_projection
 
     def expected(self, config: EncoderConfig) -> list[tuple[str, tuple[int, ...]]]:
         """Return every key (no prefix) and shape that a file of this layout has for ``config``."""
@@ -176,7 +178,7 @@ class Layout:
     def _their_shape(self, ours: str, shape: tuple[int, ...], config: EncoderConfig) -> tuple[int, ...]:
         if ours == "position_embedding" and self.table_4d:
             return (1, 1, *shape)
-        if ours == "unused_projection" and self.transposed_projection:
+        if self._is_transposed(ours):
             return shape[::-1]
         if ".attention.qkv." in ours and self.split_qkv:
             return (shape[0] // 3, *shape[1:])
@@ -362,6 +364,20 @@ def _default_convention(convention: Convention, rows: int, vocabulary: int) -> C
     return replace(
         convention, context_length=own_context(convention, rows), pad_id=min(convention.pad_id, vocabulary - 1)
     )
+
+
+def _joined(parts: Sequence[LazyTensor], shape: tuple[int, ...], transposed: bool) -> Tensor:
+    """Our tensor of one of theirs, or of several one above the other."""
+    import torch
+
+    tensor = parts[0].read() if len(parts) == 1 else torch.cat([part.read() for part in parts])
+    return (tensor.t() if transposed else tensor).reshape(shape).contiguous()
+
+
+def _part(ours: LazyTensor, row: int, count: int, shape: tuple[int, ...], transposed: bool) -> Tensor:
+    """Their tensor of ours, of which it may be one part of several."""
+    tensor = ours.read().t() if transposed else ours.read()
+    return (tensor.chunk(count)[row] if count > 1 else tensor).reshape(shape).contiguous()
 
 
 def _is_mixer(ours: str, config: EncoderConfig) -> bool:

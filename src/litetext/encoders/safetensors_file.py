@@ -19,6 +19,7 @@ import numpy as np
 from ..errors import LitetextError, short
 from ..files import open_file
 from ..json_files import parse_json
+from .mapped_file import MappedFile
 
 _DTYPES: dict[str, str | int] = {
     "F64": "<f8", "I64": "<i8", "U64": "<u8", "F32": "<f4", "I32": "<i4", "U32": "<u4", "F16": "<f2", "I16": "<i2",
@@ -63,12 +64,16 @@ class SafetensorsFile:
             name: _stored(self.path, name, entry, start) for name, entry in header.items()
         }
         _check_places(self.path, self.tensors, start, size)
-        self._content = np.memmap(self.path, np.uint8, "c" if writable else "r").view(np.ndarray)
+        self._mapped = MappedFile(self.path, writable=writable)
+
+    def release(self) -> None:
+        """Give back the memory of what was read, which stays readable; what was written to it is lost."""
+        self._mapped.release()
 
     def bytes_of(self, name: str) -> np.ndarray:
         """Return a tensor's bytes: uint8, a view of the file."""
         tensor = self.tensors[name]
-        return self._content[tensor.start : tensor.end]
+        return self._mapped.bytes(tensor.start, tensor.end)
 
     def array(self, name: str) -> np.ndarray:
         """Return a tensor as an array in its own shape and dtype, a view of the file.

@@ -7,16 +7,17 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..errors import LitetextError, short
 from ..files import checked_file
 from ..json_files import read_json
 from ..pickles import read_pickle
-from .safetensors_file import SafetensorsFile, itemsize
+from .safetensors_file import SafetensorsFile, is_floating, itemsize
+from .torch_file import NotPlainError, TorchFile, TorchTensor
 
 if TYPE_CHECKING:
     import torch
@@ -24,20 +25,66 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class _Stored:
-    """What a file says of a tensor (its dtype as safetensors calls it), and how to read it."""
+class LazyTensor:
+    """A tensor that is read, or made of others that are, when it is asked for.
+
+    Attributes:
+        shape: known before.
+        dtype: as safetensors calls it (``F32``), known before.
+        read: returns it.
+    """
 
     shape: tuple[int, ...]
     dtype: str
     read: Callable[[], Tensor]
 
+    @property
+    def bytes(self) -> int:
+        """Its size."""
+        return math.prod(self.shape) * itemsize(self.dtype)
+
+
+def lazy(tensor: Tensor) -> LazyTensor:
+    """Return a tensor that is there already as one of those that are read when asked for."""
+    return LazyTensor(tuple(tensor.shape), dtype_name(tensor.dtype), lambda: tensor)
+
+
+def lazily(tensors: Mapping[str, Tensor]) -> dict[str, LazyTensor]:
+    """Return tensors that are there already as such that are read when asked for."""
+    return {name: lazy(tensor) for name, tensor in tensors.items()}
+
+
+def read_all(tensors: Mapping[str, LazyTensor]) -> dict[str, Tensor]:
+    """Read tensors."""
+    return {name: tensor.read() for name, tensor in tensors.items()}
+
+
+def cast(tensors: Mapping[str, LazyTensor], dtype: torch.dtype) -> dict[str, LazyTensor]:
+    """Return tensors, to be read later, with their floating-point numbers in another dtype."""
+    name = dtype_name(dtype)
+
+    def converted(tensor: LazyTensor) -> LazyTensor:
+        floating = is_floating(tensor.dtype) and tensor.dtype != name
+        return LazyTensor(tensor.shape, name, lambda: tensor.read().to(dtype)) if floating else tensor
+
+    return {key: converted(tensor) for key, tensor in tensors.items()}
+
 
 class TensorFile:
-    """A safetensors file, a sharded set of them, or a ``.pt`` of tensors: keys, shapes, and tensors on demand."""
+    """A safetensors file, a sharded set of them, or a ``.pt`` of tensors: keys, shapes, and tensors on demand.
 
-    def __init__(self, source: str, tensors: dict[str, _Stored]) -> None:
+    Args:
+        source: the file, for messages.
+        tensors: by name.
+        release: see the method of that name.
+    """
+
+    def __init__(
+        self, source: str, tensors: Mapping[str, LazyTensor], release: Callable[[], None] = lambda: None
+    ) -> None:
         self.source = source
         self._tensors = tensors
+        self._release = release
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._tensors)
@@ -45,14 +92,21 @@ class TensorFile:
     def __contains__(self, key: object) -> bool:
         return key in self._tensors
 
+    def lazy(self, key: str) -> LazyTensor:
+        """Return one tensor, to be read later."""
+        return self._tensors[key]
+
+    def release(self) -> None:
+        """Give back the memory of what was read, which stays readable; where the system cannot, do nothing."""
+        self._release()
+
     def shape(self, key: str) -> tuple[int, ...]:
         """Return the shape of one tensor without reading it."""
         return self._tensors[key].shape
 
     def bytes(self, key: str) -> int:
         """Return the size of one tensor in the file, in bytes."""
-        stored = self._tensors[key]
-        return math.prod(stored.shape) * itemsize(stored.dtype)
+        return self._tensors[key].bytes
 
     def dtype(self, key: str) -> str:
         """Return the dtype of one tensor in the file, as safetensors calls it (``F32``)."""
@@ -111,14 +165,19 @@ def _open_shards(index: Path) -> TensorFile:
 
 
 def _open_safetensors(source: str, paths: list[Path]) -> TensorFile:
-    tensors: dict[str, _Stored] = {}
-    for path in paths:
-        file = SafetensorsFile(path, writable=True)  # torch warns of tensors over memory that cannot be written to
+    tensors: dict[str, LazyTensor] = {}
+    files = [SafetensorsFile(path, writable=True) for path in paths]  # torch warns of memory that cannot be written to
+    for file in files:
         for key, stored in file.tensors.items():
             if key in tensors:
-                raise LitetextError(f"{path} holds {short(key)}, which another shard holds too")
-            tensors[key] = _Stored(stored.shape, stored.dtype, _reader(file, key))
-    return TensorFile(source, tensors)
+                raise LitetextError(f"{file.path} holds {short(key)}, which another shard holds too")
+            tensors[key] = LazyTensor(stored.shape, stored.dtype, _reader(file, key))
+
+    def release() -> None:
+        for file in files:
+            file.release()
+
+    return TensorFile(source, tensors, release)
 
 
 def _reader(file: SafetensorsFile, key: str) -> Callable[[], Tensor]:
@@ -148,17 +207,58 @@ def torch_dtype(name: str) -> torch.dtype:
     return dtype
 
 
-"""safetensors' names of dtypes -> torch's."""
+def dtype_name(dtype: torch.dtype) -> str:
+    """Return the name that safetensors gives one of torch's dtypes.
+
+    Raises:
+        LitetextError: a dtype that the format does not have.
+    """
+    spelled = str(dtype).removeprefix("torch.")
+    found = next((name for name, of_torch in _TORCH_NAMES.items() if of_torch == spelled), None)
+    if found is None:
+        raise LitetextError(f"a tensor of {dtype} cannot be kept in a file of weights; convert it to another dtype")
+    return found
 
 
 def _open_pickle(path: Path) -> TensorFile:
-    import torch
-    from torch import Tensor
+    try:
+        return _open_plain(path)
+    except NotPlainError:
+        return _open_by_torch(path)
 
-    content = read_pickle(path)
+
+def _open_plain(path: Path) -> TensorFile:
+    """A file of plain tensors, as nearly every one is, without torch.
+
+    Raises:
+        NotPlainError: another file.
+    """
+    file = TorchFile(path)
+    content = _unwrapped(file.content)
+    items = content.items() if isinstance(content, dict) else ()
+    found = {key: one for key, one in items if isinstance(one, TorchTensor)}
+    if not found or not all(isinstance(key, str) for key in found):
+        raise NotPlainError
+    for tensor in found.values():
+        file.check(tensor)
+    stored = {key: LazyTensor(one.shape, one.dtype, file.reader(one)) for key, one in found.items()}
+    return TensorFile(str(path), stored, file.release)
+
+
+def _unwrapped(content: Any) -> Any:
+    """What a training's checkpoint holds under the name of the model, or else the content itself."""
     for wrapper in ("model", "state_dict", "ema"):
         if isinstance(content, dict) and isinstance(content.get(wrapper), dict):
             content = content[wrapper]
+    return content
+
+
+def _open_by_torch(path: Path) -> TensorFile:
+    """A file of another kind, if torch reads it without running code; else what is wrong with it."""
+    import torch
+    from torch import Tensor
+
+    content = _unwrapped(read_pickle(path))
     if not isinstance(content, dict):
         raise LitetextError(f"{path} holds a {type(content).__name__}, not a dictionary of tensors")
     tensors = {key: value for key, value in content.items() if isinstance(value, Tensor)}
@@ -171,11 +271,8 @@ def _open_pickle(path: Path) -> TensorFile:
             raise LitetextError(f"{path}: {short(key)} is sparse, quantized or not in the file; save it as it is used")
         if tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes():
             raise LitetextError(f"{path}: {short(key)} has shape {short(tuple(tensor.shape))}, more than is stored")
-    dtypes = {getattr(torch, name, None): dtype for dtype, name in _TORCH_NAMES.items()}
-    unknown = next((key for key, tensor in tensors.items() if tensor.dtype not in dtypes), None)
+    known = {getattr(torch, name, None) for name in _TORCH_NAMES.values()}
+    unknown = next((key for key, tensor in tensors.items() if tensor.dtype not in known), None)
     if unknown is not None:
         raise LitetextError(f"{path}: {short(unknown)} is stored as {tensors[unknown].dtype}, which no encoder is")
-    return TensorFile(
-        str(path),
-        {key: _Stored(tuple(value.shape), dtypes[value.dtype], value.clone) for key, value in tensors.items()},
-    )
+    return TensorFile(str(path), lazily(tensors))

@@ -22,18 +22,22 @@ from transformers.utils import logging as transformers_logging
 
 from ..encoders.checkpoints import check_finite
 from ..encoders.safetensors_file import is_floating
-from ..encoders.tensorfile import open_tensors
+from ..encoders.tensorfile import open_tensors, read_all
 from ..encoders.transformers_config import read_model_config
 from ..errors import LitetextError, failures_named, short
 from ..json_files import read_json
 from .convention import KEY, ConventionLike, DetectorConvention, convention_of, named_convention
 from .lite import LITE, LiteVisionModel
-from .meta_layout import detector_config, detector_tensors, has_geometry, is_meta_layout
-from .sources import PUBLISHED
+from .meta_layout import MetaFile, detector_config, has_geometry
+from .sources import PUBLISHED, is_checkpoint_file, is_meta_layout
 
 # SAM3's sessions of training leave parts in a checkpoint that image segmentation does not read: the text tower
 # (ours comes through the seam) and the video tracker.
 _NOT_OURS = [r"^(detector_model\.)?text_(encoder|projection)\.", r"^tracker_(model|neck)\."]
+
+
+UNPORTED = "unported.safetensors"
+"""What of a model in Meta's layout transformers has no place for; `litetext convert` puts it beside the weights."""
 
 
 class _TextFree:
@@ -99,7 +103,7 @@ def load_detector(
     Raises:
         LitetextError: another kind of model, no weights, keys that do not fit, or weights that are no numbers, by name.
     """
-    read = _from_meta_file if _is_plain_file(source) else _from_folder
+    read = _from_meta_file if is_checkpoint_file(source) else _from_folder
     detector: Any = read(source, dtype, convention)
     if not allow_nan:
         check_finite(detector.state_dict(), str(source))
@@ -109,7 +113,7 @@ def load_detector(
 
 def load_image_processor(source: Path, image_size: int) -> Sam3ImageProcessor:
     """Return the image processor of a model; it must resize to the ``image_size`` the model was built for."""
-    if _is_plain_file(source):
+    if is_checkpoint_file(source):
         return Sam3ImageProcessor(size={"height": image_size, "width": image_size})
     names = ("preprocessor_config.json", "processor_config.json")
     path = next((source / name for name in names if (source / name).is_file()), None)
@@ -130,18 +134,9 @@ def load_image_processor(source: Path, image_size: int) -> Sam3ImageProcessor:
     return processor
 
 
-def _is_plain_file(source: Path) -> bool:
-    """Whether a model is a checkpoint file, or a folder that holds one (or its shards) and no configuration."""
-    if source.is_file():
-        return True
-    weights = [file for pattern in ("*.safetensors", "*.pt") for file in source.glob(pattern)]
-    configured = any((source / name).is_file() for name in ("config.json", "preprocessor_config.json"))
-    return bool(weights) and not configured
-
-
 def _from_folder(folder: Path, dtype: torch.dtype, convention: ConventionLike | None) -> Detector:
-    config = _detector_config(folder)
-    files = sorted(folder.glob("*.safetensors"))
+    _, config = folder_config(folder)
+    files = sorted(file for file in folder.glob("*.safetensors") if file.name != UNPORTED)
     if not files:
         raise LitetextError(f"{folder} holds no *.safetensors; save the model there with save_pretrained")
     opened = [open_tensors(file) for file in files]
@@ -167,26 +162,31 @@ def _from_meta_file(path: Path, dtype: torch.dtype, convention: ConventionLike |
         )
     held = sum(math.prod(file.shape(key)) for key in file)
     with failures_named(path, "is not a SAM3 in Meta's layout"):
-        config, tensors = detector_config(file), detector_tensors(file)
+        config, tensors = detector_config(file), read_all(MetaFile(file).detector())
     chosen = _chosen(config, convention, has_geometry(tensors), str(path))
     source: dict[str, Any] = {"pretrained_model_name_or_path": None, "state_dict": tensors}
     return _build(config, chosen, held, str(path), dtype, **source)
 
 
-def _detector_config(folder: Path) -> Any:
+def folder_config(folder: Path) -> tuple[Any, Any]:
+    """Return transformers' config of a model's folder, and that of the detector in it, which may be the same.
+
+    Raises:
+        LitetextError: it is missing or malformed, or of another kind of model.
+    """
     path = folder / "config.json"
     if not path.is_file():
         raise LitetextError(f"{folder} has no config.json; give the folder of a saved transformers SAM3 model")
     read_model_config(path)
     with quiet_transformers(), failures_named(path, "is not a model's configuration"):
-        config = AutoConfig.from_pretrained(str(folder), trust_remote_code=False)
-    config = getattr(config, "detector_config", config)
+        whole = AutoConfig.from_pretrained(str(folder), trust_remote_code=False)
+    config = getattr(whole, "detector_config", whole)
     if type(config) not in _DETECTORS:
         raise LitetextError(
             f"{path} describes a {short(config.model_type)} model; "
             "litetext segments with sam3, sam3_lite_text and sam3_video"
         )
-    return config
+    return whole, config
 
 
 _COUNTS = ("position_ids", "num_batches_tracked")

@@ -12,28 +12,42 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor
 from transformers import Sam3Config
 
-from ..encoders.tensorfile import torch_dtype
+from ..encoders.tensorfile import LazyTensor, torch_dtype
 from ..errors import LitetextError
 from .student_trunks import StudentTrunkConfig, architecture_of, published_names
 
 if TYPE_CHECKING:
     from ..encoders.tensorfile import TensorFile
 
-_PREFIX = "detector."
+PREFIX = "detector."
+"""Before the detector's names in a published file."""
 
 _UNREAD = re.compile(
     r"backbone\.language_backbone\.|backbone\.vision_backbone\.(sam2|interactive|propagation)_convs\."
     r"|geometry_encoder\.(points|mask)_|transformer\.decoder\.instance_|tracker\.|inst_interactive_predictor\."
     r"|backbone\.vision_backbone\.trunk\.blocks\.\d+\.attn\.freqs_cis$"
 )
+
+_MADE_ANEW = re.compile(
+    r"backbone\.language_backbone\.|backbone\.vision_backbone\.trunk\.blocks\.\d+\.attn\.freqs_cis$"
+)
+"""What is read apart, or computed."""
+
+NECK_MODULES = {
+    "0.dconv_2x2_0": "0.scale_layers.0",
+    "0.dconv_2x2_1": "0.scale_layers.2",
+    "1.dconv_2x2": "1.scale_layers.0",
+    **{f"{level}.conv_1x1": f"{level}.proj1" for level in range(4)},
+    **{f"{level}.conv_3x3": f"{level}.proj2" for level in range(4)},
+}
+"""A neck's modules, theirs -> transformers', by level."""
 
 # Their modules -> transformers', by the module that both hold. `#` stands for an index that both share.
 _MODULES: dict[tuple[str, str], dict[str, str]] = {
@@ -49,18 +63,7 @@ _MODULES: dict[tuple[str, str], dict[str, str]] = {
         "mlp.fc1": "mlp.fc1",
         "mlp.fc2": "mlp.fc2",
     },
-    **{
-        (f"backbone.vision_backbone.convs.{level}.", f"vision_encoder.neck.fpn_layers.{level}."): upsampling
-        | {"conv_1x1": "proj1", "conv_3x3": "proj2"}
-        for level, upsampling in enumerate(
-            (
-                {"dconv_2x2_0": "scale_layers.0", "dconv_2x2_1": "scale_layers.2"},
-                {"dconv_2x2": "scale_layers.0"},
-                {},
-                {},
-            )
-        )
-    },
+    ("backbone.vision_backbone.convs.", "vision_encoder.neck.fpn_layers."): NECK_MODULES,
     ("geometry_encoder.", "geometry_encoder."): {
         "label_embed": "label_embed",
         "cls_embed": "cls_embed",
@@ -143,10 +146,11 @@ _NAMES = {
 
 _THEIRS = {ours: theirs for theirs, ours in _NAMES.items()}
 
-_TRUNK = "backbone.vision_backbone.trunk."
-_BACKBONE = "vision_encoder.backbone."
+TRUNK = "backbone.vision_backbone.trunk."
+BACKBONE = "vision_encoder.backbone."
 _FOURTH_LEVEL = ("proj1.weight", "proj1.bias", "proj2.weight", "proj2.bias")
-_POSITIONS = "backbone.vision_backbone.trunk.pos_embed", "vision_encoder.backbone.embeddings.position_embeddings"
+POSITIONS = "backbone.vision_backbone.trunk.pos_embed", "vision_encoder.backbone.embeddings.position_embeddings"
+"""The ViT's table of positions under Meta's name, which has a row more, and transformers'."""
 
 PUBLISHED_ROTARY = {(1024, 32): {"heads": 16, "grid": 72, "window": 24, "global": [7, 15, 23, 31]}}
 """Width and depth of a published ViT -> what its rotary tables say, for files that leave them out."""
@@ -177,9 +181,9 @@ class MetaFile:
 
     def __init__(self, file: TensorFile) -> None:
         self.file = file
-        self.prefix = _PREFIX if any(key.startswith(_PREFIX) for key in file) else ""
+        self.prefix = PREFIX if any(key.startswith(PREFIX) for key in file) else ""
         below = {key.removeprefix(self.prefix): key for key in file if key.startswith(self.prefix)}
-        trunk = {key.removeprefix(_TRUNK): file.shape(whole) for key, whole in below.items() if key.startswith(_TRUNK)}
+        trunk = {key.removeprefix(TRUNK): file.shape(whole) for key, whole in below.items() if key.startswith(TRUNK)}
         self.architecture = architecture_of(trunk) if any(key.startswith("model.") for key in trunk) else None
         self.has_geometry = has_geometry(below)
         self._keys = below
@@ -190,7 +194,7 @@ class MetaFile:
         Raises:
             LitetextError: a key without a place, by name.
         """
-        trunk = {_TRUNK + theirs: _BACKBONE + ours for ours, theirs in trunk_names(self.architecture).items()}
+        trunk = {TRUNK + theirs: BACKBONE + ours for ours, theirs in trunk_names(self.architecture).items()}
         found: dict[str, Place] = {}
         for key in self._keys:
             if _UNREAD.match(key):
@@ -209,18 +213,35 @@ class MetaFile:
             found |= {fourth + leaf: Place(None) for leaf in _FOURTH_LEVEL}
         return found
 
-    def tensor(self, name: str, place: Place, shape: Sequence[int] = ()) -> Tensor:
-        """Return one of transformers' tensors; ``shape`` is that of one that stands nowhere."""
-        if place.key is None:
-            return torch.zeros(tuple(shape), dtype=self.dtype(Place("transformer.decoder.query_embed.weight")))
-        tensor = self.file.get(self._keys[place.key])
-        if name == _POSITIONS[1]:
-            return tensor[:, 1:]  # the first row is a class token's, which SAM3 does not have
-        return tensor if place.part is None else torch.chunk(tensor, 3)[place.part]
+    def detector(self) -> dict[str, LazyTensor]:
+        """Return the detector's tensors under transformers' names, to be read later, without text tower and tracker.
 
-    def dtype(self, place: Place) -> torch.dtype:
-        """Return the dtype that a tensor is stored in."""
-        return torch_dtype(self.file.dtype(self._keys[place.key or "transformer.decoder.query_embed.weight"]))
+        Raises:
+            LitetextError: a key without a place, by name.
+        """
+        return {name: self._tensor(name, place) for name, place in self.places().items()}
+
+    def _tensor(self, name: str, place: Place) -> LazyTensor:
+        if place.key is None:
+            third = their_place(name.replace(".fpn_layers.3.", ".fpn_layers.2."), {})
+            return zeros(self.lazy(str(third.key if third else name)))
+        whole = self.lazy(place.key)
+        if name == POSITIONS[1]:  # the first row is a class token's, which SAM3 does not have
+            shape = (whole.shape[0], whole.shape[1] - 1, *whole.shape[2:])
+            return LazyTensor(shape, whole.dtype, lambda: whole.read()[:, 1:])
+        return whole if place.part is None else _third(whole, place.part)
+
+    def lazy(self, key: str) -> LazyTensor:
+        """Return a tensor by its name below the prefix; a missing one is an error that names it."""
+        self.shape(key)
+        return self.file.lazy(self._keys[key])
+
+    def rest(self) -> dict[str, LazyTensor]:
+        """Return what is neither detector nor text encoder nor rotary table, by the file's own names without prefix."""
+        placed = {place.key for place in self.places().values()}
+        below = {key: self.file.lazy(whole) for key, whole in self._keys.items() if key not in placed}
+        below |= {key: self.file.lazy(key) for key in self.file if not key.startswith(self.prefix)}
+        return {key: tensor for key, tensor in below.items() if not _MADE_ANEW.match(key)}
 
     def shape(self, key: str) -> tuple[int, ...]:
         """Return a shape by its name below the prefix; a missing one is an error that names it."""
@@ -241,11 +262,6 @@ class MetaFile:
         """Return how many tensors belong to video tracking, which segmenting images leaves unread."""
         tracker = re.compile(r"tracker\.|detector\.backbone\.vision_backbone\.(sam2|interactive|propagation)_convs\.")
         return sum(tracker.match(key) is not None for key in self.file)
-
-
-def is_meta_layout(file: TensorFile) -> bool:
-    """Whether ``file`` holds a whole SAM3 under Meta's names, at ``detector.`` or at the root."""
-    return any(key.removeprefix(_PREFIX).startswith("transformer.decoder.") for key in file)
 
 
 def has_geometry(keys: Iterable[str]) -> bool:
@@ -289,26 +305,26 @@ def detector_config(file: TensorFile) -> Sam3Config:
 
 
 def _vit_config(meta: MetaFile) -> dict[str, Any]:
-    blocks = meta.count(_TRUNK + "blocks.#.norm1.weight")
-    width, _, patch, _ = meta.shape(_TRUNK + "patch_embed.proj.weight")
+    blocks = meta.count(TRUNK + "blocks.#.norm1.weight")
+    width, _, patch, _ = meta.shape(TRUNK + "patch_embed.proj.weight")
     rotary = _rotary(meta, width, blocks)
     return {
         "model_type": "sam3_vit_model",
         "hidden_size": width,
-        "intermediate_size": meta.shape(_TRUNK + "blocks.0.mlp.fc1.weight")[0],
+        "intermediate_size": meta.shape(TRUNK + "blocks.0.mlp.fc1.weight")[0],
         "num_hidden_layers": blocks,
         "num_attention_heads": rotary["heads"],
         "patch_size": patch,
         "image_size": rotary["grid"] * patch,
         "window_size": rotary["window"],
         "global_attn_indexes": rotary["global"],
-        "pretrain_image_size": math.isqrt(meta.shape(_TRUNK + "pos_embed")[1] - 1) * patch,
+        "pretrain_image_size": math.isqrt(meta.shape(TRUNK + "pos_embed")[1] - 1) * patch,
     }
 
 
 def _rotary(meta: MetaFile, width: int, blocks: int) -> dict[str, Any]:
     """What the blocks' rotary tables say, or where there are none what the published ViT's say."""
-    name = _TRUNK + "blocks.{}.attn.freqs_cis"
+    name = TRUNK + "blocks.{}.attn.freqs_cis"
     if not any(key.endswith(".freqs_cis") for key in meta.file) and (width, blocks) in PUBLISHED_ROTARY:
         return PUBLISHED_ROTARY[width, blocks]
     tables = [meta.shape(name.format(index)) for index in range(blocks)]
@@ -329,34 +345,28 @@ def _geometry_config(meta: MetaFile) -> dict[str, Any]:
 
 
 def _student_config(meta: MetaFile) -> dict[str, Any]:
-    width = meta.shape(_TRUNK + "model.head.0.weight")[0]
+    width = meta.shape(TRUNK + "model.head.0.weight")[0]
     return StudentTrunkConfig(str(meta.architecture), hidden_size=width).to_dict()
 
 
-def detector_tensors(file: TensorFile) -> dict[str, Tensor]:
-    """Return the tensors of the SAM3 in ``file`` under transformers' names, without text tower and tracker.
-
-    Raises:
-        LitetextError: a key without a place, by name.
-    """
-    meta = MetaFile(file)
-    fourth = _fourth_level_shapes(meta)
-    return {name: meta.tensor(name, place, fourth.get(name, ())) for name, place in meta.places().items()}
+def zeros(like: LazyTensor) -> LazyTensor:
+    """Return a tensor of zeros of the same shape and dtype."""
+    return LazyTensor(like.shape, like.dtype, lambda: torch.zeros(like.shape, dtype=torch_dtype(like.dtype)))
 
 
-def _fourth_level_shapes(meta: MetaFile) -> dict[str, tuple[int, ...]]:
-    """The shapes of the level that SAM 3.1 does not have: the third level's."""
-    names = {name: place.key for name, place in meta.places().items() if ".fpn_layers.2." in name}
-    return {name.replace(".2.", ".3."): meta.shape(str(key)) for name, key in names.items()}
+def _third(whole: LazyTensor, part: int) -> LazyTensor:
+    """The query's, key's or value's part of a joint tensor."""
+    shape = (whole.shape[0] // 3, *whole.shape[1:])
+    return LazyTensor(shape, whole.dtype, lambda: torch.chunk(whole.read(), 3)[part])
 
 
 def _our_names(key: str) -> list[str]:
     """Transformers' name of one of their tensors; three of a joint one, none where it has no place."""
-    if key == _POSITIONS[0]:
-        return [_POSITIONS[1]]
+    if key == POSITIONS[0]:
+        return [POSITIONS[1]]
     module, _, leaf = key.rpartition(".")
     joint = re.fullmatch(r"in_proj_(weight|bias)", leaf)
-    ours = _renamed(module.removesuffix(".out_proj"), _NAMES)
+    ours = renamed(module.removesuffix(".out_proj"), _NAMES)
     if ours is None:
         return []
     if joint or module.endswith("attn.qkv"):
@@ -372,16 +382,16 @@ def their_place(name: str, trunk: Mapping[str, str]) -> Place | None:
         name: transformers' name.
         trunk: `trunk_names` of the model's EfficientSAM3 trunk; empty for the ViT.
     """
-    if name == _POSITIONS[1]:
-        return Place(_POSITIONS[0])
-    if name.removeprefix(_BACKBONE) in trunk:
-        return Place(_TRUNK + trunk[name.removeprefix(_BACKBONE)])
+    if name == POSITIONS[1]:
+        return Place(POSITIONS[0])
+    if name.removeprefix(BACKBONE) in trunk:
+        return Place(TRUNK + trunk[name.removeprefix(BACKBONE)])
     module, _, leaf = name.rpartition(".")
     attention, _, projection = module.rpartition(".")
-    theirs = _renamed(module, _THEIRS)
+    theirs = renamed(module, _THEIRS)
     if theirs is not None:
         return Place(f"{theirs}.{leaf}")
-    theirs = _renamed(attention, _THEIRS)
+    theirs = renamed(attention, _THEIRS)
     if theirs is None or projection not in ("q_proj", "k_proj", "v_proj", "o_proj"):
         return None
     if projection == "o_proj":
@@ -390,8 +400,13 @@ def their_place(name: str, trunk: Mapping[str, str]) -> Place | None:
     return Place(joint, "qkv".index(projection[0]))
 
 
-def _renamed(module: str, names: Mapping[str, str]) -> str | None:
-    """A module's name on the other side, or None where it has none."""
+def renamed(module: str, names: Mapping[str, str]) -> str | None:
+    """Return a module's name on the other side, or None where it has none.
+
+    Args:
+        module: one name.
+        names: the modules of one side and the other, in which ``#`` may stand for the first index.
+    """
     if module in names:
         return names[module]
     indices = iter(re.findall(r"(?<=\.)\d+(?=\.|$)", module))

@@ -13,8 +13,11 @@ from pathlib import Path
 from typing import TypeVar
 
 from ..data import resolve
+from ..encoders.encoder_file import KINDS
+from ..encoders.tensorfile import TensorFile, open_tensors
 from ..errors import LitetextError, short
 from ..hub import local_path
+from ..json_files import read_json
 
 SHIPPED = ("mini", "photo")
 """Models that come inside the package."""
@@ -22,8 +25,11 @@ SHIPPED = ("mini", "photo")
 PUBLISHED = "Simon7108528/sam3-litetext-s0"
 """The published model to name where a user wants the real thing."""
 
-ENCODERS = {"mini-student": "student", "mini-teacher": "teacher"}
+ENCODERS = {f"mini-{kind}": kind for kind in KINDS}
 """Encoders that a mini carries, by name, and their folders in its ``text/``; the first that is there is its default."""
+
+TRACKER = "tracker"
+"""The folder, beside the detector's, of a tracker that reads the detector's own maps."""
 
 GRAPHS_BESIDE = "graphs.json"
 """Says that the graphs in a model's folder read their weights from the model's own file (see `beside`)."""
@@ -87,3 +93,31 @@ def locate(name_or_path: str | os.PathLike[str]) -> Parts:
         own = [path / "text" / name for name in ENCODERS.values()]
         return Parts(path / "segmenter", next((folder for folder in own if folder.is_dir()), own[-1]))
     return Parts(path, path)
+
+
+def is_checkpoint_file(source: Path) -> bool:
+    """Whether a model is a checkpoint file, or a folder that holds one (or its shards) and no configuration."""
+    if source.is_file():
+        return True
+    weights = [file for pattern in ("*.safetensors", "*.pt") for file in source.glob(pattern)]
+    configured = any((source / name).is_file() for name in ("config.json", "preprocessor_config.json"))
+    return bool(weights) and not configured
+
+
+def is_meta_layout(file: TensorFile) -> bool:
+    """Whether ``file`` holds a whole SAM3 under Meta's names, at ``detector.`` or at the root."""
+    return any(key.removeprefix("detector.").startswith("transformer.decoder.") for key in file)
+
+
+def holds_detector(path: Path) -> bool:
+    """Whether a file or folder holds a whole SAM3, and not a text encoder alone.
+
+    Raises:
+        LitetextError: a malformed file.
+    """
+    if is_checkpoint_file(path):
+        return is_meta_layout(open_tensors(path))
+    folder = path / "segmenter" if (path / "segmenter").is_dir() else path
+    config = read_json(folder / "config.json") if (folder / "config.json").is_file() else {}
+    config = config.get("detector_config") or config if isinstance(config, dict) else {}
+    return isinstance(config, dict) and "vision_config" in config

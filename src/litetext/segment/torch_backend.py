@@ -14,9 +14,8 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from ..devices import torch_device
+from ..devices import floating_dtype, torch_device
 from ..encoders.features import TextFeatures
-from ..errors import LitetextError, short
 from ..memory import return_freed_memory
 from . import decode
 from .backend import Detections
@@ -54,7 +53,7 @@ class TorchBackend:
         allow_nan: bool = False,
     ) -> TorchBackend:
         """Load a detector (see `load_detector`), by default onto a GPU if there is one, in float32."""
-        detector = load_detector(source, torch_device(device), _dtype(dtype), convention, allow_nan=allow_nan)
+        detector = load_detector(source, torch_device(device), floating_dtype(dtype), convention, allow_nan=allow_nan)
         return cls(detector, load_image_processor(source, detector.config.image_size))
 
     @property
@@ -134,10 +133,3 @@ class TorchBackend:
 def _numpy(tensor: Tensor) -> NDArray[np.float32]:
     array: NDArray[np.float32] = tensor.float().cpu().numpy()
     return array
-
-
-def _dtype(dtype: str | torch.dtype | None) -> torch.dtype:
-    named = getattr(torch, dtype, None) if isinstance(dtype, str) else (dtype or torch.float32)
-    if not isinstance(named, torch.dtype) or not named.is_floating_point:
-        raise LitetextError(f"unknown dtype {short(dtype)}; give float32, bfloat16 or float16")
-    return named

@@ -1,105 +1,104 @@
 """Out to transformers: a folder that ``AutoModel`` and ``AutoProcessor`` read, model and processor both.
 
 transformers' processor pads every prompt to 32 tokens with EOT, under an attention mask, and truncates nothing. A
-teacher is exact there (causal). A student that hides padding from attention gets a table of 32 rows, its trained rows
-first, and is exact for prompts up to its own context; RepMixer's convolutions read padding there, and published
-students have read padding all along, so for those the export measures how far the features move and says so.
+teacher is exact there, since it is causal. A student that hides padding from attention gets a table of 32 rows, its
+trained rows first, and is exact for prompts up to its own context; RepMixer's convolutions read padding there, and
+published students have read padding all along, so for those the export measures how far the features move and says so.
 """
 
 from __future__ import annotations
 
 import copy
 import os
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save_file
-from torch import Tensor
 
 from ..encoders.card import model_card
 from ..encoders.checkpoints import Checkpoint
-from ..encoders.config import TRANSFORMERS
+from ..encoders.config import TRANSFORMERS, EncoderConfig
+from ..encoders.encoder_file import EncoderFile
 from ..encoders.layouts import TRANSFORMERS_STUDENT, TRANSFORMERS_TEACHER, Layout
 from ..encoders.parity import Parity, measure_parity
-from ..encoders.tensorfile import TensorFile, open_tensors
-from ..errors import LitetextError
+from ..encoders.safetensors_file import is_floating
+from ..encoders.tensor_writer import write_safetensors
+from ..encoders.tensorfile import LazyTensor, lazy, read_all, torch_dtype
+from ..errors import LitetextError, failures_named
 from ..files import write_text
-from ..json_files import read_json
 from ..outputs import atomic_folder
+from ..progress import Progress, no_progress
 from ..tokenizer import EOT, SOT, vocabulary_and_merges
+from .checkpoint import UNPORTED, quiet_transformers
 from .convention import KEY
+from .whole_model import WholeModel, Written, check_width
 
 PROCESSOR_LENGTH = 32  # hard-wired in transformers' Sam3Processor
 
-
-@dataclass(frozen=True)
-class DetectorParts:
-    """A SAM3 without its text encoder: transformers' config, weights without text, the image processor's settings."""
-
-    config: dict[str, Any]
-    tensors: dict[str, Tensor]
-    preprocessor: dict[str, Any]
+_SECTIONS = ("geometry_encoder_config", "detr_encoder_config", "detr_decoder_config", "mask_decoder_config")
 
 
 def write_transformers(
-    checkpoint: Checkpoint,
-    detector: str | os.PathLike[str],
+    model: WholeModel,
+    text: EncoderFile,
     folder: str | os.PathLike[str],
     prompts: Sequence[str],
     *,
     overwrite: bool = False,
-) -> Parity:
-    """Write encoder and detector as one transformers model folder with its processor.
+    allow_nan: bool = False,
+    progress: Progress = no_progress,
+) -> Parity | None:
+    """Write a model and a text encoder as one transformers folder with its processor, tensor by tensor.
+
+    It is a ``Sam3Model``, with a student a ``Sam3LiteTextModel``, and where the model has SAM3's tracker a
+    ``Sam3VideoModel``.
 
     Args:
-        checkpoint: the encoder.
-        detector: a folder of `Sam3Model`, `Sam3LiteTextModel` or `Sam3VideoModel`, or of a litetext segmenter;
-            everything but its text encoder is taken from it.
+        model: everything but the text encoder.
+        text: the text encoder.
         folder: where to write: a new folder, or with ``overwrite`` an earlier one of this function's.
         prompts: on those of these that fit the encoder's context, the effect of transformers' convention is measured.
         overwrite: replace an earlier transformers model.
+        allow_nan: write weights that are NaN or infinite too.
+        progress: told of bytes.
 
     Returns:
-        The encoder under its own convention against the same encoder as transformers will run it.
+        The encoder under its own convention against the same encoder as transformers will run it; None of a teacher,
+        which is the same there.
+
+    Raises:
+        LitetextError: an encoder of a pruned vocabulary or of another width than the detector reads; tensors that
+            transformers' classes do not have, or lack.
     """
-    config = checkpoint.config
-    if checkpoint.tokenizer.kept is not None:
-        raise LitetextError(
-            f"{checkpoint.source} has a pruned vocabulary of {config.vocab_size} rows, which transformers' tokenizer "
-            "cannot express; convert the unpruned checkpoint, or use --to litetext"
-        )
-    parts = read_detector(Path(detector))
-    hidden = parts.config["detr_encoder_config"].get("hidden_size", 256)
-    if hidden != config.output_dim:
-        raise LitetextError(
-            f"{checkpoint.source} gives {config.output_dim} numbers a token, the detector in {detector} reads {hidden}"
-        )
-    exported = _as_exported(checkpoint)
-    lengths = [len(ids) for ids in checkpoint.tokenizer.encode_batch(prompts)]
-    fitting = [p for p, n in zip(prompts, lengths, strict=True) if n <= config.convention.context_length]
-    parity = measure_parity(
-        checkpoint.module(),
-        checkpoint.tokenizer,
-        fitting,
-        config.convention,
-        exported.config.convention,
-        exported.module(),
-    )
-    layout = TRANSFORMERS_TEACHER if config.causal else TRANSFORMERS_STUDENT
-    state = parts.tensors | layout.write(exported.state, exported.config)
-    with atomic_folder(folder, "transformers model", overwrite=overwrite) as temporary:
-        _model_config(exported, parts, state).save_pretrained(temporary)
-        save_file(state, str(temporary / "model.safetensors"), metadata={"format": "pt"})
-        _processor(parts).save_pretrained(temporary)
-        write_text(temporary / "README.md", model_card(config, checkpoint.bytes(), parity_note(parity)))
+    _check_fit(model, text)
+    exported = _as_exported(text)
+    parity = None if text.config.causal else _measured(text, exported, prompts)
+    state = dict(model.detector) | _text_state(exported)
+    config = _model_config(exported.config, model, state)
+    prefix = "" if model.video is None else "detector_model."
+    tensors = {prefix + name: tensor for name, tensor in state.items()} | dict(model.tracker)
+    seen = Written(model, text, tensors | dict(model.unported), allow_nan=allow_nan, progress=progress)
+    with atomic_folder(folder, "transformers model", overwrite=overwrite) as temporary, quiet_transformers():
+        config.save_pretrained(temporary)
+        write_safetensors(temporary / "model.safetensors", tensors, {"format": "pt"}, seen)
+        write_unported(model, temporary, seen)
+        _processor(model).save_pretrained(temporary)
+        write_text(temporary / "README.md", model_card(text.config, text.bytes, _notes(model, parity)))
     return parity
 
 
-def parity_note(parity: Parity) -> str:
+def write_unported(model: WholeModel, folder: Path, seen: Written) -> None:
+    """Write what transformers has no place for beside the weights, if there is anything."""
+    if model.unported:
+        write_safetensors(folder / UNPORTED, model.unported, {"format": "meta"}, seen)
+
+
+def parity_note(parity: Parity | None) -> str:
     """Return, in Markdown, how far transformers' convention moves the features."""
+    if parity is None:
+        return "In transformers the features of real tokens are the same: the text encoder is causal."
     if parity.max_abs <= 1e-4:
         return (
             f"In transformers the features of real tokens are the same (largest difference {parity.max_abs:.1e} over "
@@ -113,63 +112,126 @@ def parity_note(parity: Parity) -> str:
     )
 
 
-def read_detector(folder: Path) -> DetectorParts:
-    """Read everything but the text encoder from a transformers SAM3 folder or a litetext segmenter's."""
-    folder = folder / "segmenter" if (folder / "segmenter").is_dir() else folder
-    if not (folder / "config.json").is_file():
-        raise LitetextError(f"{folder}: no config.json; --model takes a SAM3 folder in transformers' layout")
-    config = read_json(folder / "config.json")
-    config = config.get("detector_config") or config
-    missing = [key for key in ("vision_config", "detr_encoder_config", "mask_decoder_config") if key not in config]
-    if missing:
-        raise LitetextError(
-            f"{folder}/config.json has no key {missing[0]!r}: no detector here; "
-            "name the SAM3 whose detector goes with the encoder (--model FOLDER)"
+def _notes(model: WholeModel, parity: Parity | None) -> str:
+    """What the model's card says of it."""
+    notes = [parity_note(parity)]
+    if (model.convention.cls_token, model.convention.mask_resampling) != ("with boxes", "probabilities"):
+        notes.append(
+            f"The detector was made to be run as `{model.convention.name}` says (`{KEY}` in `config.json`). litetext "
+            "follows that; transformers has one way of its own, so boxes, scores and masks differ there."
         )
-    tensors = _detector_tensors(open_tensors(folder))
-    preprocessor = folder / "preprocessor_config.json"
-    if not preprocessor.is_file():
-        preprocessor = folder / "processor_config.json"
-    settings = read_json(preprocessor) if preprocessor.is_file() else {}
-    return DetectorParts(config, tensors, settings.get("image_processor", settings))
+    if not model.convention.takes_boxes:
+        notes.append(
+            "There is no geometry encoder. transformers builds one of random weights, says so when it loads the model, "
+            "and never runs it where no example boxes are given."
+        )
+    if model.config.vision_config.backbone_config.model_type.startswith("litetext"):
+        notes.append(
+            "Its image encoder is of litetext: `import litetext.segment.checkpoint` makes it known to `AutoModel`."
+        )
+    if model.unported:
+        notes.append(
+            f"`{UNPORTED}` keeps the tensors that transformers has no place for, under Meta's names, for the way back "
+            "(`litetext convert`)."
+        )
+    return "\n\n".join(notes)
 
 
-def _detector_tensors(file: TensorFile) -> dict[str, Tensor]:
-    prefix = "detector_model." if any(key.startswith("detector_model.") for key in file) else ""
-    text = tuple(prefix + scope for scope in TRANSFORMERS_STUDENT.scope)
-    keys = [key for key in file if key.startswith(prefix) and not key.startswith(text)]
-    if prefix == "":
-        keys = [key for key in keys if not key.startswith(("tracker_model.", "tracker_neck."))]
-    return {key.removeprefix(prefix): file.get(key).contiguous() for key in keys}
+def _check_fit(model: WholeModel, text: EncoderFile) -> None:
+    if text.tokenizer.kept is not None:
+        raise LitetextError(
+            f"{text.source} has a pruned vocabulary of {text.config.vocab_size} rows, which transformers' tokenizer "
+            "cannot express; convert the unpruned checkpoint, or use --to litetext"
+        )
+    check_width(model, text)
 
 
-def _as_exported(checkpoint: Checkpoint) -> Checkpoint:
+def _as_exported(text: EncoderFile) -> EncoderFile:
     """The encoder as transformers runs it: another convention, and where that masks padding anew a table of 32 rows."""
-    config = checkpoint.config
+    config = text.config
     if config.causal:
         if config.position_rows < PROCESSOR_LENGTH:
             raise LitetextError(
-                f"{checkpoint.source}: transformers' processor needs {PROCESSOR_LENGTH} position rows, "
+                f"{text.source}: transformers' processor needs {PROCESSOR_LENGTH} position rows, "
                 f"this teacher has {config.position_rows}"
             )
-        convention = replace(TRANSFORMERS, positions="slice")
-        return replace(checkpoint, config=replace(config, convention=convention))
+        return replace(text, config=replace(config, convention=replace(TRANSFORMERS, positions="slice")))
     if config.convention.mask_padding == "none" or config.convention == TRANSFORMERS:
-        return replace(checkpoint, config=replace(config, convention=TRANSFORMERS))
-    trained = checkpoint.module().positions(config.convention.context_length).detach()[:PROCESSOR_LENGTH]
+        return replace(text, config=replace(config, convention=TRANSFORMERS))
+    trained = _read(text).module().positions(config.convention.context_length).detach()[:PROCESSOR_LENGTH]
     table = torch.cat([trained, trained[-1:].expand(PROCESSOR_LENGTH - len(trained), -1)]).contiguous()
-    table = table.to(checkpoint.state["position_embedding"].dtype)
+    table = table.to(torch_dtype(text.state["position_embedding"].dtype))
     return replace(
-        checkpoint,
+        text,
         config=replace(config, position_rows=PROCESSOR_LENGTH, convention=TRANSFORMERS),
-        state={**checkpoint.state, "position_embedding": table},
+        state={**text.state, "position_embedding": lazy(table)},
     )
 
 
-def _model_config(exported: Checkpoint, parts: DetectorParts, state: dict[str, Tensor]) -> Any:
+def _read(text: EncoderFile) -> Checkpoint:
+    return Checkpoint(text.config, read_all(text.state), text.tokenizer, text.layout, text.source)
+
+
+def _measured(text: EncoderFile, exported: EncoderFile, prompts: Sequence[str]) -> Parity:
+    lengths = [len(ids) for ids in text.tokenizer.encode_batch(prompts)]
+    context = text.config.convention.context_length
+    fitting = [prompt for prompt, length in zip(prompts, lengths, strict=True) if length <= context]
+    conventions = text.config.convention, exported.config.convention
+    return measure_parity(_read(text).module(), text.tokenizer, fitting, *conventions, _read(exported).module())
+
+
+def _text_state(text: EncoderFile) -> dict[str, LazyTensor]:
+    layout: Layout = TRANSFORMERS_TEACHER if text.config.causal else TRANSFORMERS_STUDENT
+    state = layout.write(text.state, text.config)
+    if not text.config.unused_projection:
+        # transformers' tower always has the matrix that nothing reads; an encoder trained here has none
+        dtype = torch_dtype(text.state["projector.weight"].dtype)
+        state[layout.top["unused_projection"]] = lazy(torch.zeros(text.config.width, text.config.width, dtype=dtype))
+    return state
+
+
+def _model_config(encoder: EncoderConfig, model: WholeModel, state: Mapping[str, LazyTensor]) -> Any:
+    """Transformers' config, checked: its classes have exactly these tensors."""
     from transformers import Sam3Config, Sam3LiteTextConfig, Sam3LiteTextModel, Sam3Model
 
-    encoder = exported.config
+    own = model.config.to_dict()
+    config_class: Any = Sam3Config if encoder.causal else Sam3LiteTextConfig
+    model_class: Any = Sam3Model if encoder.causal else Sam3LiteTextModel
+    sections = {name: _without_model_type(own[name]) for name in _SECTIONS}
+    vision = copy.deepcopy(own["vision_config"])
+    with quiet_transformers():
+        config = config_class(vision_config=vision, text_config=_text_config(encoder), **sections)
+        _check_keys(model_class, config, state, model)
+        return whole_config(model, config, model_class.__name__)
+
+
+def whole_config(model: WholeModel, detector: Any, name: str) -> Any:
+    """Return the config to write for a model: the detector's, or where there is a tracker that of both.
+
+    Args:
+        model: whose convention and dtype it states.
+        detector: transformers' config of the detector.
+        name: transformers' class of the detector.
+
+    Raises:
+        LitetextError: a tracker that transformers' class does not fit.
+    """
+    from transformers import Sam3VideoConfig
+
+    setattr(detector, KEY, model.convention.to_dict())
+    detector.architectures = [name]
+    config = detector
+    if model.video is not None:
+        config = Sam3VideoConfig(detector_config=detector.to_dict(), **model.video)
+        _check_tracker(config, model)
+        config.architectures = ["Sam3VideoModel"]
+    dtypes = {tensor.dtype for tensor in model.detector.values() if is_floating(tensor.dtype)}
+    if len(dtypes) == 1:
+        config.dtype = torch_dtype(dtypes.pop())
+    return config
+
+
+def _text_config(encoder: EncoderConfig) -> dict[str, Any]:
     text: dict[str, Any] = {
         "vocab_size": encoder.vocab_size,
         "hidden_size": encoder.width,
@@ -180,43 +242,45 @@ def _model_config(exported: Checkpoint, parts: DetectorParts, state: dict[str, T
         "max_position_embeddings": encoder.position_rows,
         "hidden_act": "gelu",
     }
-    config_class: Any
-    model_class: Any
     if encoder.causal:
-        config_class, model_class = Sam3Config, Sam3Model
-        text["model_type"] = "clip_text_model"
-    else:
-        config_class, model_class = Sam3LiteTextConfig, Sam3LiteTextModel
-        text |= {"use_repmixer_blocks": encoder.repmixer, "repmixer_kernel_size": encoder.repmixer_kernel}
-    sections = ("geometry_encoder_config", "detr_encoder_config", "detr_decoder_config", "mask_decoder_config")
-    values = {name: _without_model_type(parts.config[name]) for name in sections if name in parts.config}
-    config = config_class(vision_config=copy.deepcopy(parts.config["vision_config"]), text_config=text, **values)
-    config.architectures = [model_class.__name__]
-    if KEY in parts.config:
-        setattr(config, KEY, parts.config[KEY])
-    if not encoder.unused_projection:
-        # transformers' tower always has the matrix that nothing reads; an encoder trained here has none
-        layout: Layout = TRANSFORMERS_TEACHER if encoder.causal else TRANSFORMERS_STUDENT
-        state[layout.top["unused_projection"]] = torch.zeros(encoder.width, encoder.width)
+        return text | {"model_type": "clip_text_model"}
+    return text | {"use_repmixer_blocks": encoder.repmixer, "repmixer_kernel_size": encoder.repmixer_kernel}
+
+
+def _check_keys(model_class: Any, config: Any, state: Mapping[str, LazyTensor], model: WholeModel) -> None:
     with torch.device("meta"):
         expected = model_class(config).state_dict()
+    if not model.convention.takes_boxes:
+        expected = {key: tensor for key, tensor in expected.items() if not key.startswith("geometry_encoder.")}
+    _compare(expected, state, f"the detector in {model.source}", model_class.__name__)
+
+
+def _check_tracker(config: Any, model: WholeModel) -> None:
+    from transformers import Sam3VideoModel
+
+    with torch.device("meta"):
+        expected = Sam3VideoModel(config).state_dict()
+    expected = {key: tensor for key, tensor in expected.items() if not key.startswith("detector_model.")}
+    _compare(expected, model.tracker, f"the tracker in {model.source}", "Sam3VideoModel")
+
+
+def _compare(expected: Mapping[str, Any], found: Mapping[str, LazyTensor], what: str, name: str) -> None:
     for key, tensor in expected.items():
-        if key not in state:
-            raise LitetextError(f"the detector lacks key {key!r}, which transformers' {model_class.__name__} needs")
-        if state[key].shape != tensor.shape:
-            raise LitetextError(f"key {key!r} has shape {tuple(state[key].shape)}, expected {tuple(tensor.shape)}")
-    unexpected = sorted(set(state) - set(expected))
+        if key not in found:
+            raise LitetextError(f"{what} lacks key {key!r}, which transformers' {name} needs")
+        if found[key].shape != tuple(tensor.shape):
+            raise LitetextError(f"{what}: key {key!r} has shape {found[key].shape}, expected {tuple(tensor.shape)}")
+    unexpected = sorted(set(found) - set(expected))
     if unexpected:
-        raise LitetextError(f"the detector holds an unexpected key {unexpected[0]!r}")
-    return config
+        raise LitetextError(f"{what} holds an unexpected key {unexpected[0]!r}")
 
 
 def _without_model_type(config: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in config.items() if key != "model_type"}
 
 
-def _processor(parts: DetectorParts) -> Any:
-    from transformers import CLIPTokenizer, Sam3ImageProcessor, Sam3Processor
+def _processor(model: WholeModel) -> Any:
+    from transformers import CLIPTokenizer, Sam2VideoVideoProcessor, Sam3Processor, Sam3VideoProcessor
 
     # transformers spells the two special tokens its own way; the ids are the same
     vocabulary, merges = vocabulary_and_merges()
@@ -224,5 +288,17 @@ def _processor(parts: DetectorParts) -> Any:
     spelled: Any = {spelling.get(token, token): i for token, i in vocabulary.items()}
     pairs: Any = merges  # transformers' annotation lacks the pairs its own files hold
     tokenizer = CLIPTokenizer(vocab=spelled, merges=pairs, model_max_length=PROCESSOR_LENGTH)
-    settings = {k: v for k, v in parts.preprocessor.items() if k not in ("image_processor_type", "processor_class")}
-    return Sam3Processor(image_processor=Sam3ImageProcessor(**settings), tokenizer=tokenizer)
+    images = image_processor(model)
+    if model.video is None:
+        return Sam3Processor(image_processor=images, tokenizer=tokenizer)
+    frames = Sam2VideoVideoProcessor(image_mean=images.image_mean, image_std=images.image_std, size=dict(images.size))
+    return Sam3VideoProcessor(image_processor=images, video_processor=frames, tokenizer=tokenizer)
+
+
+def image_processor(model: WholeModel) -> Any:
+    """Return transformers' image processor of a model."""
+    from transformers import Sam3ImageProcessor
+
+    settings = {k: v for k, v in model.preprocessor.items() if k not in ("image_processor_type", "processor_class")}
+    with failures_named(model.source, "has settings that are no image processor's"):
+        return Sam3ImageProcessor(**settings)

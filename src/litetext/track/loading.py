@@ -16,24 +16,21 @@ import torch
 from torch import Tensor, nn
 
 from ..encoders.checkpoints import check_finite
-from ..encoders.tensorfile import TensorFile, open_tensors
+from ..encoders.tensorfile import TensorFile, open_tensors, read_all
 from ..errors import LitetextError, failures_named
 from ..json_files import read_json
 from ..segment import Segmenter
-from ..segment.sources import locate
+from ..segment.sources import TRACKER, locate
 from .policy import TrackingPolicy, as_transformers, with_numbers_of
 
 VIDEO = "sam3_video"
 """What transformers calls a detector with a memory tracker in ``config.json``."""
 
-BESIDE = "tracker"
-"""The folder, beside the detector's, of a tracker that reads the detector's own maps."""
-
 
 def has_tracker(name_or_path: str | os.PathLike[str]) -> bool:
     """Whether a model comes with a memory tracker, told without loading it."""
     detector = locate(name_or_path).detector
-    if (detector.parent / BESIDE / "config.json").is_file():
+    if (detector.parent / TRACKER / "config.json").is_file():
         return True
     config = detector / "config.json"
     if config.is_file():
@@ -90,8 +87,8 @@ def load_tracker(
 
     backend: Any = segmenter.backend
     detector = locate(name_or_path).detector
-    if (detector.parent / BESIDE / "config.json").is_file():
-        model, neck, described = _beside(detector.parent / BESIDE, allow_nan)
+    if (detector.parent / TRACKER / "config.json").is_file():
+        model, neck, described = _beside(detector.parent / TRACKER, allow_nan)
     elif detector.is_dir():
         model, neck, described = _from_folder(detector, backend.detector.config.vision_config, allow_nan)
     else:
@@ -108,35 +105,31 @@ def load_tracker(
     return MemoryTracker(model, neck, object_batch=object_batch, image_sized=ported), policy
 
 
-MODEL, NECK = "tracker_model.", "tracker_neck."
-"""What transformers' ``Sam3VideoModel`` calls the tracker's two parts."""
-
 _Loaded = tuple[Any, "nn.Module | None", Mapping[str, Any]]
 
 
 def _from_folder(folder: Path, vision: Any, allow_nan: bool) -> _Loaded:
     from transformers import AutoConfig
 
+    from ..segment.tracker_layout import MODEL, NECK, once
+
     path = folder / "config.json"
     with failures_named(path, "is not a video model's configuration"):
         config: Any = AutoConfig.from_pretrained(str(folder), trust_remote_code=False)
     file = open_tensors(folder)
-    tensors = {_once(key): file.get(key) for key in file if key.startswith((MODEL, NECK))}
+    tensors = {once(key): file.get(key) for key in file if key.startswith((MODEL, NECK))}
     model, neck = _built(config.tracker_config, vision, tensors, file.source, allow_nan)
     return model, neck, config.to_dict()
 
 
-def _once(key: str) -> str:
-    """A tracker's key without the second prefix that `save_pretrained` of transformers 5.24 writes."""
-    return key.removeprefix(MODEL) if key.startswith(MODEL + MODEL) else key
-
-
 def _from_meta_file(path: Path, vision: Any, allow_nan: bool) -> _Loaded:
-    from ..segment.tracker_layout import tracker_config, tracker_tensors
+    from ..segment.meta_layout import MetaFile, detector_config
+    from ..segment.tracker_layout import tracker_config, tracker_from_meta
 
     file = open_tensors(path)
     with failures_named(path, "is not a SAM3 with a memory tracker in Meta's layout"):
-        config, tensors = tracker_config(file), tracker_tensors(file)
+        tracker, _ = tracker_from_meta(MetaFile(file).rest())
+        config, tensors = tracker_config(tracker, detector_config(file)), read_all(tracker)
     model, neck = _built(config, vision, tensors, file.source, allow_nan)
     return model, neck, {}
 
@@ -158,6 +151,8 @@ def _built(
     config: Any, vision: Any, tensors: Mapping[str, Tensor], source: str, allow_nan: bool
 ) -> tuple[Any, nn.Module]:
     from transformers.models.sam3.modeling_sam3 import Sam3VisionNeck
+
+    from ..segment.tracker_layout import MODEL, NECK
 
     with failures_named(source, "cannot be read: its tracker does not fit its configuration"):
         model, neck = _tracker_model(config), Sam3VisionNeck(vision)
