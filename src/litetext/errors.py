@@ -41,7 +41,7 @@ EXTRAS = {
     "export": (*_SAM3, "onnx", "onnxscript"),
     "mini": (*_SAM3, "tensorboard"),
     "video": (*_SAM3, "av", "trackers"),
-    "label": (*_SAM3, "fsspec", "jinja2", "pyarrow"),
+    "label": (*_SAM3, "fsspec", "imagehash", "jinja2", "pyarrow", "ray"),
     "distill": _DISTILL,
     "photo": (*_DISTILL, "cv2"),
 }

@@ -12,7 +12,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from litetext.data import samples
+from litetext.data import resolve, samples
 from litetext.encoders import load_encoder, read_checkpoint, save_encoder, write_checkpoint
 from litetext.tokenizer import Tokenizer
 
@@ -87,6 +87,27 @@ def test_info_reads_checkpoints(litetext: Run, checkpoint: Path) -> None:
     module = load_encoder(checkpoint).module
     assert facts["layout"] == "litetext" and facts["bytes"] == 4 * facts["parameters"]
     assert facts["live_parameters"] == sum(p.numel() for p in module.parameters())
+
+
+def test_info_reads_exports_banks_and_whole_models(litetext: Run, refused: Run, prompts: Path, tmp_path: Path) -> None:
+    assert litetext("export", "mini", tmp_path / "device", "--precision", "int8", "--weight-bits", 7).code == 0
+    facts = litetext("info", tmp_path / "device", "--json").json
+    wanted = litetext("info", "mini-student", "--json").json
+    same = ("variant", "parameters", "live_parameters", "context_length", "convention", "encoder")
+    assert {key: facts[key] for key in same} == {key: wanted[key] for key in same}
+    assert (facts["layout"], facts["precision"], facts["weight_bits"]) == ("onnx", "int8", 7)
+    assert facts["bytes"] == sum(path.stat().st_size for path in (tmp_path / "device").glob("model.onnx*"))
+    bank = tmp_path / "bank.safetensors"
+    assert litetext("bank", "build", prompts, "--text", tmp_path / "device", "--out", bank).code == 0
+    facts = litetext("info", bank, "--json").json
+    assert facts == {
+        "layout": "concept bank", "concepts": 3, "embedded_by": str(tmp_path / "device"), "bytes": bank.stat().st_size,
+        "context_length": 16, "output_dim": 64,
+    }  # fmt: skip
+    assert "concept bank" in litetext("info", bank).out
+    assert litetext("info", resolve("mini"), "--json").json == {**wanted}
+    for source in (tmp_path / "device", bank):
+        assert "--context says how a checkpoint is read" in refused("info", source, "--context", 8)
 
 
 def test_info_names_what_would_do(refused: Run) -> None:

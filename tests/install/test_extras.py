@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from .test_metadata import PROJECT, tomllib
 ALONE = ("", "images", "evaluate", "anatomy", "sam3", "export", "mini", "video", "label", "distill", "photo")
 """No extra, and each one."""
 
+MODULES = (".py", ".so", ".pyd")
 TORCH = {"sam3", "export", "mini", "video", "label", "distill", "photo"}
 WORKS: dict[str, set[str]] = {
     "audit phrases.txt --out OUT": {"anatomy"},
@@ -54,6 +56,7 @@ WORKS: dict[str, set[str]] = {
     "parity mini": TORCH,
     "parity mini --against onnx": {"export"},
     "parity mini --against transformers": TORCH,
+    "review labels --out OUT/r.html": {"label"},
     "segment scene.png -p owl --out OUT": {"images", "evaluate"} | TORCH,
     "segment scene.png -p owl --model photo --out OUT": {"images", "evaluate"} | TORCH,
     "segment scene.png -p owl --backend torch --out OUT": TORCH,
@@ -123,12 +126,23 @@ def _needed(name: str, extra: str) -> Iterator[Requirement]:
     yield from (one for one in needed if one.marker is None or one.marker.evaluate({"extra": extra}))
 
 
+@lru_cache
+def _owners() -> dict[str, set[str]]:
+    """The distributions that each module comes with; importlib.metadata's own table lacks some before Python 3.11."""
+    owners: dict[str, set[str]] = {}
+    for one in importlib.metadata.distributions():
+        for file in one.files or ():
+            module = file.parts[0] if len(file.parts) > 1 else file.name.split(".")[0] if file.suffix in MODULES else ""
+            if module.isidentifier():
+                owners.setdefault(module, set()).add(canonical(one.metadata["Name"]))
+    return owners
+
+
 def _hidden(extra: str) -> dict[str, list[str]]:
     """The modules and distributions of this environment that an extra does not bring."""
     brought = _brought(extra)
-    owners = importlib.metadata.packages_distributions()
     return {
-        "modules": [module for module, names in owners.items() if not brought & {canonical(name) for name in names}],
+        "modules": [module for module, names in _owners().items() if not brought & names],
         "distributions": sorted(
             {canonical(one.metadata["Name"]) for one in importlib.metadata.distributions()} - brought
         ),
@@ -166,6 +180,7 @@ def workspace(tmp_path_factory: pytest.TempPathFactory, exports: Path) -> Path:
     for command in (
         "mini world --out drawn --pairs 8 --size 64",
         "bank build phrases.txt --text mini --out bank.safetensors",
+        "label drawn/images --concepts phrases.txt --keep 0 --threshold 0 --out labels",
     ):
         subprocess.run(
             [sys.executable, "-m", "litetext", *command.split()], cwd=folder, check=True, capture_output=True
@@ -221,8 +236,7 @@ def test_the_table_of_extras_is_that_of_the_project(extra: str) -> None:
         nested = [named(more) for one in own if canonical(one.name) == "litetext" for more in one.extras]
         return {canonical(one.name) for one in own if canonical(one.name) != "litetext"}.union(*nested)
 
-    owners = importlib.metadata.packages_distributions()
-    ours = [{canonical(name) for name in owners[module]} for module in EXTRAS[extra]]  # cv2 has two
+    ours = [_owners()[module] for module in EXTRAS[extra]]  # cv2 has two
     assert all(names & named(extra) for names in ours)
     assert named(extra) <= set[str]().union(*ours)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from ..encoders import Convention
@@ -98,7 +100,7 @@ def _context(audit: Audit) -> Section:
         _context_figures(audit),
         paper.REMARKS["context"],
         summary=f"{context.tokens.mean:.1f} tokens a prompt, SOT and EOT counted; 99 % have at most "
-        f"{number(context.tokens.p99)}. Cut: "
+        f"{math.ceil(context.tokens.p99)}. Cut: "
         + ", ".join(f"{_percent(w.truncation_rate)} at L = {length}" for length, w in context.windows.items()),
     )
 

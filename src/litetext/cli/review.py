@@ -23,6 +23,7 @@ def register(app: typer.Typer) -> None:
         "litetext review labels",
         "litetext review labels --per-concept 200 --from 0.4 --out review.html",
         "litetext review labels --decide-by export.json --out decisions.json",
+        extra="label",
     )
 
 

@@ -23,7 +23,7 @@ from .command import add
 from .convention_option import AS
 from .encoder_options import ALLOW_NAN, CONTEXT, DEVICE, POSITIONS, position_reading
 from .inputs import STDIN, Boxes, ImageInput, box_inputs, image_inputs, phrase_inputs
-from .output import console, notes, print_json, progress_bar
+from .output import console, notes, print_json, progress_bar, tell
 
 if TYPE_CHECKING:
     from ..results import Instances
@@ -220,14 +220,13 @@ def _show(run: _Run, model: str, out: Path | None, as_json: bool) -> None:
         print_json(run.rows)
     elif run.rows:
         console.print(_table(run.rows))
-        console.print(f"written: {out}/ (overlays, {_COCO})", highlight=False, soft_wrap=True)
+        tell(f"written: {out}/ (overlays, {_COCO})")
     if model == _DEFAULT_MODEL and run.rows:
-        (notes if as_json else console).print(
+        hint = (
             f"Model: {_DEFAULT_MODEL}, which ships with litetext and knows only its small drawn world. "
-            f"For photographs: --model {PUBLISHED}; a rough look without a download: --model photo",
-            highlight=False,
-            soft_wrap=True,
+            f"For photographs: --model {PUBLISHED}; a rough look without a download: --model photo"
         )
+        notes.print(hint, highlight=False, soft_wrap=True, markup=False) if as_json else tell(hint)
 
 
 def _overlay_names(images: list[ImageInput]) -> list[str]:

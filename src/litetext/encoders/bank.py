@@ -162,6 +162,11 @@ class ConceptBank:
         if fallback is not None:
             self._check(fallback)
 
+    @property
+    def dim(self) -> int:
+        """D, the numbers of a token."""
+        return int(self._tokens.values.shape[1])
+
     def __len__(self) -> int:
         return len(self._rows)
 

@@ -54,7 +54,8 @@ class OnnxTextEncoder:
 
     def __init__(self, folder: str | os.PathLike[str], *, threads: int | None = None) -> None:
         self._folder = folder = Path(folder)
-        written = _read_config(folder)
+        written = read_export(folder)
+        _check_cpu(written, folder)
         self.config, self.trim = written.encoder, written.trim
         # the session first: what reading it leaves free is room enough to build the tokenizer in
         self._session = open_session(folder / "model.onnx", threads)
@@ -122,8 +123,14 @@ def int8_weight_bits() -> int:
 
 
 @dataclass(frozen=True, slots=True)
-class _Written:
-    """What an export says of itself in config.json, beside ``format`` and ``version``; see `export_onnx`."""
+class ExportConfig:
+    """What an export says of itself in config.json, beside ``format`` and ``version``.
+
+    Attributes:
+        encoder: shape and convention.
+        trim, precision, weight_bits, opset: as they were given to `litetext.encoders.export_onnx`.
+        vocabulary: CLIP's ids of the rows that were kept; None: all of them.
+    """
 
     encoder: EncoderConfig
     trim: bool
@@ -133,7 +140,12 @@ class _Written:
     vocabulary: list[int] | None
 
 
-def _read_config(folder: Path) -> _Written:
+def read_export(folder: Path) -> ExportConfig:
+    """Return what an exported encoder says of itself; its graph is not opened.
+
+    Raises:
+        LitetextError: the folder holds no such export, or one of another version.
+    """
     name = GRAPH_BESIDE if has_graph(folder) else "config.json"
     values = read_json(folder / name)
     if not isinstance(values, dict) or values.pop("format", None) != FORMAT:
@@ -143,13 +155,15 @@ def _read_config(folder: Path) -> _Written:
     version = values.pop("version", None)
     if version != 1:
         raise LitetextError(f"{folder}: {name} is of version {short(version)}; this litetext reads version 1")
-    written = from_values(_Written, values, f"{folder}/{name}")
+    return from_values(ExportConfig, values, f"{folder}/{name}")
+
+
+def _check_cpu(written: ExportConfig, folder: Path) -> None:
     if written.weight_bits == 8 and int8_weight_bits() == 7:
         raise LitetextError(
             f"{folder} holds 8-bit weights for CPUs with VNNI, and this one has none: its sums would overflow; "
             "export it with --weight-bits 7"
         )
-    return written
 
 
 def open_session(path: Path, threads: int | None, *, keep_memory: bool = True) -> Any:

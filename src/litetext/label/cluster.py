@@ -18,7 +18,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..errors import LitetextError, missing_extra
+from ..errors import LitetextError, extras_named
 from .labeler import LabeledRow, Labeler
 from .local import label_locally
 from .sources import ImageRef
@@ -67,11 +67,9 @@ def label_on_ray(
 def _cluster(address: str | None) -> Iterator[Any]:
     """Ray, connected; what was started here is stopped in the end."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is reported to anybody
-    try:
+    with extras_named("label"):
         import ray
         import ray.data
-    except ModuleNotFoundError as error:
-        raise missing_extra(error.name or "ray", "label") from None
     logging.getLogger("ray.data").setLevel(logging.ERROR)
     if ray.is_initialized():
         yield ray

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import LitetextError, missing_extra
+from ..errors import LitetextError, extras_named
 from ..images import read_image
 
 if TYPE_CHECKING:
@@ -58,10 +58,8 @@ def perceptual_hash(content: bytes) -> int:
     Raises:
         LitetextError: no image.
     """
-    try:
+    with extras_named("label"):
         from imagehash import phash
-    except ModuleNotFoundError as error:
-        raise missing_extra(error.name or "imagehash", "label") from None
     from PIL import Image
 
     bits = phash(Image.fromarray(read_image(content))).hash.ravel()

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import __version__
-from ..errors import LitetextError, choice_error, missing_extra
+from ..errors import LitetextError, choice_error, extras_named
 from ..images import read_image
 from ..outputs import blank_seal, sealed_file
 from ..progress import Progress, no_progress
@@ -109,11 +109,9 @@ def write_page(
         sample: how they were chosen.
         progress: counts detections.
     """
-    try:
+    with extras_named("label"):
         from jinja2 import Environment, PackageLoader, StrictUndefined
         from markupsafe import Markup
-    except ModuleNotFoundError as error:
-        raise missing_extra(error.name or "jinja2", "label") from None
     environment = Environment(
         loader=PackageLoader(__package__),
         autoescape=True,

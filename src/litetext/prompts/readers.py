@@ -153,7 +153,10 @@ def _field(path: Path, names: list[str], column: str | None) -> str:
     for candidate in PHRASE_FIELDS:
         if candidate in lowered:
             return lowered[candidate]
-    raise LitetextError(f"{path}: which column holds the phrase? Name one of: {', '.join(names)} (--column)")
+    raise LitetextError(
+        f"{path}: which column holds the phrase? Name one of: {', '.join(names)} (--column), or where "
+        f"a command has no such option, head it {PHRASE_FIELDS[0]}"
+    )
 
 
 def _jsonl(path: Path, column: str | None) -> Iterator[str]:
