@@ -225,7 +225,7 @@ def test_convert_round_trip(litetext: Run, checkpoint: Path, tmp_path: Path) -> 
 
 
 def test_convert_refuses(refused: Run, checkpoint: Path, tmp_path: Path) -> None:
-    assert "choose one of: authors, litetext, transformers" in refused(
+    assert "choose one of: authors, litetext, meta, transformers" in refused(
         "convert", checkpoint, tmp_path / "x", "--to", "onyx"
     )
     assert "no config.json" in refused(
