@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from ..errors import extras_named
 from ..files import atomic_path
 from .masks import Masks
-from .rle import Runs
+from .rle import Runs, Size
 
 with extras_named():
     from PIL import Image, ImageDraw, ImageFilter, ImageFont
@@ -103,19 +103,30 @@ def draw_masks(canvas: Image.Image, masks: Masks, groups: NDArray[np.int64]) -> 
         masks: N masks.
         groups: [N] which color each has, as in `overlay`.
     """
-    stripes = _stripes(masks, groups)
+    runs = Runs.of(masks.counts)
+    boxes, areas = runs.boxes(masks.size[0]), runs.areas
+    stripes = _stripes(masks, groups, boxes, areas)
     pen = max(1.0, max(canvas.size) / 600)
-    for row in np.argsort(-masks.areas, kind="stable").tolist():  # small masks lie on large ones
-        color = rgb(PALETTE[int(groups[row]) % len(PALETTE)])
-        _lay(canvas, _Layer(masks[row], canvas.size, color, stripes[row], pen))
+    for row in np.argsort(-areas, kind="stable").tolist():  # small masks lie on large ones
+        if areas[row]:
+            region = runs.region(row, boxes[row], masks.size[0])
+            color = rgb(PALETTE[int(groups[row]) % len(PALETTE)])
+            left, top = int(boxes[row, 0]), int(boxes[row, 1])
+            _lay(canvas, _Layer(region, (left, top), masks.size, canvas.size, color, stripes[row], pen))
     return canvas
 
 
 @dataclass(frozen=True, slots=True)
 class _Layer:
-    """One mask to lay on: its color, which of how many stripes are its own, and how wide its outline is."""
+    """One mask to lay on: its color, which of how many stripes are its own, and how wide its outline is.
+
+    Of the mask, of an image of ``size`` (height, width), only the box around it is held, which begins at ``corner``
+    (x, y).
+    """
 
     mask: NDArray[np.bool_]
+    corner: tuple[int, int]
+    size: Size
     canvas_size: tuple[int, int]
     color: tuple[int, int, int]
     stripe: tuple[int, int]
@@ -131,19 +142,17 @@ class _Layer:
 
     def _coverage(self, box: tuple[int, int, int, int]) -> Image.Image:
         """The mask inside a box of the canvas, resized and softened at its edge: 8 bits a pixel; 0 off the image."""
-        height, width = self.mask.shape
+        height, width = self.size
         across, down = width / self.canvas_size[0], height / self.canvas_size[1]
         x1, y1, x2, y2 = box[0] * across, box[1] * down, box[2] * across, box[3] * down
-        left, top, right, bottom = (
-            int(np.floor(x1)) - 1,
-            int(np.floor(y1)) - 1,
-            int(np.ceil(x2)) + 1,
-            int(np.ceil(y2)) + 1,
-        )
+        left, top = int(np.floor(x1)) - 1, int(np.floor(y1)) - 1
+        right, bottom = int(np.ceil(x2)) + 1, int(np.ceil(y2)) + 1
         part = np.zeros((bottom - top, right - left), dtype=np.uint8)
-        rows, columns = slice(max(top, 0), min(bottom, height)), slice(max(left, 0), min(right, width))
+        x, y = self.corner
+        rows = slice(max(top, y), min(bottom, y + self.mask.shape[0]))
+        columns = slice(max(left, x), min(right, x + self.mask.shape[1]))
         if rows.start < rows.stop and columns.start < columns.stop:
-            inside = self.mask[rows, columns]
+            inside = self.mask[rows.start - y : rows.stop - y, columns.start - x : columns.stop - x]
             part[rows.start - top : rows.stop - top, columns.start - left : columns.stop - left] = inside * np.uint8(
                 255
             )
@@ -172,22 +181,29 @@ def _lay(canvas: Image.Image, layer: _Layer) -> None:
 
 def _strips(layer: _Layer) -> Iterator[tuple[int, int, int, int]]:
     """Boxes of the canvas that hold the mask and its outline, none of very many pixels."""
-    rows, columns = np.flatnonzero(layer.mask.any(1)), np.flatnonzero(layer.mask.any(0))
-    if not len(rows):
-        return
     width, height = layer.canvas_size
-    down, across = height / layer.mask.shape[0], width / layer.mask.shape[1]
+    down, across = height / layer.size[0], width / layer.size[1]
     reach = int(np.ceil(2 * layer.pen)) + 2
-    x1, x2 = max(0, int(columns[0] * across) - reach), min(width, int((columns[-1] + 1) * across) + reach + 1)
-    y1, y2 = max(0, int(rows[0] * down) - reach), min(height, int((rows[-1] + 1) * down) + reach + 1)
+    (x, y), (high, wide) = layer.corner, layer.mask.shape
+    x1, x2 = max(0, int(x * across) - reach), min(width, int((x + wide) * across) + reach + 1)
+    y1, y2 = max(0, int(y * down) - reach), min(height, int((y + high) * down) + reach + 1)
     step = max(1, _STRIP // (x2 - x1))
     for top in range(y1, y2, step):
         yield x1, top, x2, min(top + step, y2)
 
 
-def _stripes(masks: Masks, groups: NDArray[np.int64]) -> list[tuple[int, int]]:
-    """For each mask its place among the groups on its object, and how many they are: (0, 1) where it is alone."""
-    if len(np.unique(groups)) < 2 or not _may_be_same(masks):
+def _stripes(
+    masks: Masks, groups: NDArray[np.int64], boxes: NDArray[np.float64], areas: NDArray[np.int64]
+) -> list[tuple[int, int]]:
+    """For each mask its place among the groups on its object, and how many they are: (0, 1) where it is alone.
+
+    Args:
+        masks: N masks.
+        groups: [N] of each.
+        boxes: [N, 4] around them: x, y, width, height.
+        areas: [N] their pixels.
+    """
+    if len(np.unique(groups)) < 2 or not _may_be_same(boxes, areas):
         return [(0, 1)] * len(masks)
     same = masks.iou(masks) >= _SAME_OBJECT
     stripes = []
@@ -197,14 +213,12 @@ def _stripes(masks: Masks, groups: NDArray[np.int64]) -> list[tuple[int, int]]:
     return stripes
 
 
-def _may_be_same(masks: Masks) -> bool:
+def _may_be_same(boxes: NDArray[np.float64], areas: NDArray[np.int64]) -> bool:
     """Whether any two masks are near enough to each other, and of sizes alike enough, to be of one object."""
-    runs = Runs.of(masks.counts)
-    boxes, areas = runs.boxes(masks.size[0]), np.maximum(runs.areas, 1)
     low, high = boxes[:, :2], boxes[:, :2] + boxes[:, 2:]
     shared = (np.minimum(high, high[:, None]) - np.maximum(low, low[:, None])).clip(0).prod(-1)
-    most = np.minimum(np.minimum(areas, areas[:, None]), shared) / np.maximum(areas, areas[:, None])
-    return bool((np.triu(most, 1) >= _SAME_OBJECT).any())
+    smaller, larger = np.minimum(areas, areas[:, None]), np.maximum(np.maximum(areas, areas[:, None]), 1)
+    return bool((np.triu(np.minimum(smaller, shared) / larger, 1) >= _SAME_OBJECT).any())
 
 
 def _write_labels(

@@ -203,6 +203,16 @@ class Runs:
         covered = np.append(0, np.cumsum(self.ends - self.starts))
         return covered[self.first[1:]] - covered[self.first[:-1]]
 
+    def region(self, row: int, box: Sequence[float], height: int) -> NDArray[np.bool_]:
+        """Return what of a mask lies in the box around it, see `boxes`: bool [h, w]."""
+        x, y, wide, high = (int(side) for side in box)
+        own = slice(self.first[row], self.first[row + 1])
+        edges = np.stack([self.starts[own], self.ends[own]], axis=1).ravel() - x * height
+        lengths = np.diff(edges, prepend=0, append=wide * height)
+        inside = np.zeros(len(lengths), dtype=bool)
+        inside[1::2] = True
+        return np.repeat(inside, lengths).reshape(wide, height).T[y : y + high]
+
     def boxes(self, height: int) -> NDArray[np.float64]:
         """Return the smallest box (x, y, width, height) around each mask [N, 4], of an image ``height`` pixels high."""
         result = np.zeros((len(self), 4))
