@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import errno
+from collections import deque
 from collections.abc import Iterator
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,7 +25,7 @@ if TYPE_CHECKING:
     from av.video.frame import VideoFrame as FFmpegFrame
 
 _TICK = Fraction(1, 90_000)  # seconds
-_THREADS = 2
+_THREADS = 3
 _OPTIONS = {
     "preset": "superfast",
     "crf": "23",
@@ -33,6 +35,7 @@ _OPTIONS = {
     "color_trc": "bt709",
     "color_range": "tv",
 }
+_MOST_WAITING = 3  # frames that are made before the first of them is encoded
 _KEY_FRAMES = 2.0  # seconds apart: how far players must go back to show any one frame
 
 
@@ -61,16 +64,24 @@ def write_video(
         _failures_named(temporary),
         _opened(temporary) as file,
         contextlib.nullcontext() if sound is None else contextlib.closing(sound),
+        ThreadPoolExecutor(1, "encoder") as thread,
     ):
-        writer = VideoWriter(file, size, frame_rate, sound)
+        writer = VideoWriter(file, size, frame_rate, sound, thread)
         yield writer
         writer.finish()
 
 
 class VideoWriter:
-    """A video that is written frame by frame; made by `write_video`."""
+    """A video that is written frame by frame; made by `write_video`.
 
-    def __init__(self, file: OutputContainer, size: Size, frame_rate: float, sound: Sound | None) -> None:
+    A thread encodes what is written while the next frames are made.
+    """
+
+    def __init__(
+        self, file: OutputContainer, size: Size, frame_rate: float, sound: Sound | None, thread: Executor
+    ) -> None:
+        self._thread = thread
+        self._waiting: deque[Future[None]] = deque()
         self._file = file
         self._size = size
         self._rate = Fraction(frame_rate).limit_denominator(1001)
@@ -83,7 +94,7 @@ class VideoWriter:
         """Add a frame.
 
         Args:
-            image: RGB, uint8 [H, W, 3].
+            image: RGB, uint8 [H, W, 3], which must stay as it is.
             time: seconds at which it is shown, later than the frame before; the video begins with its first frame. By
                 default frames follow each other at the frame rate.
 
@@ -96,18 +107,27 @@ class VideoWriter:
             self._begin = time or 0.0
             if self._sound is not None:
                 self._sound.begin(self._file, self._begin)
-        frame = _frame_of(image)
-        frame.time_base = _TICK
-        frame.pts = self._last = self._ticks(time)
-        self._file.mux(self._stream.encode(frame))
-        self._add_sound(0)
+        self._last = self._ticks(time)
+        self._waiting.append(self._thread.submit(self._encode, image, self._last))
+        if len(self._waiting) > _MOST_WAITING:
+            self._waiting.popleft().result()
 
     def finish(self) -> None:
-        """Write what the encoder still holds, and the sound to the end of the last frame."""
+        """Write what waits to be encoded, what the encoder still holds, and the sound to the end of the last frame."""
         if self._begin is None:
             raise LitetextError("no frame came to write a video of")
+        while self._waiting:
+            self._waiting.popleft().result()
         self._file.mux(self._stream.encode())
-        self._add_sound(1)
+        self._add_sound(self._last + round(1 / self._rate / _TICK))
+
+    def _encode(self, image: NDArray[np.uint8], ticks: int) -> None:
+        """Encode a frame, and bring the sound to where it begins."""
+        frame = _frame_of(image)
+        frame.time_base = _TICK
+        frame.pts = ticks
+        self._file.mux(self._stream.encode(frame))
+        self._add_sound(ticks)
 
     def _ticks(self, time: float | None) -> int:
         """When a frame is shown: later than the frame before, whatever rounding does."""
@@ -115,10 +135,9 @@ class VideoWriter:
             return self._last + round(1 / self._rate / _TICK) if self._last >= 0 else 0
         return max(round((time - (self._begin or 0.0)) / _TICK), self._last + 1)
 
-    def _add_sound(self, frames: int) -> None:
-        """Bring the sound to where the last frame begins, or that many frames later."""
+    def _add_sound(self, ticks: int) -> None:
         if self._sound is not None:
-            self._sound.copy_until(float(self._last * _TICK + frames / self._rate))
+            self._sound.copy_until(float(ticks * _TICK))
 
 
 @contextlib.contextmanager
