@@ -87,6 +87,8 @@ def convert(
     base = _files_of(model or source)
     if whole is None:
         whole = to == "transformers" or model is not None or (source not in SHIPPED_ENCODERS and holds_detector(base))
+    if whole and not holds_detector(base):
+        raise LitetextError(f"{base}: there is no detector here; name the model whose detector it is: --model MODEL")
     check: Any = check_file if to in _FILES else check_folder
     check(destination, _kind(to, whole), overwrite=overwrite, inputs=inputs)
     from ..prompts import read_prompts
