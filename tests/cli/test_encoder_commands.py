@@ -228,7 +228,7 @@ def test_convert_refuses(refused: Run, checkpoint: Path, tmp_path: Path) -> None
     assert "choose one of: authors, litetext, meta, transformers" in refused(
         "convert", checkpoint, tmp_path / "x", "--to", "onyx"
     )
-    assert "no config.json" in refused(
+    assert "there is no detector here" in refused(
         "convert", checkpoint, tmp_path / "x", "--to", "transformers", "--model", tmp_path
     )
     (tmp_path / "file").write_text("")
