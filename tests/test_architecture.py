@@ -5,7 +5,8 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -76,8 +77,20 @@ def _package(path: Path) -> str:
 
 def _imports(path: Path) -> Iterator[tuple[str, int]]:
     """Every package of litetext that a file imports, at the top or inside functions, and the line."""
+    for name, line in _names_and_lines(path):
+        if name[0] == "litetext" and len(name) > 1 and name[1] in FLOORS:
+            yield name[1], line
+
+
+def _imported_names(path: Path) -> Iterator[list[str]]:
+    """Every name that a file imports when it runs, in full and in parts."""
+    return (name for name, _ in _names_and_lines(path, types=False))
+
+
+def _names_and_lines(path: Path, *, types: bool = True) -> Iterator[tuple[list[str], int]]:
+    """Every name that a file imports, and the line; without ``types``, not those that annotations alone need."""
     parents = ["litetext", *path.relative_to(SOURCE).with_suffix("").parts][:-1]
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in _nodes(ast.parse(path.read_text(encoding="utf-8")), types):
         names: list[list[str]] = []
         if isinstance(node, ast.Import):
             names = [alias.name.split(".") for alias in node.names]
@@ -86,8 +99,15 @@ def _imports(path: Path) -> Iterator[tuple[str, int]]:
             module = [*base, *(node.module.split(".") if node.module else [])]
             names = [[*module, alias.name] for alias in node.names]
         for name in names:
-            if name[0] == "litetext" and len(name) > 1 and name[1] in FLOORS:
-                yield name[1], node.lineno
+            yield name, node.lineno
+
+
+def _nodes(tree: ast.AST, types: bool) -> Iterator[ast.AST]:
+    """A tree's nodes; without ``types``, those below ``if TYPE_CHECKING:`` are left out."""
+    yield tree
+    if types or not (isinstance(tree, ast.If) and ast.unparse(tree.test) == "TYPE_CHECKING"):
+        for child in ast.iter_child_nodes(tree):
+            yield from _nodes(child, types)
 
 
 def _files() -> list[Path]:
@@ -104,6 +124,34 @@ def test_packages_import_only_from_lower_floors(path: Path) -> None:
         assert FLOORS[imported] < FLOORS[package], (
             f"{path.name}:{line}: {package} imports {imported} of the same or a higher floor"
         )
+
+
+def _module(parts: Sequence[str]) -> str | None:
+    """The dotted name of the longest beginning of ``parts`` that is a file; packages are their ``__init__``."""
+    for end in range(len(parts), 0, -1):
+        path = SOURCE.joinpath(*parts[:end])
+        if path.with_suffix(".py").is_file() or (path / "__init__.py").is_file():
+            return ".".join(parts[:end])
+    return None
+
+
+def test_files_import_each_other_in_no_circle() -> None:
+    imported: dict[str, set[str]] = {}
+    for path in _files():
+        parts = list(path.relative_to(SOURCE).with_suffix("").parts)
+        own = ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+        found = {_module(name[1:]) for name in _imported_names(path) if name[0] == "litetext"}
+        imported[own] = {other for other in found if other is not None and not f"{own}.".startswith(f"{other}.")}
+    TopologicalSorter(imported).prepare()
+
+
+def test_public_classes_have_names_of_their_own() -> None:
+    places: dict[str, list[str]] = {}
+    for path in _files():
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                places.setdefault(node.name, []).append(str(path.relative_to(SOURCE)))
+    assert {name: files for name, files in places.items() if len(files) > 1} == {}
 
 
 HEAVY = ("torch", "transformers", "scipy", "matplotlib", "pycocotools", "supervision", "onnxruntime", "av", "ray")

@@ -6,7 +6,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from litetext.track.memories import Memory, ObjectMemory, Window
+from litetext.track.memories import Memory, MemoryWindow, ObjectMemory
 
 WINDOW = {"memories": 3, "pointers": 5, "conditioning": 2}
 
@@ -22,7 +22,7 @@ frames = st.lists(st.tuples(st.booleans(), st.sampled_from([0.0, 1.0])), min_siz
 def test_forgetting_changes_nothing_that_is_read(
     frames: list[tuple[bool, float]], selection: bool, everything: bool
 ) -> None:
-    window = Window(**WINDOW, selection=selection, all_conditioning_pointers=everything)
+    window = MemoryWindow(**WINDOW, selection=selection, all_conditioning_pointers=everything)
     pruned, whole = ObjectMemory(window), ObjectMemory(window)
     for index, (conditioning, quality) in enumerate(frames):
         memory = _memory(quality)
@@ -39,7 +39,7 @@ def test_forgetting_changes_nothing_that_is_read(
 
 def test_memory_is_flat() -> None:
     for selection in (False, True):
-        memory = ObjectMemory(Window(**WINDOW, selection=selection))
+        memory = ObjectMemory(MemoryWindow(**WINDOW, selection=selection))
         held = []
         for index in range(200):
             (memory.tracked if index % 16 else memory.conditioning)[index] = _memory()
@@ -49,7 +49,7 @@ def test_memory_is_flat() -> None:
 
 
 def test_the_nearest_conditioning_frames_are_read() -> None:
-    memory = ObjectMemory(Window(**WINDOW))
+    memory = ObjectMemory(MemoryWindow(**WINDOW))
     for index in (0, 4, 8):
         memory.conditioning[index] = _memory()
     assert [back for back, _ in memory.spatial(9)] == [0, 0]
@@ -57,7 +57,7 @@ def test_the_nearest_conditioning_frames_are_read() -> None:
 
 
 def test_badly_seen_frames_are_passed_over() -> None:
-    memory = ObjectMemory(Window(**WINDOW, selection=True))
+    memory = ObjectMemory(MemoryWindow(**WINDOW, selection=True))
     memory.conditioning[0] = _memory()
     for index, quality in enumerate((1.0, 1.0, 1.0, 0.0, 0.0), start=1):
         memory.tracked[index] = _memory(quality)

@@ -19,7 +19,7 @@ from .output import console
 if TYPE_CHECKING:
     from ..segment import Segmenter
     from ..segment.parity import StageParity
-    from ..segment.stages import Questions, Recording
+    from ..segment.stages import Recording, StageInputs
 
 _PROMPTS = 3  # by default: a full-size model takes a CPU many seconds a prompt
 
@@ -32,18 +32,18 @@ def sides_of(conventions: str | None) -> list[str]:
     return sides
 
 
-def questions_of(images: Sequence[Path], phrases: Sequence[str], threshold: float) -> Questions:
+def questions_of(images: Sequence[Path], phrases: Sequence[str], threshold: float) -> StageInputs:
     """What is asked: of the photos given, or of a scene that ships."""
     from ..images import read_image
-    from ..segment.stages import Questions
+    from ..segment.stages import StageInputs
 
     sample = samples()[0]
     photos = tuple(read_image(path) for path in images or [sample.image])
-    return Questions(photos, tuple(dict.fromkeys(phrases or sample.phrases[:_PROMPTS])), threshold)
+    return StageInputs(photos, tuple(dict.fromkeys(phrases or sample.phrases[:_PROMPTS])), threshold)
 
 
 def record_reference(
-    model: str, against: str | None, sides: Sequence[str], questions: Questions, allow_nan: bool
+    model: str, against: str | None, sides: Sequence[str], questions: StageInputs, allow_nan: bool
 ) -> Recording:
     """Run what MODEL is compared with; a recording is read, with the questions it was asked."""
     from ..segment.stages import is_recording, read_recording, record
@@ -61,7 +61,7 @@ def record_reference(
 
 
 def record_model(
-    model: str, sides: Sequence[str], questions: Questions, reference: Recording | None, allow_nan: bool
+    model: str, sides: Sequence[str], questions: StageInputs, reference: Recording | None, allow_nan: bool
 ) -> Recording:
     """Run MODEL; of the masks, those that the reference has."""
     from ..segment.stages import record
@@ -79,7 +79,7 @@ def _segmenter(model: str, convention: str | None, allow_nan: bool = False) -> S
     return Segmenter.from_pretrained(model, device="cpu", convention=convention, allow_nan=allow_nan)
 
 
-def _transformers(model: str, questions: Questions, allow_nan: bool) -> Recording:
+def _transformers(model: str, questions: StageInputs, allow_nan: bool) -> Recording:
     from ..encoders import load_encoder
     from ..segment.ported import record_transformers
     from ..segment.sources import is_exported, locate
@@ -91,7 +91,7 @@ def _transformers(model: str, questions: Questions, allow_nan: bool) -> Recordin
     return record_transformers(parts.detector, encoder, questions, allow_nan=allow_nan)
 
 
-def _exported(model: str, sides: Sequence[str], questions: Questions, folder: Path, allow_nan: bool) -> Segmenter:
+def _exported(model: str, sides: Sequence[str], questions: StageInputs, folder: Path, allow_nan: bool) -> Segmenter:
     """MODEL as an export in ``folder``; how far it may be off is for the comparison to say."""
     from ..encoders import read_checkpoint
     from ..segment.export import export_segmenter

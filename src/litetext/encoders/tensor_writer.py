@@ -16,8 +16,9 @@ import torch
 from torch import Tensor
 
 from ..errors import LitetextError
+from .dtypes import dtype_name
 from .safetensors_file import itemsize
-from .tensorfile import LazyTensor, dtype_name
+from .tensorfile import LazyTensor
 
 Seen = Callable[[str, Tensor], None]
 """What is told of every tensor as it is written, with its name."""

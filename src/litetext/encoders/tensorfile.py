@@ -16,6 +16,7 @@ from ..errors import LitetextError, short
 from ..files import checked_file
 from ..json_files import read_json
 from ..pickles import read_pickle
+from .dtypes import dtype_name, has_name, torch_dtype
 from .safetensors_file import SafetensorsFile, is_floating, itemsize
 from .torch_file import NotPlainError, TorchFile, TorchTensor
 
@@ -192,34 +193,6 @@ def _reader(file: SafetensorsFile, key: str) -> Callable[[], Tensor]:
     return read
 
 
-_TORCH_NAMES = {
-    "F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16", "I64": "int64", "I32": "int32",
-    "I16": "int16", "I8": "int8", "BOOL": "bool", "U64": "uint64", "U32": "uint32", "U16": "uint16", "U8": "uint8",
-    "F8_E4M3": "float8_e4m3fn", "F8_E5M2": "float8_e5m2", "C64": "complex64",
-}  # fmt: skip
-
-
-def torch_dtype(name: str) -> torch.dtype:
-    """Return torch's dtype by the name that safetensors gives it (``F32``)."""
-    import torch
-
-    dtype: torch.dtype = getattr(torch, _TORCH_NAMES[name])
-    return dtype
-
-
-def dtype_name(dtype: torch.dtype) -> str:
-    """Return the name that safetensors gives one of torch's dtypes.
-
-    Raises:
-        LitetextError: a dtype that the format does not have.
-    """
-    spelled = str(dtype).removeprefix("torch.")
-    found = next((name for name, of_torch in _TORCH_NAMES.items() if of_torch == spelled), None)
-    if found is None:
-        raise LitetextError(f"a tensor of {dtype} cannot be kept in a file of weights; convert it to another dtype")
-    return found
-
-
 def _open_pickle(path: Path) -> TensorFile:
     try:
         return _open_plain(path)
@@ -271,8 +244,7 @@ def _open_by_torch(path: Path) -> TensorFile:
             raise LitetextError(f"{path}: {short(key)} is sparse, quantized or not in the file; save it as it is used")
         if tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes():
             raise LitetextError(f"{path}: {short(key)} has shape {short(tuple(tensor.shape))}, more than is stored")
-    known = {getattr(torch, name, None) for name in _TORCH_NAMES.values()}
-    unknown = next((key for key, tensor in tensors.items() if tensor.dtype not in known), None)
+    unknown = next((key for key, tensor in tensors.items() if not has_name(tensor.dtype)), None)
     if unknown is not None:
         raise LitetextError(f"{path}: {short(unknown)} is stored as {tensors[unknown].dtype}, which no encoder is")
     return TensorFile(str(path), lazily(tensors))

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import LitetextError
 from ..pickles import check_unpacked_size, is_archive
+from .dtypes import torch_dtype
 from .mapped_file import MappedFile
 from .safetensors_file import itemsize
 
@@ -174,8 +175,6 @@ class TorchFile:
 
         def read() -> Tensor:
             import torch
-
-            from .tensorfile import torch_dtype
 
             content = self._mapped.bytes(*self._place(tensor))
             if content.ctypes.data % itemsize(tensor.dtype):

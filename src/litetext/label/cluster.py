@@ -16,16 +16,13 @@ import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ..errors import LitetextError, extras_named
-from .labeler import LabeledRow, Labeler
+from .labeler import LabeledRow, Labeler, LabelerRecipe
 from .local import label_locally
 from .sources import ImageRef
 from .store import Store
-
-if TYPE_CHECKING:
-    from .job import LabelerRecipe
 
 _TRIES = 10  # of a batch: machines go away and come back, but an image may also kill whatever reads it
 _WAVE = 100_000  # images that are listed at once

@@ -13,7 +13,7 @@ from ..outputs import RECORD, atomic_folder
 from ..progress import Progress, no_progress
 from ..results import ImageAnnotations
 from ..results.formats import coco, label_studio, labelme, pascal_voc, saco, table, yolo
-from .job import Entry, Job
+from .job import ImageEntry, Job
 from .store import Store
 
 FORMATS = ("coco", "csv", "label-studio", "labelme", "saco", "voc", "yolo")
@@ -27,7 +27,7 @@ SPLITS = ("train", "val")
 _WITH_IMAGES = {"yolo": "images", "labelme": ".", "voc": "JPEGImages"}
 """Where a format has its images."""
 
-Labels = Callable[[str | None], Iterator[tuple[Entry, ImageAnnotations]]]
+Labels = Callable[[str | None], Iterator[tuple[ImageEntry, ImageAnnotations]]]
 """The labelled images of a split, or of all."""
 
 
@@ -81,7 +81,7 @@ def check_formats(formats: Sequence[str], images: str = "link") -> None:
         raise choice_error("way with images", images, IMAGES)
 
 
-def _labels(job: Job, store: Store, split: str | None) -> Iterator[tuple[Entry, ImageAnnotations]]:
+def _labels(job: Job, store: Store, split: str | None) -> Iterator[tuple[ImageEntry, ImageAnnotations]]:
     for entry in job.entries():
         if entry.is_labeled and split in (None, entry.split(job.settings.val)):
             yield entry, job.settled(store.instances(entry.sha256)).annotations(entry.name)
@@ -146,7 +146,9 @@ class _Done:
     def __init__(self, progress: Progress, before: int, total: int) -> None:
         self._progress, self._done, self._total = progress, before, total
 
-    def over(self, labels: Iterator[tuple[Entry, ImageAnnotations]]) -> Iterator[tuple[Entry, ImageAnnotations]]:
+    def over(
+        self, labels: Iterator[tuple[ImageEntry, ImageAnnotations]]
+    ) -> Iterator[tuple[ImageEntry, ImageAnnotations]]:
         """Yield ``labels``, counted."""
         for one in labels:
             yield one

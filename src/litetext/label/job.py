@@ -16,8 +16,8 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
 from time import monotonic
@@ -31,7 +31,7 @@ from ..progress import Progress, no_progress
 from ..results import Instances
 from ..validation import check_ranges, from_values, ranged
 from .concepts import Concept, checked, dumped, read_concepts
-from .labeler import LabeledRow, Labeler, Model, asked_phrases, question_identity, write_bank
+from .labeler import LabeledRow, Labeler, LabelerRecipe, Model, asked_phrases, question_identity, write_bank
 from .local import label_locally
 from .near import NearFilter
 from .settling import Rules, settled
@@ -75,7 +75,7 @@ class Settings:
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class ImageEntry:
     """An image of a job, as the manifest has it.
 
     Attributes:
@@ -227,7 +227,7 @@ class Job:
                 raise LitetextError(f"{counted.given - images} images were lost on the way; give the command again")
             return Outcome(images, len(store) - before, failed, duplicates, monotonic() - begun, len(skipped))
 
-    def entries(self) -> Iterator[Entry]:
+    def entries(self) -> Iterator[ImageEntry]:
         """Yield the images of the last run, in their order.
 
         Raises:
@@ -321,7 +321,7 @@ class Job:
             )
             for images, row in enumerate(rows, start=1):
                 same = first.setdefault(int(row.sha256[:30], 16), row.ref.name) if row.sha256 else row.ref.name
-                entry = Entry(row.ref, row.sha256, row.error, "" if same == row.ref.name else same)
+                entry = ImageEntry(row.ref, row.sha256, row.error, "" if same == row.ref.name else same)
                 lines.write(json.dumps(_values(entry)) + "\n")
                 failed += bool(row.error)
                 duplicates += bool(entry.duplicate_of)
@@ -330,26 +330,8 @@ class Job:
                 progress(images, counted.expected)
             for ref, near in skipped:  # known by now
                 images += 1
-                lines.write(json.dumps(_values(Entry(ref, "", near=near))) + "\n")
+                lines.write(json.dumps(_values(ImageEntry(ref, "", near=near))) + "\n")
         return failed, duplicates, images
-
-
-@dataclass(frozen=True, slots=True)
-class LabelerRecipe:
-    """What makes a `Labeler`, in words that can be sent to another process."""
-
-    model: Model
-    bank: str
-    phrases: tuple[str, ...]
-    options: Mapping[str, Any]
-
-    def load(self) -> Labeler:
-        """Load the model."""
-        return Labeler.from_bank(self.model, Path(self.bank), self.phrases, **self.options)
-
-    def on(self, threads: int) -> LabelerRecipe:
-        """Return the recipe for a worker with so many threads."""
-        return replace(self, model=replace(self.model, threads=threads))
 
 
 class _Counted:
@@ -366,18 +348,18 @@ class _Counted:
             yield ref
 
 
-def _values(entry: Entry) -> dict[str, Any]:
+def _values(entry: ImageEntry) -> dict[str, Any]:
     values = {key: getattr(entry, key) for key in _OWN}
     return {**entry.ref.to_json(), **{key: value for key, value in values.items() if value}}
 
 
-def _entry(value: Any, place: str) -> Entry:
+def _entry(value: Any, place: str) -> ImageEntry:
     if not isinstance(value, dict):
         raise LitetextError(f"{place} is no image of a manifest; give the litetext label command again")
     own = {key: value.pop(key, "") for key in _OWN}
     if not all(isinstance(one, str) for one in own.values()):
         raise LitetextError(f"{place} holds something else than text; give the litetext label command again")
-    entry = Entry(from_values(ImageRef, value, place), **own)
+    entry = ImageEntry(from_values(ImageRef, value, place), **own)
     if entry.is_labeled and (len(entry.sha256) != 64 or not set(entry.sha256) <= set("0123456789abcdef")):
         raise LitetextError(f"{place} has no hash of the image's content; give the litetext label command again")
     return entry

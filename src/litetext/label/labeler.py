@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -242,3 +242,21 @@ def _named(error: Exception, name: str) -> str:
 def _reason(error: Exception) -> str:
     text = " ".join(str(error).split())[:500]
     return text if isinstance(error, LitetextError) else f"{type(error).__name__}: {text}"
+
+
+@dataclass(frozen=True, slots=True)
+class LabelerRecipe:
+    """What makes a `Labeler`, in words that can be sent to another process."""
+
+    model: Model
+    bank: str
+    phrases: tuple[str, ...]
+    options: Mapping[str, Any]
+
+    def load(self) -> Labeler:
+        """Load the model."""
+        return Labeler.from_bank(self.model, Path(self.bank), self.phrases, **self.options)
+
+    def on(self, threads: int) -> LabelerRecipe:
+        """Return the recipe for a worker with so many threads."""
+        return replace(self, model=replace(self.model, threads=threads))

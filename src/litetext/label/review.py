@@ -26,7 +26,7 @@ from ..results.drawing import data_uri, overlay
 from ..results.masks import whole_box
 from ..results.rle import mask_ious
 from .calibration import KIND, Decision
-from .job import Entry, Job
+from .job import ImageEntry, Job
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -50,7 +50,7 @@ class Detection:
         masks: its mask, as `Masks` of one.
     """
 
-    entry: Entry
+    entry: ImageEntry
     concept: int
     score: float
     masks: Masks

@@ -14,7 +14,7 @@ from ..progress import Progress, no_progress
 from ..results import Instances
 from ..tokenizer import clean
 from .concepts import Concept
-from .job import Entry, Job, Outcome
+from .job import ImageEntry, Job, Outcome
 
 BINS = 20
 _LISTED = 1000
@@ -141,13 +141,13 @@ def summarize(job: Job, outcome: Outcome | None = None, progress: Progress = no_
     return summary
 
 
-def _note_failure(summary: Summary, entry: Entry) -> None:
+def _note_failure(summary: Summary, entry: ImageEntry) -> None:
     summary.failed += 1
     if len(summary.failures) < _LISTED:
         summary.failures.append((entry.name, entry.error))
 
 
-def _note_image(summary: Summary, entry: Entry, settled: Instances, val: float) -> None:
+def _note_image(summary: Summary, entry: ImageEntry, settled: Instances, val: float) -> None:
     summary.labeled += 1
     summary.instances += len(settled)
     summary.splits[entry.split(val)] += 1

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
-class Concept:
+class WorldConcept:
     """An object of the world.
 
     Attributes:
@@ -262,7 +262,7 @@ STYLES = ("noto", "fluent", "twemoji", "fxemoji")
 
 NEW_LOOK = "fxemoji"
 
-CONCEPTS: tuple[Concept, ...] = tuple(
-    Concept(icon, kind, tuple(word.strip() for word in words.split(",")))
+CONCEPTS: tuple[WorldConcept, ...] = tuple(
+    WorldConcept(icon, kind, tuple(word.strip() for word in words.split(",")))
     for icon, kind, words in ([cell.strip() for cell in line.split("|")] for line in _TABLE.strip().splitlines())
 )

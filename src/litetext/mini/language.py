@@ -14,7 +14,7 @@ from typing import TypeVar
 import numpy as np
 
 from .art import COLORS
-from .concepts import Concept
+from .concepts import WorldConcept
 
 Rng = np.random.Generator
 T = TypeVar("T")
@@ -50,7 +50,7 @@ class Traits:
         truths: for colours, sizes and places: True, False or None; None too where nothing is said.
     """
 
-    concept: Concept
+    concept: WorldConcept
     truths: dict[str, bool | None]
 
 
@@ -58,7 +58,7 @@ class Traits:
 class Query:
     """What a phrase asks for: a concept and any of its attributes."""
 
-    concept: Concept
+    concept: WorldConcept
     color: str | None = None
     size: str | None = None
     place: str | None = None
@@ -100,7 +100,7 @@ def phrase(query: Query, rng: Rng, kind: str) -> str:
 
 
 def phrases(
-    concepts: Sequence[Concept], count: int, seed: int, wanted: Callable[[Query], bool] = lambda _: True
+    concepts: Sequence[WorldConcept], count: int, seed: int, wanted: Callable[[Query], bool] = lambda _: True
 ) -> list[str]:
     """Return up to ``count`` distinct phrases about ``concepts`` with up to two attributes, as scenes are asked them.
 

@@ -13,15 +13,16 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from transformers import CLIPTextConfig, Sam3Config
+from transformers import Sam3Config
 
 from ..encoders.config import SAM3, EncoderConfig
 from ..encoders.modules import build
 from ..segment.checkpoint import Sam3Detector
-from ..segment.convention import KEY, TRANSFORMERS
+from ..segment.convention import TRANSFORMERS
 from ..segment.decode import run_detr
 from .art import COLORS
 from .concepts import CONCEPTS
+from .small_sam3 import small_sam3_config
 
 PATCH = 8
 
@@ -53,55 +54,21 @@ class Shape:
 
 
 def detector_config(shape: Shape) -> Sam3Config:
-    """Return the transformers configuration of the detector (its text tower is a stub that is never built)."""
-    width, grid = shape.detector_width, shape.image_size // PATCH
-    heads = max(1, width // 16)
-    layer = {"hidden_size": width, "num_attention_heads": heads, "dropout": 0.0}
-    ffn = {"intermediate_size": shape.detector_ffn}
-    convention: dict[str, Any] = {KEY: CONVENTION.to_dict()}
-    return Sam3Config(
-        vision_config={
-            "model_type": "sam3_vision_model",
-            "fpn_hidden_size": width,
-            "scale_factors": [4.0, 2.0, 1.0, 0.5],
-            "backbone_feature_sizes": [[4 * grid] * 2, [2 * grid] * 2, [grid] * 2, [grid // 2] * 2],
-            "backbone_config": {
-                "model_type": "sam3_vit_model",
-                "hidden_size": shape.vision_width,
-                "intermediate_size": 4 * shape.vision_width,
-                "num_hidden_layers": shape.vision_layers,
-                "num_attention_heads": max(1, shape.vision_width // 32),
-                "image_size": shape.image_size,
-                "pretrain_image_size": shape.image_size,
-                "patch_size": PATCH,
-                "window_size": grid // 2,
-                "global_attn_indexes": list(range(1, shape.vision_layers, 2)),
-            },
-        },
-        text_config=CLIPTextConfig(
-            vocab_size=8,
-            hidden_size=8,
-            intermediate_size=8,
-            num_hidden_layers=1,
-            num_attention_heads=1,
-            bos_token_id=1,
-            eos_token_id=2,
-        ).to_dict(),
-        geometry_encoder_config={**layer, **ffn, "num_layers": 1, "roi_size": 3},
-        detr_encoder_config={**layer, **ffn, "num_layers": shape.encoder_layers},
-        detr_decoder_config={
-            **layer,
-            **ffn,
-            "num_layers": shape.decoder_layers,
-            "num_queries": shape.queries,
-        },
-        mask_decoder_config={
-            "hidden_size": width,
-            "num_attention_heads": heads,
-            "num_upsampling_stages": 2,
-        },
-        **convention,
-    )
+    """Return the transformers configuration of the detector: `small_sam3_config` over a ViT."""
+    grid = shape.image_size // PATCH
+    backbone = {
+        "model_type": "sam3_vit_model",
+        "hidden_size": shape.vision_width,
+        "intermediate_size": 4 * shape.vision_width,
+        "num_hidden_layers": shape.vision_layers,
+        "num_attention_heads": max(1, shape.vision_width // 32),
+        "image_size": shape.image_size,
+        "pretrain_image_size": shape.image_size,
+        "patch_size": PATCH,
+        "window_size": grid // 2,
+        "global_attn_indexes": list(range(1, shape.vision_layers, 2)),
+    }
+    return small_sam3_config(shape, grid, backbone, CONVENTION)
 
 
 def teacher_config(shape: Shape, vocabulary: int) -> EncoderConfig:

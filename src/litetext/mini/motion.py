@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from ..results import FrameResult, Instances, Masklets, Masks
 from .art import Sprite
 from .backgrounds import background
-from .concepts import Concept
+from .concepts import WorldConcept
 from .language import Rng, Traits, pick
 from .world import DrawnPair, World, box_of, paste, posed
 
@@ -112,7 +112,7 @@ class _Path:
 class _Actor:
     """An object, how it looks, and how it moves."""
 
-    concept: Concept
+    concept: WorldConcept
     style: str
     color: str | None
     art: Sprite
@@ -187,7 +187,7 @@ class MotionWorld:
 
     def _play(self, rng: Rng) -> _Play:
         count = int(rng.choice([1, 2, 3, 4, 5], p=[0.1, 0.25, 0.3, 0.2, 0.15]))
-        concepts: list[Concept] = []
+        concepts: list[WorldConcept] = []
         for _ in range(count):
             alike = concepts and rng.random() < 0.4
             concepts.append(concepts[-1] if alike else pick(rng, self.world.concepts))
@@ -203,7 +203,7 @@ class MotionWorld:
             grain_seed=int(rng.integers(1 << 31)),
         )
 
-    def _actor(self, rng: Rng, concept: Concept, largest: float) -> _Actor:
+    def _actor(self, rng: Rng, concept: WorldConcept, largest: float) -> _Actor:
         style, color, art = self.world.look(rng, concept)
         return _Actor(
             concept=concept,

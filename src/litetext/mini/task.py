@@ -22,15 +22,15 @@ from ..training.checkpoint import CHECKPOINT, read_checkpoint_state
 from .batches import Batch, Batches, vocabulary_texts
 from .config import MiniTrainConfig, known_concepts
 from .model import Mini, on_grid
-from .objective import COPIES, losses_of, total_loss
-from .optimizer import MuonAndAdamW
+from .objective import losses_of, total_loss
 from .quick import evaluate_quickly
+from .staged import StagedTask
 
 TRAIN_SEED = 1_000
 _REPORTING_ONLY = ("report_every", "checkpoint_every", "evaluate_every", "workers")
 
 
-class MiniTask:
+class MiniTask(StagedTask):
     """A `litetext.training.trainer.TrainTask`: the model, its optimizer, and the scenes it learns from.
 
     Attributes:
@@ -48,23 +48,8 @@ class MiniTask:
         self.config, self.device = config, device
         self.tokenizer = Tokenizer().prune_vocabulary(vocabulary_texts())
         self.model = Mini(config.shape, self.tokenizer.vocab_size).to(device)
-        self._optimizer = MuonAndAdamW(self.model, config.learning_rate, config.weight_decay)
+        super().__init__(config, self.model)
         self._batches: Iterator[Batch] | None = None
-
-    @property
-    def steps(self) -> int:
-        """Steps of all stages."""
-        return self.config.total_steps
-
-    @property
-    def samples_per_step(self) -> float:
-        """Scenes a step, in the mean over the stages."""
-        stages = zip(self.config.steps, self.config.images, strict=True)
-        return sum(steps * images for steps, images in stages) / self.steps
-
-    def learning_rate_at(self, step: int) -> float:
-        """Return the learning rate of a step."""
-        return self.config.learning_rate_at(step)
 
     def train_step(self, step: int) -> dict[str, Tensor]:
         """Update the weights once and return the losses of the step's stage."""
@@ -73,17 +58,10 @@ class MiniTask:
         batch = next(self._batches).to(self.device)
         self.model.train()
         self.model.text.requires_grad_(self.config.text_steps is None or step < self.config.text_steps)
-        for group in self._optimizer.param_groups:
-            group["lr"] = self.learning_rate_at(step)
-        copies = COPIES if step < self.config.many_steps else 1
         with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.device.type == "cuda"):
-            losses = losses_of(self.model, batch, self.config.stage(step), self.config.mask_rows, copies)
+            losses = losses_of(self.model, batch, self.config.stage(step), self.config.mask_rows, self._copies(step))
             loss = total_loss(losses)
-        self._optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.config.max_grad_norm, foreach=True)
-        self._optimizer.step()
-        return {name: value.detach() for name, value in (*losses.items(), ("total", loss))}
+        return self._update(step, losses, loss)
 
     def evaluate(self) -> dict[str, float]:
         """Return the figures on held-out scenes."""
@@ -92,15 +70,6 @@ class MiniTask:
     def identity(self) -> dict[str, Any]:
         """Return what two runs must share for one to continue the other."""
         return {name: value for name, value in asdict(self.config).items() if name not in _REPORTING_ONLY}
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return weights and optimizer."""
-        return {"model": self.model.state_dict(), "optimizer": self._optimizer.state_dict()}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take up the state that `state_dict` gave."""
-        self.model.load_state_dict(state["model"])
-        self._optimizer.load_state_dict(state["optimizer"])
 
     def start_from(self, folder: Path) -> None:
         """Take the weights of another run, whose input may be of another size; all else starts anew.

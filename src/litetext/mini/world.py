@@ -20,7 +20,7 @@ from PIL import Image
 from ..errors import LitetextError, choice_error, short
 from .art import COLORS, Sprite, icons_of, sprite
 from .backgrounds import background
-from .concepts import CONCEPTS, NEW_LOOK, STYLES, Concept
+from .concepts import CONCEPTS, NEW_LOOK, STYLES, WorldConcept
 from .language import PLACES, SIZES, Query, Rng, Traits, phrase, pick
 
 TRAINING_STYLES = tuple(style for style in STYLES if style != NEW_LOOK)
@@ -155,8 +155,8 @@ class World:
             raise LitetextError(f"none of the concepts is drawn in the style {', '.join(styles)}")
 
     @cached_property
-    def _by_kind(self) -> dict[str, list[Concept]]:
-        groups: dict[str, list[Concept]] = {}
+    def _by_kind(self) -> dict[str, list[WorldConcept]]:
+        groups: dict[str, list[WorldConcept]] = {}
         for concept in self.concepts:
             groups.setdefault(concept.kind, []).append(concept)
         return groups
@@ -165,7 +165,7 @@ class World:
         """Draw one scene."""
         canvas = background(rng, self.size)
         instances = np.zeros((self.size, self.size), np.uint8)
-        placed: list[tuple[Concept, str, str | None, Sprite, float]] = []
+        placed: list[tuple[WorldConcept, str, str | None, Sprite, float]] = []
         full_areas: list[int] = []
         for concept, reach in self._cast(rng):
             style, color, art = self.look(rng, concept)
@@ -178,7 +178,7 @@ class World:
         image = _developed(rng, canvas)
         return Scene(image, instances, tuple(self._objects(instances, placed)))
 
-    def look(self, rng: Rng, concept: Concept) -> tuple[str, str | None, Sprite]:
+    def look(self, rng: Rng, concept: WorldConcept) -> tuple[str, str | None, Sprite]:
         """Choose how an object of ``concept`` looks: the style, the tint (None: natural colours) and the sprite."""
         style = pick(rng, self._styles_of[concept])
         color = pick(rng, self._tints_of[concept]) if rng.random() < 0.55 else None
@@ -198,7 +198,7 @@ class World:
                 found.append(pair)
         return found
 
-    def _cast(self, rng: Rng) -> list[tuple[Concept, float]]:
+    def _cast(self, rng: Rng) -> list[tuple[WorldConcept, float]]:
         """Choose what is in a scene: concepts with their reach (longer side over the scene's side), big ones first."""
         if rng.random() < self.crowds:  # a crowd of one concept, with some others
             crowd, others = int(rng.integers(5, MAX_COUNT + 1)), int(rng.integers(0, 3))
@@ -217,7 +217,7 @@ class World:
         return sorted(cast, key=lambda entry: -entry[1])
 
     def _objects(
-        self, instances: NDArray[np.uint8], placed: list[tuple[Concept, str, str | None, Sprite, float]]
+        self, instances: NDArray[np.uint8], placed: list[tuple[WorldConcept, str, str | None, Sprite, float]]
     ) -> list[SceneObject]:
         objects = []
         for number, (concept, style, color, art, reach) in enumerate(placed, start=1):
@@ -284,7 +284,7 @@ def box_of(mask: NDArray[np.bool_]) -> tuple[int, int, int, int]:
     return int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1
 
 
-def held_out(concept: Concept, color: str) -> bool:
+def held_out(concept: WorldConcept, color: str) -> bool:
     """Is this combination one that training neither draws as a tint nor asks for? One in ten is."""
     return (7 * CONCEPTS.index(concept) + 3 * COLORS.index(color)) % 10 == 0
 
@@ -294,7 +294,7 @@ def asks_new(query: Query) -> bool:
     return query.color is not None and held_out(query.concept, query.color)
 
 
-def _described(rng: Rng, concept: Concept, traits: Traits, kind: str, least: int = 0) -> Query:
+def _described(rng: Rng, concept: WorldConcept, traits: Traits, kind: str, least: int = 0) -> Query:
     """Ask for ``concept`` with attributes true in ``traits``: none for a name, one for "attribute", else up to two."""
     wanted = {"name": 0, "synonym": 0, "attribute": 1, "referring": int(rng.integers(0, 3))}[kind]
     wanted = max(wanted, least)

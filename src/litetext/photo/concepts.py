@@ -230,7 +230,7 @@ _IRREGULAR = {"person": "people", "mouse": "mice", "knife": "knives", "sheep": "
 
 
 @dataclass(frozen=True, slots=True)
-class Concept:
+class PhotoConcept:
     """One meaning that objects have or that is asked for.
 
     Attributes:
@@ -255,7 +255,7 @@ class Concepts:
 
     def __init__(self, wordnet: WordNet) -> None:
         self.wordnet = wordnet
-        found: dict[int, Concept] = {}
+        found: dict[int, PhotoConcept] = {}
         self.coco: dict[str, int] = {}
         self.caltech: dict[str, int] = {}
         offsets: dict[str, int] = {}
@@ -263,18 +263,18 @@ class Concepts:
             sense, _, words = entry.partition(":")
             offset = offsets[category] = wordnet.sense(sense).offset
             listed = [category, *(word.strip() for word in words.split(",") if word.strip())]
-            found[offset] = Concept(category, offset, tuple(dict.fromkeys(listed)))
+            found[offset] = PhotoConcept(category, offset, tuple(dict.fromkeys(listed)))
         for folder, sense in CALTECH.items():
             synset = wordnet.sense(sense)
             offsets[folder] = synset.offset
             names = tuple(dict.fromkeys((sense.partition("#")[0], *synset.words[:3])))
-            found.setdefault(synset.offset, Concept(names[0], synset.offset, names))
+            found.setdefault(synset.offset, PhotoConcept(names[0], synset.offset, names))
         self.labels = len(found)
         above = {ancestor for offset in found for ancestor in wordnet.ancestors(offset)}
         for kind in KINDS:
             for offset in wordnet.senses.get(kind, ()):
                 if offset in above and offset not in found:
-                    found[offset] = Concept(kind, offset, (kind,))
+                    found[offset] = PhotoConcept(kind, offset, (kind,))
                     break
         self.all = tuple(found.values())
         self.number = {offset: number for number, offset in enumerate(found)}

@@ -47,7 +47,7 @@ def evaluate(model: PhotoModel, batches: PhotoBatches, threshold: float = 0.5, s
     for row, asked in enumerate(category_pairs(pool.facts, concepts, seed)):
         if not asked:
             continue
-        vision = model.see(pool.features(np.array([row])))
+        vision = model.encode_image(pool.features(np.array([row])))
         phrases = batches.embedded([concepts.all[number].name for number in asked])
         tokens, real = model.teacher(phrases.embedded, phrases.lengths)
         image_of = torch.zeros(len(asked), dtype=torch.long)

@@ -15,11 +15,12 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from transformers import CLIPTextConfig, Sam3Config
+from transformers import Sam3Config
 
 from ..mini.model import Mini, Vision, draw_detector_weights
+from ..mini.small_sam3 import small_sam3_config
 from ..segment.checkpoint import Sam3Detector
-from ..segment.convention import KEY, DetectorConvention
+from ..segment.convention import DetectorConvention
 from ..segment.lite import LiteConfig
 from . import sentences
 
@@ -49,35 +50,9 @@ class PhotoShape:
 
 
 def detector_config(shape: PhotoShape) -> Sam3Config:
-    """Return the transformers configuration of the detector (its text tower is a stub that is never built)."""
-    width, grid = shape.detector_width, shape.image_size // STRIDE
-    heads = width // 16
-    layer = {"hidden_size": width, "num_attention_heads": heads, "dropout": 0.0}
-    ffn = {"intermediate_size": shape.detector_ffn}
-    convention: dict[str, Any] = {KEY: CONVENTION.to_dict()}
-    return Sam3Config(
-        vision_config={
-            "model_type": "sam3_vision_model",
-            "fpn_hidden_size": width,
-            "scale_factors": [4.0, 2.0, 1.0, 0.5],
-            "backbone_feature_sizes": [[4 * grid] * 2, [2 * grid] * 2, [grid] * 2, [grid // 2] * 2],
-            "backbone_config": LiteConfig(image_size=shape.image_size, patch_size=STRIDE).to_dict(),
-        },
-        text_config=CLIPTextConfig(
-            vocab_size=8,
-            hidden_size=8,
-            intermediate_size=8,
-            num_hidden_layers=1,
-            num_attention_heads=1,
-            bos_token_id=1,
-            eos_token_id=2,
-        ).to_dict(),
-        geometry_encoder_config={**layer, **ffn, "num_layers": 1, "roi_size": 3},
-        detr_encoder_config={**layer, **ffn, "num_layers": shape.encoder_layers},
-        detr_decoder_config={**layer, **ffn, "num_layers": shape.decoder_layers, "num_queries": shape.queries},
-        mask_decoder_config={"hidden_size": width, "num_attention_heads": heads, "num_upsampling_stages": 2},
-        **convention,
-    )
+    """Return the transformers configuration of the detector: `small_sam3_config` over EfficientNet-Lite."""
+    backbone = LiteConfig(image_size=shape.image_size, patch_size=STRIDE).to_dict()
+    return small_sam3_config(shape, shape.image_size // STRIDE, backbone, CONVENTION)
 
 
 class TextTeacher(nn.Module):
@@ -159,7 +134,7 @@ class PhotoModel(Mini):
         meaning.weight.copy_((components / spread)[:, :, None, None])
         meaning.bias.copy_(-(components @ mean) / spread)
 
-    def see(self, taps: tuple[Tensor, ...]) -> Vision:
+    def encode_image(self, taps: tuple[Tensor, ...]) -> Vision:
         """Encode images given as what the frozen network gave of them."""
         output = self.detector.vision_encoder.from_taps(taps)
         return Vision(output.last_hidden_state, output.fpn_hidden_states[:-1], output.fpn_position_encoding[:-1])

@@ -59,7 +59,7 @@ def losses_of(
         mask_rows: phrases, at most, whose masks are computed.
         class_copies: queries that learn to score one object.
     """
-    vision = model.see(batch.taps)
+    vision = model.encode_image(batch.taps)
     tokens, real = model.teacher(batch.phrases.embedded, batch.phrases.lengths)
     losses = {
         "phrases": _dense_phrases(model, vision, tokens, real, batch),

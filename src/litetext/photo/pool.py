@@ -22,7 +22,7 @@ from ..files import write_json
 from ..outputs import claim_folder
 from ..segment.lite import CHANNELS, LiteModel
 from .photographs import tensor_of
-from .scenes import Scene
+from .scenes import PhotoScene
 
 _STRIDES = (4, 8, 16, 16)
 
@@ -33,8 +33,8 @@ class Pool:
 
     Attributes:
         taps: what `LiteModel.taps` gives, float16, [N, C, h, w] each.
-        instances: uint8 [N, S, S], as in `Scene`.
-        facts: for each scene what `Scene.facts` gives.
+        instances: uint8 [N, S, S], as in `PhotoScene`.
+        facts: for each scene what `PhotoScene.facts` gives.
     """
 
     taps: tuple[NDArray[np.float16], ...]
@@ -72,7 +72,7 @@ def make_pool(folder: Path, count: int, size: int) -> None:
 def fill_pool(
     folder: Path,
     first: int,
-    scenes: Iterable[Scene],
+    scenes: Iterable[PhotoScene],
     network: LiteModel,
     on_scene: Callable[[int], None] = lambda _: None,
 ) -> None:

@@ -57,8 +57,8 @@ class Questions:
 
     Args:
         concepts: what can be asked for.
-        facts: the scenes (`Scene.facts`) that say how often each concept occurs: negatives are drawn alike, so that
-            a word alone tells nothing about whether it is true.
+        facts: the scenes (`PhotoScene.facts`) that say how often each concept occurs: negatives are drawn alike, so
+            that a word alone tells nothing about whether it is true.
         negatives: share of phrases that are true of nothing.
         attributes: share of phrases with a colour, a place or a size.
     """

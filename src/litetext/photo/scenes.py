@@ -59,7 +59,7 @@ class Thing:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Scene:
+class PhotoScene:
     """A picture and what is in it.
 
     Attributes:
@@ -137,7 +137,7 @@ class Studio:
         """The cut-outs of every concept."""
         return self._by_concept
 
-    def scene(self, seed: int, index: int) -> Scene:
+    def scene(self, seed: int, index: int) -> PhotoScene:
         """Return scene ``index`` of ``seed``."""
         rng = np.random.default_rng([seed, index])
         pasting = rng.random() < self.paste
@@ -176,7 +176,7 @@ class Studio:
                 truths.append(cutout.truths)
 
 
-def whole(photograph: Photograph, size: int) -> Scene:
+def whole(photograph: Photograph, size: int) -> PhotoScene:
     """Return a photograph as it is, resized, for measuring."""
     height, width = photograph.pixels.shape[:2]
     image = Image.fromarray(photograph.pixels).resize((size, size), Image.Resampling.BILINEAR)
@@ -276,7 +276,7 @@ def _scene(
     unclear: set[int],
     exhaustive: bool,
     least: int = LEAST_PIXELS,
-) -> Scene:
+) -> PhotoScene:
     """Drop what is hardly visible (its concept is unclear then) and describe the rest."""
     size = instances.shape[0]
     renumbered = np.zeros_like(instances)
@@ -293,4 +293,4 @@ def _scene(
         box = tuple(float(edge) / size for edge in (columns[0], rows[0], columns[-1] + 1, rows[-1] + 1))
         things.append(Thing(concept, box, pixels / size**2, known))  # type: ignore[arg-type]
         renumbered[mask] = len(things)
-    return Scene(image, renumbered, tuple(things), frozenset(doubtful), exhaustive)
+    return PhotoScene(image, renumbered, tuple(things), frozenset(doubtful), exhaustive)

@@ -10,11 +10,10 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-import torch
 from torch import Tensor
 
-from ..mini.objective import COPIES, total_loss
-from ..mini.optimizer import MuonAndAdamW
+from ..mini.objective import total_loss
+from ..mini.staged import StagedTask
 from .batches import PhotoBatches
 from .evaluation import evaluate
 from .model import PhotoModel, PhotoShape
@@ -85,7 +84,7 @@ class PhotoTrainConfig:
         return self.learning_rate * rise * min(1.0, (self.total_steps - step) / max(self.cooldown_steps, 1))
 
 
-class PhotoTask:
+class PhotoTask(StagedTask):
     """A `litetext.training.trainer.TrainTask`.
 
     Args:
@@ -107,22 +106,7 @@ class PhotoTask:
         self._batches, self._held_out = batches, held_out
         model.detector.vision_encoder.backbone.requires_grad_(False)
         model.detector.geometry_encoder.requires_grad_(False)
-        self._optimizer = MuonAndAdamW(model, config.learning_rate, config.weight_decay)
-
-    @property
-    def steps(self) -> int:
-        """Steps of all stages."""
-        return self.config.total_steps
-
-    @property
-    def samples_per_step(self) -> float:
-        """Scenes a step, in the mean over the stages."""
-        stages = zip(self.config.steps, self.config.images, strict=True)
-        return sum(steps * images for steps, images in stages) / self.steps
-
-    def learning_rate_at(self, step: int) -> float:
-        """Return the learning rate of a step."""
-        return self.config.learning_rate_at(step)
+        super().__init__(config, model)
 
     def train_step(self, step: int) -> dict[str, Tensor]:
         """Update the weights once and return the losses of the step's stage."""
@@ -130,16 +114,8 @@ class PhotoTask:
         batch = self._batches[stage].batch(step)
         self.model.train()
         self.model.teacher.requires_grad_(step < self.config.text_steps)
-        for group in self._optimizer.param_groups:
-            group["lr"] = self.learning_rate_at(step)
-        copies = COPIES if step < self.config.many_steps else 1
-        losses = losses_of(self.model, batch, self.knowledge, stage, self.config.mask_rows, copies)
-        loss = total_loss(losses, WEIGHTS)
-        self._optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.config.max_grad_norm, foreach=True)
-        self._optimizer.step()
-        return {name: value.detach() for name, value in (*losses.items(), ("total", loss))}
+        losses = losses_of(self.model, batch, self.knowledge, stage, self.config.mask_rows, self._copies(step))
+        return self._update(step, losses, total_loss(losses, WEIGHTS))
 
     def evaluate(self) -> dict[str, float]:
         """Return the figures on held-out photographs."""
@@ -148,12 +124,3 @@ class PhotoTask:
     def identity(self) -> dict[str, Any]:
         """Return what two runs must share for one to continue the other."""
         return {name: value for name, value in asdict(self.config).items() if name not in _MAY_CHANGE}
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return weights and optimizer."""
-        return {"model": self.model.state_dict(), "optimizer": self._optimizer.state_dict()}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take up the state that `state_dict` gave."""
-        self.model.load_state_dict(state["model"])
-        self._optimizer.load_state_dict(state["optimizer"])

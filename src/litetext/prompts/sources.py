@@ -14,7 +14,7 @@ from ..errors import LitetextError, choice_error, extras_named
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class PromptSource:
     """Where a named corpus lives and how its phrases are found.
 
     Attributes:
@@ -36,27 +36,27 @@ class Source:
     record_list: str | None = None
 
 
-SOURCES: dict[str, Source] = {
-    "saco-gold": Source(
+SOURCES: dict[str, PromptSource] = {
+    "saco-gold": PromptSource(
         "SA-Co Gold", "json", "train", "text_input", "gold_*_merged_a_release_test.json of facebook/SACo-Gold",
         files="hf://datasets/facebook/SACo-Gold/**/gold_*_merged_a_release_test.json", record_list="images",
     ),
-    "saco-silver": Source(
+    "saco-silver": PromptSource(
         "SA-Co Silver", "json", "train", "text_input", "silver_*_test.json of facebook/SACo-Silver",
         files="hf://datasets/facebook/SACo-Silver/**/silver_*_test.json", record_list="images",
     ),
-    "saco-veval": Source(
+    "saco-veval": PromptSource(
         "SA-Co VEval", "json", "train", "noun_phrase", "annotation/saco_veval_*_test.json of facebook/SACo-VEval",
         files="hf://datasets/facebook/SACo-VEval/annotation/saco_veval_*_test.json", record_list="video_np_pairs",
     ),
-    "lvis": Source(
+    "lvis": PromptSource(
         "LVIS v1", "json", "train", "name", "lvis_v1_val.json from lvisdataset.org",
         files="https://dl.fbaipublicfiles.com/LVIS/lvis_v1_val.json.zip", record_list="categories",
     ),
-    "refcoco": Source("RefCOCO", "jxu124/refcoco", "train", "captions", "refcoco/refs(unc).p"),
-    "refcoco+": Source("RefCOCO+", "jxu124/refcocoplus", "train", "captions", "refcoco+/refs(unc).p"),
-    "refcocog": Source("RefCOCOg", "jxu124/refcocog", "train", "captions", "refcocog/refs(umd).p"),
-    "rf100-vl": Source(
+    "refcoco": PromptSource("RefCOCO", "jxu124/refcoco", "train", "captions", "refcoco/refs(unc).p"),
+    "refcoco+": PromptSource("RefCOCO+", "jxu124/refcocoplus", "train", "captions", "refcoco+/refs(unc).p"),
+    "refcocog": PromptSource("RefCOCOg", "jxu124/refcocog", "train", "captions", "refcocog/refs(umd).p"),
+    "rf100-vl": PromptSource(
         "RF100-VL", "probicheaux/rf100-vl", "train", "objects", "the _annotations.coco.json files of RF100-VL"
     ),
 }  # fmt: skip
@@ -88,7 +88,7 @@ def stream_source(name: str) -> Iterator[str]:
         ) from error
 
 
-def _phrases(name: str, source: Source, record: dict[str, Any]) -> Iterator[str]:
+def _phrases(name: str, source: PromptSource, record: dict[str, Any]) -> Iterator[str]:
     value = record.get(source.column)
     if value is None:
         raise LitetextError(

@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from transformers import Sam3Config
 
-from ..encoders.tensorfile import LazyTensor, torch_dtype
+from ..encoders.dtypes import torch_dtype
+from ..encoders.tensorfile import LazyTensor
 from ..errors import LitetextError
 from .student_trunks import StudentTrunkConfig, architecture_of, published_names
 

@@ -17,10 +17,11 @@ import torch
 from torch import Tensor
 
 from ..encoders.checkpoints import authors_tensors
+from ..encoders.dtypes import torch_dtype
 from ..encoders.encoder_file import EncoderFile
 from ..encoders.layouts import FULL_CHECKPOINT_PREFIX
 from ..encoders.tensor_writer import write_safetensors, write_torch
-from ..encoders.tensorfile import LazyTensor, torch_dtype
+from ..encoders.tensorfile import LazyTensor
 from ..errors import LitetextError
 from ..outputs import blank_seal, sealed_file
 from ..progress import Progress, no_progress

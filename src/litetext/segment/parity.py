@@ -1,6 +1,6 @@
 """How far one implementation is from another, stage by stage: where a conversion, an export or a port goes wrong.
 
-Both are asked the same questions (`stages.Questions`). The first stage that is off is where to look: what comes after
+Both are asked the same questions (`stages.StageInputs`). The first stage that is off is where to look: what comes after
 inherits its error.
 """
 

@@ -18,7 +18,7 @@ from ..encoders.features import TextEncoder, TextFeatures
 from ..encoders.tensorfile import open_tensors
 from ..results import Masks
 from .checkpoint import Detector, Sam3Detector, load_detector, load_image_processor, quiet_transformers
-from .stages import PhotoStages, Questions, Recording, best_queries, token_ids
+from .stages import PhotoStages, Recording, StageInputs, best_queries, token_ids
 
 _PROCESSOR_LENGTH = 32  # what transformers' processor pads prompts to
 
@@ -41,7 +41,7 @@ def has_text_tower(source: Path) -> bool:
 
 @torch.inference_mode()
 def record_transformers(
-    source: Path, encoder: TextEncoder, questions: Questions, *, allow_nan: bool = False
+    source: Path, encoder: TextEncoder, questions: StageInputs, *, allow_nan: bool = False
 ) -> Recording:
     """Run ``transformers.Sam3Model`` (or ``Sam3LiteTextModel``) plainly, prompt by prompt, on the CPU.
 
@@ -88,7 +88,7 @@ def _own_text(model: Any, source: Path, prompts: Sequence[str]) -> _Text:
 
 
 def _photo_stages(
-    model: Any, processor: Any, photo: NDArray[np.uint8], text: _Text, questions: Questions
+    model: Any, processor: Any, photo: NDArray[np.uint8], text: _Text, questions: StageInputs
 ) -> PhotoStages:
     vision = model.get_vision_features(processor(images=photo, return_tensors="pt")["pixel_values"])
     outputs = [

@@ -32,7 +32,7 @@ _SETTINGS, _TENSORS = "recording.json", "stages.safetensors"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Questions:
+class StageInputs:
     """What every implementation is asked: all prompts of all photos.
 
     Attributes:
@@ -90,7 +90,7 @@ class Recording:
     """
 
     implementation: str
-    questions: Questions
+    questions: StageInputs
     ids: NDArray[np.int64] | None
     text: TextFeatures[NDArray[Any]]
     photos: tuple[PhotoStages, ...]
@@ -98,7 +98,7 @@ class Recording:
 
 def record(
     segmenter: Segmenter,
-    questions: Questions,
+    questions: StageInputs,
     implementation: str,
     queries: Sequence[NDArray[np.int64]] | None = None,
 ) -> Recording:
@@ -240,7 +240,7 @@ def read_recording(folder: Path) -> Recording:
     try:
         file = SafetensorsFile(folder / _TENSORS)
         tensors = {name: file.array(name) for name in file.tensors}
-        questions = Questions(
+        questions = StageInputs(
             tuple(tensors[f"{row}.photo"] for row in range(int(settings["photos"]))),
             tuple(map(str, settings["prompts"])),
             float(settings["threshold"]),
@@ -259,7 +259,7 @@ def read_recording(folder: Path) -> Recording:
     return Recording(str(settings.get("implementation", folder.name)), questions, tensors.get("ids"), text, photos)
 
 
-def _photo_stages(tensors: dict[str, NDArray[Any]], row: int, questions: Questions) -> PhotoStages:
+def _photo_stages(tensors: dict[str, NDArray[Any]], row: int, questions: StageInputs) -> PhotoStages:
     own = {name.partition(".")[2]: value for name, value in tensors.items() if name.startswith(f"{row}.")}
     levels = sorted((name for name in own if name.startswith("features.")), key=lambda name: int(name[9:]))
     for name in (*_PLAIN, "detection_masks"):

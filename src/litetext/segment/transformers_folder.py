@@ -20,12 +20,13 @@ import torch
 from ..encoders.card import model_card
 from ..encoders.checkpoints import Checkpoint
 from ..encoders.config import TRANSFORMERS, EncoderConfig
+from ..encoders.dtypes import torch_dtype
 from ..encoders.encoder_file import EncoderFile
 from ..encoders.layouts import TRANSFORMERS_STUDENT, TRANSFORMERS_TEACHER, Layout
 from ..encoders.parity import Parity, measure_parity
 from ..encoders.safetensors_file import is_floating
 from ..encoders.tensor_writer import write_safetensors
-from ..encoders.tensorfile import LazyTensor, lazy, read_all, torch_dtype
+from ..encoders.tensorfile import LazyTensor, lazy, read_all
 from ..errors import LitetextError, failures_named
 from ..files import write_text
 from ..outputs import atomic_folder

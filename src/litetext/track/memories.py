@@ -33,7 +33,7 @@ class Memory:
 
 
 @dataclass(frozen=True, slots=True)
-class Window:
+class MemoryWindow:
     """How far an object's memory reaches.
 
     Attributes:
@@ -64,7 +64,7 @@ class ObjectMemory:
         tracked: frames in which it was tracked.
     """
 
-    window: Window
+    window: MemoryWindow
     conditioning: dict[int, Memory] = field(default_factory=dict)
     tracked: dict[int, Memory] = field(default_factory=dict)
 

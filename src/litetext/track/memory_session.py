@@ -23,7 +23,7 @@ from .fusion import (
     most_recently_hidden,
     without_shrunk,
 )
-from .memories import Memory, ObjectMemory, Window
+from .memories import Memory, MemoryWindow, ObjectMemory
 from .memory_tracker import MemoryTracker, Propagated, TrackerFeatures, memory_of
 from .policy import TrackingPolicy
 from .tracks import NEVER, TrackedObject, Tracks
@@ -85,10 +85,10 @@ class MemorySession:
         return most if self.frame_count is None else min(self.frame_count, most)
 
     @property
-    def window(self) -> Window:
+    def window(self) -> MemoryWindow:
         """How far memories reach."""
         config = self.tracker.model.config
-        return Window(
+        return MemoryWindow(
             memories=config.num_maskmem - 1,
             pointers=config.max_object_pointers_in_encoder - 1,
             conditioning=config.max_cond_frame_num,

@@ -18,13 +18,13 @@ from torch import Tensor
 from ..errors import LitetextError, failures_named
 from ..files import atomic_path
 from ..outputs import mark
-from .memories import Memory, ObjectMemory, Window
+from .memories import Memory, MemoryWindow, ObjectMemory
 from .memory_session import MemorySession, TrackedFrame
 from .policy import TrackingPolicy
 from .tracks import TrackedObject, Tracks
 
 _CLASSES = {one.__name__: one for one in (Memory, ObjectMemory, TrackedFrame, TrackedObject, Tracks)}
-_GIVEN = {Window: "window", TrackingPolicy: "policy"}
+_GIVEN = {MemoryWindow: "window", TrackingPolicy: "policy"}
 """What the tracker itself says again."""
 
 _ORIGIN = mark("tracks")

@@ -14,7 +14,7 @@ from ..hub import offline
 from ..images import SUFFIXES
 from .pictures import AnimatedPicture, PictureFiles, frame_files, matching_files
 from .reader import VideoReader
-from .source import Source
+from .source import FrameSource
 from .stream import FFmpegVideo
 
 _SCHEMES = ("http", "https", "rtmp", "rtmps", "rtsp", "rtsps", "srt", "tcp", "udp")
@@ -70,7 +70,7 @@ def _is_pattern(name: str) -> bool:
     return re.search(r"[*?[]", name) is not None and not os.path.lexists(name)
 
 
-def _source_of(name: str) -> Source:
+def _source_of(name: str) -> FrameSource:
     if name == "-":
         return FFmpegVideo(_standard_input, "standard input")
     if "://" in name:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from ..errors import LitetextError
 from .sound import Sound
-from .source import Damage, Shot, Size, Source
+from .source import Damage, FrameSource, Shot, Size
 
 _TICK = 0.0005
 """Seconds by which the time of a frame may be off, as containers round it."""
@@ -53,7 +53,7 @@ class VideoReader:
     """
 
     def __init__(
-        self, source: Source, start: float | None, end: float | None, every: int, max_side: int | None
+        self, source: FrameSource, start: float | None, end: float | None, every: int, max_side: int | None
     ) -> None:
         facts = source.facts
         self._source = source

@@ -55,7 +55,7 @@ class Damage(NamedTuple):
     time: float
 
 
-class Source(Protocol):
+class FrameSource(Protocol):
     """Where frames come from.
 
     Attributes:
