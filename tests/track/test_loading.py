@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
-from transformers import Sam3TrackerVideoConfig, Sam3VideoConfig, Sam3VideoModel
+from transformers import Sam3ImageProcessor, Sam3TrackerVideoConfig, Sam3VideoConfig, Sam3VideoModel
 
 from litetext import LitetextError
 from litetext.encoders.tensorfile import lazily, open_tensors, read_all
@@ -152,3 +152,21 @@ def test_transformers_opens_what_it_saved_itself(reference: VideoReference) -> N
     assert isinstance(config.detector_config.text_config.hidden_size, int)
     loaded = Sam3VideoModel.from_pretrained(reference.folder)
     assert torch.equal(loaded.tracker_model.no_object_pointer, reference.model.tracker_model.no_object_pointer)
+
+
+@pytest.mark.slow
+def test_a_tracker_shares_the_detectors_image_size(reference: VideoReference, tmp_path: Path) -> None:
+    config = Sam3VideoConfig.from_pretrained(reference.folder)
+    config.image_size = 56
+    small = Sam3VideoModel.from_pretrained(reference.folder, config=config)
+    small.save_pretrained(tmp_path)
+    Sam3ImageProcessor(size={"height": 56, "width": 56}).save_pretrained(tmp_path)
+    frames = clip(8, seed=1)
+    ours, wanted = (
+        list(VideoSegmenter.from_pretrained(folder, device="cpu", image_size=size).stream(frames, PROMPTS))
+        for folder, size in ((reference.folder, 56), (tmp_path, None))
+    )
+    assert sum(len(frame.object_ids) for frame in ours) > 0
+    for one, other in zip(ours, wanted, strict=True):
+        assert one.object_ids.tolist() == other.object_ids.tolist()
+        assert (one.instances.masks != other.instances.masks).mean() < 1e-4 if len(one.object_ids) else True

@@ -21,6 +21,12 @@ DTYPE: Any = typer.Option(
     "--dtype",
     help=f"Compute in {', '.join(DTYPES[:-1])} or {DTYPES[-1]}; float32 unless said, whatever is stored.",
 )
+IMAGE_SIZE: Any = typer.Option(
+    None,
+    "--image-size",
+    min=1,
+    help="Side that pictures are resized to, a multiple of the model's patch; as trained unless said. Fewer is faster.",
+)
 ALLOW_NAN: Any = typer.Option(False, "--allow-nan", help="Go on with weights that are NaN or infinite.")
 
 

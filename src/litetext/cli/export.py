@@ -15,7 +15,7 @@ from ..outputs import Kind, check_folder
 from .command import add
 from .convention_option import AS
 from .destination import OVERWRITE, paths_of
-from .encoder_options import ALLOW_NAN, CONTEXT, HEADS, POSITIONS, position_reading
+from .encoder_options import ALLOW_NAN, CONTEXT, HEADS, IMAGE_SIZE, POSITIONS, position_reading
 from .output import notes, print_json
 from .vocabulary_option import HELP as VOCABULARY_HELP
 from .vocabulary_option import pruned
@@ -45,6 +45,7 @@ def export(
     whole: bool = typer.Option(False, "--whole", help="Export a whole model: vision, text and decoder."),
     text: str = typer.Option(None, help="With --whole: another text encoder for it; by default the model's own."),
     convention: str = AS,
+    image_size: int = IMAGE_SIZE,
     to: str = typer.Option("onnx", help="onnx."),
     precision: str = typer.Option("fp32", help="Of the text encoder: fp32, fp16 (half the bytes) or int8."),
     vocabulary: str = typer.Option(None, metavar="FILE|N|FILE:N", help=VOCABULARY_HELP),
@@ -79,6 +80,8 @@ def export(
         raise LitetextError("--text names the encoder of a whole model; give --whole too")
     if convention is not None and not whole:
         raise LitetextError("--as says how a whole model's detector is run; give --whole too")
+    if image_size is not None and not whole:
+        raise LitetextError("--image-size is of a whole model's pictures; give --whole too")
     inputs = paths_of(checkpoint, text, vocabulary, prompts)
     kind: Kind = "exported model" if whole else "exported encoder"
     check_folder(destination, kind, overwrite=overwrite, inputs=inputs)
@@ -119,7 +122,7 @@ def export(
         else:
             from ..segment.export import export_segmenter
 
-            options |= {"convention": convention, "allow_nan": allow_nan}
+            options |= {"convention": convention, "allow_nan": allow_nan, "image_size": image_size}
             model = export_segmenter(source.detector, read, destination, texts, **options)
             written, said = asdict(model), _model_lines(model)
     if as_json:

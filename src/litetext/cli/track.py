@@ -24,7 +24,7 @@ from ..videos.opening import files_of
 from .command import add
 from .convention_option import AS
 from .destination import OVERWRITE
-from .encoder_options import ALLOW_NAN, DEVICE
+from .encoder_options import ALLOW_NAN, DEVICE, IMAGE_SIZE
 from .inputs import STDIN, phrase_inputs
 from .output import console, duration, notes, print_json, progress_bar, tell
 from .stamps import model_stamps, stamps
@@ -85,6 +85,7 @@ def track(
     threshold: float = typer.Option(None, min=0.0, max=1.0, help="Lowest score of a detection; 0.5 by default."),
     device: str = DEVICE,
     dtype: str = typer.Option(None, help="Of weights and computing, such as bfloat16; float32 by default."),
+    image_size: int = IMAGE_SIZE,
     allow_nan: bool = ALLOW_NAN,
     as_json: bool = typer.Option(False, "--json", help="Print one JSON document of what was found."),
     overwrite: bool = OVERWRITE,
@@ -105,7 +106,7 @@ def track(
     if out is None and not as_json:
         out = Path(f"{_stem(video)}_tracks")
     times = {"start": _seconds("--start", start), "end": _seconds("--end", end)}
-    loaded = _Model(model, text, policy, convention, threshold, dtype)
+    loaded = _Model(model, text, policy, convention, threshold, dtype, image_size)
     with open_video(video, every=every, max_side=max_side, **times) as reader:
         run = {
             "video": video,
@@ -134,6 +135,7 @@ class _Model:
     convention: str | None
     threshold: float | None
     dtype: str | None
+    image_size: int | None
 
     def __post_init__(self) -> None:
         if self.policy not in (None, *_POLICIES):
@@ -142,7 +144,7 @@ class _Model:
     def _as_it_is(self, device: str | None) -> bool:
         """Whether a model that has graphs can run in ONNX Runtime; memory trackers run in torch all the same."""
         return (
-            (self.convention, self.dtype) == (None, None)
+            (self.convention, self.dtype, self.image_size) == (None, None, None)
             and device in (None, "cpu")
             and has_graphs(locate(self.model).detector)
         )
@@ -161,6 +163,7 @@ class _Model:
                 convention=self.convention,
                 backend="onnx" if self._as_it_is(device) else None,
                 allow_nan=allow_nan,
+                image_size=self.image_size,
             )
             if self.threshold is not None:
                 segmenter.policy = with_threshold(segmenter.policy, self.threshold)

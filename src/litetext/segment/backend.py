@@ -72,6 +72,11 @@ class Backend(Protocol):
     """A promptable detector."""
 
     @property
+    def image_size(self) -> int:
+        """Side of the square that pictures are resized to, in pixels."""
+        ...
+
+    @property
     def dim(self) -> int:
         """D, the numbers a text token must have; 256 for SAM3."""
         ...

@@ -63,6 +63,7 @@ def export_segmenter(
     overwrite: bool = False,
     convention: ConventionLike | None = None,
     allow_nan: bool = False,
+    image_size: int | None = None,
 ) -> WholeExport:
     """Write a detector and a text encoder as a directory for `Segmenter.from_pretrained`, atomically.
 
@@ -79,6 +80,7 @@ def export_segmenter(
         overwrite: replace an earlier export.
         convention: another than the detector's own, see `load_detector`.
         allow_nan: export weights that are NaN or infinite too.
+        image_size: side of the square input in pixels; by default the detector's own.
 
     Raises:
         LitetextError: an unknown precision or opset, a text encoder of another width than the detector reads, or a
@@ -89,7 +91,7 @@ def export_segmenter(
         raise LitetextError(f"{detector} is an export already; give the model it was made from")
     if precision not in TOLERANCES:
         raise choice_error("precision", precision, get_args(GraphPrecision))
-    backend = TorchBackend.load(detector, "cpu", convention=convention, allow_nan=allow_nan)
+    backend = TorchBackend.load(detector, "cpu", convention=convention, allow_nan=allow_nan, image_size=image_size)
     if text.config.output_dim != backend.dim:
         raise LitetextError(
             f"the text encoder gives {text.config.output_dim} numbers a token, but {detector} reads {backend.dim}; "
@@ -114,7 +116,7 @@ def export_segmenter(
             )
         export = WholeExport(
             folder=str(folder),
-            image_size=int(backend.detector.config.image_size),
+            image_size=backend.image_size,
             opset=opset,
             bytes={graph: _graph_bytes(temporary, graph) for graph in graphs_of(backend.convention)}
             | {"text": written.bytes},
@@ -230,7 +232,7 @@ def _normalization(processor: Any) -> tuple[Tensor, Tensor]:
 
 def write_graphs(backend: TorchBackend, folder: Path, opset: int) -> None:
     """Trace the graphs one by one and write each with its weights beside it."""
-    size = int(backend.detector.config.image_size)
+    size = backend.image_size
     with torch.no_grad():
         pyramid = decode.encode_images(backend.detector, torch.zeros(1, 3, size, size))
     levels = {f"features_{level}": features for level, features in enumerate(pyramid.maps)}

@@ -104,6 +104,11 @@ class OnnxBackend:
         return f"OnnxBackend({str(self._folder)!r}, as {self._convention.name})"
 
     @property
+    def image_size(self) -> int:
+        """Side of the square that pictures are resized to, in pixels."""
+        return self._image_size
+
+    @property
     def dim(self) -> int:
         """D, the numbers a text token must have."""
         return self._dim

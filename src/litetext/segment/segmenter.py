@@ -78,6 +78,7 @@ class Segmenter:
         allow_nan: bool = False,
         context_length: int | None = None,
         positions: Positions | None = None,
+        image_size: int | None = None,
     ) -> Segmenter:
         """Load a segmenter.
 
@@ -97,6 +98,9 @@ class Segmenter:
             allow_nan: load weights that are NaN or infinite too.
             context_length: tokens a prompt, if not the text encoder's own, which must be named or the model's.
             positions: how a position table longer than the context is read, see `litetext.load_encoder`.
+            image_size: side of the square that pictures are resized to, in pixels: a multiple of the model's patch (14
+                for SAM3); by default the one it was trained at. Fewer pixels take less time and show less. An export's
+                is fixed.
 
         Raises:
             LitetextError: an unknown name, a model out of reach, or a checkpoint that does not fit exactly.
@@ -106,19 +110,23 @@ class Segmenter:
             raise choice_error("backend", backend, ("torch", "onnx"))
         text_options = {"context_length": context_length, "positions": positions}
         text_options = {name: value for name, value in text_options.items() if value is not None}
-        wants_torch = device is not None or dtype is not None or convention is not None or bool(text_options)
+        fixed = (dtype, convention, image_size)
+        wants_torch = device is not None or any(one is not None for one in fixed) or bool(text_options)
         if _runs_in_onnx(parts.detector, os.fspath(name_or_path), backend, wants_torch):
-            if str(device or "cpu") != "cpu" or dtype is not None or convention is not None:
+            if str(device or "cpu") != "cpu" or any(one is not None for one in fixed):
                 raise LitetextError(
-                    f"{name_or_path} is an export: it runs on the CPU in the precision and under the convention it was "
-                    "written in; leave out device, dtype and convention, or give the model it was made from"
+                    f"{name_or_path} is an export: it runs on the CPU in the precision, at the size and under the "
+                    "convention it was written in; leave out device, dtype, image_size and convention, or give the "
+                    "model it was made from"
                 )
             from .onnx_backend import OnnxBackend
 
             detector: Backend = OnnxBackend(parts.detector, threads=threads)
             text_device, text_backend = None, "onnx"
         else:
-            detector = in_torch = _torch_backend().load(parts.detector, device, dtype, convention, allow_nan=allow_nan)
+            detector = in_torch = _torch_backend().load(
+                parts.detector, device, dtype, convention, allow_nan=allow_nan, image_size=image_size
+            )
             text_device, text_backend = in_torch.device, None
         text = parts.text if text is None else parts.encoder(text)
         if isinstance(text, str | os.PathLike):

@@ -159,7 +159,7 @@ class _Recorder:
 
     def __init__(self, backend: Backend) -> None:
         self._backend = backend
-        self.dim, self.convention = backend.dim, backend.convention
+        self.dim, self.convention, self.image_size = backend.dim, backend.convention, backend.image_size
         self.prepare_text, self.encode_images = backend.prepare_text, backend.encode_images
         self.encode_boxes, self.feature_maps = backend.encode_boxes, backend.feature_maps
         self.decode_masks = backend.decode_masks

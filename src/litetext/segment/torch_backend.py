@@ -21,6 +21,7 @@ from . import decode
 from .backend import Detections
 from .checkpoint import Detector, load_detector, load_image_processor
 from .convention import ConventionLike, DetectorConvention
+from .image_size import set_image_size
 
 
 class TorchBackend:
@@ -51,10 +52,14 @@ class TorchBackend:
         convention: ConventionLike | None = None,
         *,
         allow_nan: bool = False,
+        image_size: int | None = None,
     ) -> TorchBackend:
-        """Load a detector (see `load_detector`), by default onto a GPU if there is one, in float32."""
+        """Load a detector (see `load_detector`), by default onto a GPU if there is one, in float32, at its own size."""
         detector = load_detector(source, torch_device(device), floating_dtype(dtype), convention, allow_nan=allow_nan)
-        return cls(detector, load_image_processor(source, detector.config.image_size))
+        processor = load_image_processor(source, detector.config.image_size)
+        if image_size is not None:
+            set_image_size(detector, processor, image_size)
+        return cls(detector, processor)
 
     @property
     def device(self) -> torch.device:
@@ -65,6 +70,12 @@ class TorchBackend:
     def dtype(self) -> torch.dtype:
         """What the detector computes in."""
         return self.detector.dtype
+
+    @property
+    def image_size(self) -> int:
+        """Side of the square that pictures are resized to, in pixels."""
+        config: Any = self.detector.config
+        return int(config.image_size)
 
     @property
     def dim(self) -> int:

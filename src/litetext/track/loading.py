@@ -88,7 +88,7 @@ def load_tracker(
     backend: Any = segmenter.backend
     detector = locate(name_or_path).detector
     if (detector.parent / TRACKER / "config.json").is_file():
-        model, neck, described = _beside(detector.parent / TRACKER, allow_nan)
+        model, neck, described = _beside(detector.parent / TRACKER, backend.image_size, allow_nan)
     elif detector.is_dir():
         model, neck, described = _from_folder(detector, backend.detector.config.vision_config, allow_nan)
     else:
@@ -134,7 +134,7 @@ def _from_meta_file(path: Path, vision: Any, allow_nan: bool) -> _Loaded:
     return model, neck, {}
 
 
-def _beside(folder: Path, allow_nan: bool) -> _Loaded:
+def _beside(folder: Path, image_size: int, allow_nan: bool) -> _Loaded:
     from transformers import Sam3TrackerVideoConfig
 
     path = folder / "config.json"
@@ -142,7 +142,7 @@ def _beside(folder: Path, allow_nan: bool) -> _Loaded:
     with failures_named(path, "is not a tracker's configuration"):
         config = Sam3TrackerVideoConfig(**described)
     file: TensorFile = open_tensors(folder)
-    model = _tracker_model(config)
+    model = _tracker_model(config, image_size)
     _load(model, {key: file.get(key) for key in file}, file.source, allow_nan)
     return model, None, described.get("policy", {})
 
@@ -155,16 +155,18 @@ def _built(
     from ..segment.tracker_layout import MODEL, NECK
 
     with failures_named(source, "cannot be read: its tracker does not fit its configuration"):
-        model, neck = _tracker_model(config), Sam3VisionNeck(vision)
+        model, neck = _tracker_model(config, vision.image_size), Sam3VisionNeck(vision)
     for part, prefix in ((model, MODEL), (neck, NECK)):
         own = {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
         _load(part, own, source, allow_nan)
     return model, neck
 
 
-def _tracker_model(config: Any) -> Any:
+def _tracker_model(config: Any, image_size: int) -> Any:
     from transformers import Sam3TrackerVideoModel
 
+    if config.image_size != image_size:  # the detector's, which the tracker shares
+        config.image_size = image_size
     return Sam3TrackerVideoModel(config, remove_vision_encoder=True)
 
 

@@ -73,6 +73,7 @@ class VideoSegmenter:
         backend: str | None = None,
         threads: int | None = None,
         allow_nan: bool = False,
+        image_size: int | None = None,
         prompt_batch: int = 8,
         object_batch: int = 8,
     ) -> VideoSegmenter:
@@ -93,6 +94,7 @@ class VideoSegmenter:
             backend: ``"torch"`` or ``"onnx"`` for a model that runs in both; memory trackers run in torch.
             threads: CPU threads of an export.
             allow_nan: load weights that are NaN or infinite too.
+            image_size: side of the square that frames are resized to, in pixels; by default the model's own.
             prompt_batch: prompts that the detector decodes together.
             object_batch: objects that the tracker runs together. With both at 1 results are transformers' to the bit.
 
@@ -115,6 +117,7 @@ class VideoSegmenter:
             convention,
             "torch" if chosen.memory else backend,
             allow_nan,
+            image_size=image_size,
         )
         if not chosen.memory:
             return cls(segmenter, chosen, prompt_batch=prompt_batch)
