@@ -209,6 +209,16 @@ def test_weights_that_are_no_numbers_need_leave(litetext: Run, refused: Run, pro
     assert written["tokens"][~written["mask"]][:, 3].isnan().all()
 
 
+def test_features_computed_in_fewer_bits(litetext: Run, refused: Run, prompts: Path, tmp_path: Path) -> None:
+    litetext("embed", "mini", prompts, "--out", tmp_path / "32.safetensors")
+    litetext("embed", "mini", prompts, "--out", tmp_path / "16.safetensors", "--dtype", "bfloat16")
+    full, half = (load_file(tmp_path / f"{bits}.safetensors")["tokens"] for bits in (32, 16))
+    assert half.dtype == full.dtype == torch.float32 and 0 < (half - full).abs().max() < 0.5
+    assert "give float32, bfloat16 or float16" in refused(
+        "embed", "mini", prompts, "--out", tmp_path / "8.safetensors", "--dtype", "int8"
+    )
+
+
 def test_parity_reports_the_gap(litetext: Run, checkpoint: Path, prompts: Path) -> None:
     report = litetext("parity", checkpoint, prompts, "--json").json["text_convention"]
     assert report["prompts"] == 3 and report["min_cosine"] <= report["mean_cosine"] < 0.999

@@ -56,6 +56,11 @@ def test_mini_is_what_transformers_computes(litetext: Run) -> None:
     assert found == wanted > 0
 
 
+def test_how_far_bfloat16_is_off(litetext: Run) -> None:
+    done = litetext("parity", "mini", "--against", "transformers", "--dtype", "bfloat16", "--device", "cpu", "--json")
+    assert done.code == 3 and done.json["stages"]["first_exceeding"] == "image features"
+
+
 @pytest.mark.parametrize("structure", ["teacher", "s1"])
 def test_a_folder_with_its_own_text_encoder(litetext: Run, tmp_path: Path, structure: str) -> None:
     save_reference(structure, tmp_path / "source")

@@ -82,7 +82,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Candidate:
-    """Something to time: its figures, how to make it ready, and whether its weights are from a file."""
+    """Something to time: its figures, how to make it ready, and for weights from a file in what they run."""
 
     name: str
     length: int
@@ -92,16 +92,22 @@ class Candidate:
     bytes: int
     ready: Callable[[str], Encode]
     from_file: bool = False
+    dtype: str | None = None
 
 
 def candidates(
-    names: Sequence[str] | None = None, checkpoints: Sequence[str] = (), *, allow_nan: bool = False
+    names: Sequence[str] | None = None,
+    checkpoints: Sequence[str] = (),
+    *,
+    dtype: str | None = None,
+    allow_nan: bool = False,
 ) -> list[Candidate]:
     """Return what can be timed.
 
     Args:
         names: rows of table 8; all of them if None.
         checkpoints: checkpoints and exports, a row each.
+        dtype: in what checkpoints run, such as ``"bfloat16"``; float32 by default.
         allow_nan: take checkpoints with weights that are NaN or infinite too.
 
     Raises:
@@ -111,7 +117,7 @@ def candidates(
     for name in names or ():
         if name not in makers:
             raise choice_error("row", name, tuple(makers))
-    return [makers[name]() for name in names or makers] + [_of_files(name, allow_nan) for name in checkpoints]
+    return [makers[name]() for name in names or makers] + [_of_files(name, dtype, allow_nan) for name in checkpoints]
 
 
 def bench_text(
@@ -182,7 +188,7 @@ def bench_text(
                 )
             )
     if reference is not None:
-        cosines = {row.name: _min_cosine(row.name, reference, prompts, allow_nan) for row in rows if row.from_file}
+        cosines = {row.name: _min_cosine(row, reference, prompts, allow_nan) for row in rows if row.from_file}
         found = [replace(row, min_cosine=cosines.get(row.name)) for row in found]
     if not memory:
         return found
@@ -245,8 +251,8 @@ def _of_config(name: str, config: EncoderConfig) -> Candidate:
     return Candidate(name, length, parameters, live, gflops(config, length), 4 * parameters, ready)
 
 
-def _of_files(name: str, allow_nan: bool) -> Candidate:
-    return _of_export(name) if is_exported(Path(name)) else _of_checkpoint(name, allow_nan)
+def _of_files(name: str, dtype: str | None, allow_nan: bool) -> Candidate:
+    return _of_export(name) if is_exported(Path(name)) else _of_checkpoint(name, dtype, allow_nan)
 
 
 def _of_export(name: str) -> Candidate:
@@ -263,12 +269,13 @@ def _of_export(name: str) -> Candidate:
     return Candidate(name, length, parameters, live, gflops(config, length), size, ready, from_file=True)
 
 
-def _min_cosine(name: str, reference: str, prompts: Sequence[str], allow_nan: bool) -> float:
-    encoders = load_encoder(name, allow_nan=allow_nan), load_torch_encoder(reference, allow_nan=allow_nan)
+def _min_cosine(row: Candidate, reference: str, prompts: Sequence[str], allow_nan: bool) -> float:
+    own = load_encoder(row.name, dtype=row.dtype, allow_nan=allow_nan)
+    encoders = own, load_torch_encoder(reference, allow_nan=allow_nan)
     return measure_difference(*encoders, prompts[:2000]).min_cosine
 
 
-def _of_checkpoint(name: str, allow_nan: bool) -> Candidate:
+def _of_checkpoint(name: str, dtype: str | None, allow_nan: bool) -> Candidate:
     checkpoint = read_checkpoint(name, allow_nan=allow_nan)
     config = checkpoint.config
     length = config.convention.context_length
@@ -279,8 +286,9 @@ def _of_checkpoint(name: str, allow_nan: bool) -> Candidate:
         config.live_parameters(),
         gflops(config, length),
         checkpoint.bytes(),
-        lambda device: load_encoder(name, device=device, allow_nan=allow_nan).encode,
+        lambda device: load_encoder(name, device=device, dtype=dtype, allow_nan=allow_nan).encode,
         from_file=True,
+        dtype=dtype,
     )
 
 
@@ -381,6 +389,7 @@ def _peaks(
         task = {
             "name": row.name,
             "L": row.length,
+            "dtype": row.dtype,
             "prompts": _batches(prompts, batch)[0],
             "threads": threads,
             "device": device,
@@ -403,7 +412,7 @@ def print_peak(task_json: str) -> None:
         torch.set_num_threads(task["threads"])
     known = {f"{c.name}@{c.length}": c for c in (maker() for maker in _makers().values())}
     row = known.get(f"{task['name']}@{task['L']}") or _of_checkpoint(
-        task["name"], allow_nan=True
+        task["name"], task["dtype"], allow_nan=True
     )  # checked where it was timed
     encode = row.ready(task["device"])
     for _ in range(2):

@@ -10,7 +10,7 @@ import typer
 from ..outputs import check_file
 from .command import add
 from .destination import OVERWRITE, paths_of
-from .encoder_options import ALLOW_NAN, ENCODER_DEVICE
+from .encoder_options import ALLOW_NAN, DTYPE, ENCODER_DEVICE
 from .inputs import PROMPT_FILE, prompt_rows
 from .output import notes, print_json, shown_progress
 
@@ -32,6 +32,7 @@ def build(
     text: str = typer.Option(..., help="The encoder: a checkpoint, an exported directory, a hub name."),
     out: Path = typer.Option(..., "--out", "-o", help="The bank to write, such as bank.safetensors."),
     device: str = ENCODER_DEVICE,
+    dtype: str = DTYPE,
     overwrite: bool = OVERWRITE,
     allow_nan: bool = ALLOW_NAN,
     as_json: bool = typer.Option(False, "--json", help="Print one JSON document about what was written."),
@@ -41,7 +42,7 @@ def build(
     phrases = prompt_rows(concepts)
     from ..encoders import build_bank, load_encoder
 
-    encoder = load_encoder(text, device=device, allow_nan=allow_nan)
+    encoder = load_encoder(text, device=device, dtype=dtype, allow_nan=allow_nan)
     with shown_progress("embedding") as progress:
         written = build_bank(phrases, encoder, out, encoder_name=text, progress=progress)
     if as_json:

@@ -9,7 +9,7 @@ from rich.table import Table
 
 from ..data import SHIPPED_PHRASES
 from .command import add
-from .encoder_options import ALLOW_NAN
+from .encoder_options import ALLOW_NAN, DTYPE
 from .output import console, notes, print_json
 
 
@@ -30,6 +30,7 @@ def text(
     batch: list[int] = typer.Option([1, 64], min=1, help="Prompts a call (repeatable)."),
     threads: int = typer.Option(None, min=1, help="CPU threads; all by default."),
     device: str = typer.Option("cpu", help="cpu or cuda."),
+    dtype: str = DTYPE,
     rounds: int = typer.Option(5, min=1, help="How often the rows take turns; figures are medians over rounds."),
     memory: bool = typer.Option(True, help="Measure peak memory, a process a row."),
     allow_nan: bool = ALLOW_NAN,
@@ -41,7 +42,7 @@ def text(
     texts = read_prompts(prompts)
     from ..bench.text import as_dicts, bench_text, candidates
 
-    chosen = candidates(row or None, encoder or (), allow_nan=allow_nan)
+    chosen = candidates(row or None, encoder or (), dtype=dtype, allow_nan=allow_nan)
     notes.print("weights are random but for --encoder rows: speed and size do not depend on them", style="dim")
     rows = bench_text(
         chosen,

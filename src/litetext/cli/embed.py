@@ -11,7 +11,7 @@ from ..errors import LitetextError
 from ..outputs import blank_seal, check_file, sealed_file
 from .command import add
 from .destination import OVERWRITE, paths_of
-from .encoder_options import ALLOW_NAN, CONTEXT, ENCODER_DEVICE, HEADS, POSITIONS, position_reading
+from .encoder_options import ALLOW_NAN, CONTEXT, DTYPE, ENCODER_DEVICE, HEADS, POSITIONS, position_reading
 from .inputs import PROMPT_FILE, prompt_rows
 from .output import notes, print_json
 
@@ -42,6 +42,7 @@ def embed(
     heads: int = HEADS,
     overwrite: bool = OVERWRITE,
     device: str = ENCODER_DEVICE,
+    dtype: str = DTYPE,
     allow_nan: bool = ALLOW_NAN,
     as_json: bool = typer.Option(False, "--json", help="Print one JSON document about what was written."),
 ) -> None:
@@ -59,6 +60,7 @@ def embed(
             context_length=context,
             positions=position_reading(positions),
             device=device,
+            dtype=dtype,
             allow_nan=allow_nan,
         )
         features = encoder.encode(texts).numpy()
@@ -72,6 +74,7 @@ def embed(
             context_length=context or given.shape[1],
             positions=position_reading(positions),
             device=device,
+            dtype=dtype,
             allow_nan=allow_nan,
         )
         features = taking_ids.encode_ids(given).numpy()

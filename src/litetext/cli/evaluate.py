@@ -15,7 +15,7 @@ from ..outputs import check_file
 from .command import add
 from .convention_option import AS
 from .destination import OVERWRITE, paths_of
-from .encoder_options import ALLOW_NAN, CONTEXT, DEVICE, IMAGE_SIZE, POSITIONS, position_reading
+from .encoder_options import ALLOW_NAN, CONTEXT, DEVICE, DTYPE, IMAGE_SIZE, POSITIONS, position_reading
 from .evaluate_video import score_video, show_video
 from .output import console, notes, print_json, shown_progress, warn
 from .predictor import Predictor
@@ -85,6 +85,7 @@ def evaluate(
     calibrate: bool = typer.Option(False, "--calibrate", help="Search the best thresholds and measure reliability."),
     html: Path = typer.Option(None, help="Write a report with the worst cases drawn (on the photos, with --images)."),
     device: str = DEVICE,
+    dtype: str = DTYPE,
     image_size: int = IMAGE_SIZE,
     allow_nan: bool = ALLOW_NAN,
     resamples: int = typer.Option(1000, min=10, help="Draws of the bootstrap."),
@@ -109,7 +110,9 @@ def evaluate(
         if model is not None and system is not None:
             raise LitetextError("give --model or --system, not both")
         if model is not None:
-            found = _model(model, text, context, positions, convention, device, image_size, allow_nan, video, policy)
+            found = _model(
+                model, text, context, positions, convention, device, dtype, image_size, allow_nan, video, policy
+            )
         else:
             found = _baseline(str(system), detector, masks, device, video)
         predictor = Predictor(*found, images, save_predictions, overwrite, no_cache)
@@ -165,6 +168,7 @@ def _model(
     positions: str | None,
     convention: str | None,
     device: str | None,
+    dtype: str | None,
     image_size: int | None,
     allow_nan: bool,
     video: bool,
@@ -184,6 +188,7 @@ def _model(
             policy=policy,
             convention=convention,
             device=device,
+            dtype=dtype,
             allow_nan=allow_nan,
             image_size=image_size,
         )
@@ -198,6 +203,7 @@ def _model(
             context_length=context,
             positions=position_reading(positions),
             device=device,
+            dtype=dtype,
             allow_nan=allow_nan,
             image_size=image_size,
         )
@@ -217,10 +223,12 @@ def _model(
         "convention": convention,
         "policy": policy,
         "image_size": image_size,
+        "dtype": dtype,
         "files": model_stamps(model, text),
     }
     name = f"{model}+{text}" if text else model
     name = f"{name}@{image_size}" if image_size else name
+    name = f"{name} {dtype}" if dtype else name
     if video:
         return (f"{name} {policy}" if policy else name), settings, load_video, read_encoder
     return name, settings, load, read_encoder

@@ -13,7 +13,7 @@ from ..errors import LitetextError, choice_error
 from ..segment.sources import PUBLISHED, has_graphs, locate
 from .command import add
 from .convention_option import AS
-from .encoder_options import ALLOW_NAN, DEVICE
+from .encoder_options import ALLOW_NAN, DEVICE, DTYPE
 from .output import console, notes, print_json, shown_progress, warn
 
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ def label(
     confidence: float = typer.Option(0.95, help="At which --calibrate proves it, for each concept."),
     convention: str = AS,
     device: str = DEVICE,
-    dtype: str = typer.Option(None, help="Of the weights in torch, such as bfloat16."),
+    dtype: str = DTYPE,
     backend: str = typer.Option("auto", help="torch, onnx, or auto: ONNX Runtime where the model has its graphs."),
     allow_nan: bool = ALLOW_NAN,
     as_json: bool = typer.Option(False, "--json", help="Print one JSON document about what was found."),

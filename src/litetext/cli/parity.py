@@ -14,9 +14,10 @@ from ..errors import LitetextError
 from ..segment.convention import CONVENTIONS
 from .command import add
 from .destination import OVERWRITE, paths_of
-from .encoder_options import ALLOW_NAN, CONTEXT, HEADS, POSITIONS, position_reading
+from .encoder_options import ALLOW_NAN, CONTEXT, DTYPE, ENCODER_DEVICE, HEADS, POSITIONS, position_reading
 from .output import console, notes, print_json
 from .parity_stages import (
+    Running,
     questions_of,
     record_model,
     record_reference,
@@ -68,23 +69,27 @@ def parity(
     heads: int = HEADS,
     context: int = CONTEXT,
     positions: str = POSITIONS,
+    device: str = ENCODER_DEVICE,
+    dtype: str = DTYPE,
     allow_nan: bool = ALLOW_NAN,
     as_json: bool = typer.Option(False, "--json", help="Print one JSON document."),
 ) -> None:
     """Compare a model with another implementation stage by stage, or an encoder's two padding conventions.
 
     With --against, or two conventions after --as, stages from token ids to final detections are compared, and the exit
-    code is 3 where one is off by more than the tolerance. Without, an encoder is run under the two conventions SAM3's
-    text encoders meet, and the cosine of its real tokens is shown.
+    code is 3 where one is off by more than the tolerance; MODEL alone runs on --device and in --dtype. Without them, an
+    encoder is run under the two conventions that SAM3's text encoders meet, and the cosine of its real tokens is shown.
     """
     sides = sides_of(conventions)
     staged = against is not None or len(sides) == 2 or record is not None
-    _check_options(sides, against, staged, {"--image": images, "--prompt": phrases, "--tolerance": tolerance})
+    own = {"--image": images, "--prompt": phrases, "--tolerance": tolerance, "--device": device, "--dtype": dtype}
+    _check_options(sides, against, staged, own)
     if not staged:
         gap = _text_gap(model, prompts, heads, context, position_reading(positions), allow_nan)
         _print(model, None, gap, as_json)
         return
-    result = _compared(model, against, sides, images, phrases, threshold, tolerance, record, overwrite, allow_nan)
+    running = Running(device, dtype, allow_nan)
+    result = _compared(model, against, sides, images, phrases, threshold, tolerance, record, overwrite, running)
     if result is None:
         return
     _print(model, result, _gap_of_model(model, prompts, allow_nan), as_json)
@@ -116,7 +121,7 @@ def _compared(
     tolerance: float | None,
     record: Path | None,
     overwrite: bool,
-    allow_nan: bool,
+    running: Running,
 ) -> StageParity | None:
     """The comparison, or None where MODEL is only recorded."""
     from ..outputs import check_folder
@@ -128,10 +133,10 @@ def _compared(
     questions, reference = questions_of(images, phrases, threshold), None
     if against is not None or len(sides) == 2:
         with notes.status(f"running {against or f'{model} as {sides[0]}'}"):
-            reference = record_reference(model, against, sides, questions, allow_nan)
+            reference = record_reference(model, against, sides, questions, running)
             questions = reference.questions
     with notes.status(f"running {model}"):
-        found = record_model(model, sides, questions, reference, allow_nan)
+        found = record_model(model, sides, questions, reference, running)
     if record is not None:
         write_recording(found, record, overwrite=overwrite)
         notes.print(f"written: {record}/", highlight=False, soft_wrap=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import tempfile
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +22,21 @@ if TYPE_CHECKING:
     from ..segment.stages import Recording, StageInputs
 
 _PROMPTS = 3  # by default: a full-size model takes a CPU many seconds a prompt
+
+
+@dataclass(frozen=True)
+class Running:
+    """How MODEL is run; what it is compared with runs on the CPU in float32.
+
+    Attributes:
+        device: where; None is the CPU.
+        dtype: in what; None is float32.
+        allow_nan: go on with weights that are NaN or infinite.
+    """
+
+    device: str | None = None
+    dtype: str | None = None
+    allow_nan: bool = False
 
 
 def sides_of(conventions: str | None) -> list[str]:
@@ -43,40 +58,46 @@ def questions_of(images: Sequence[Path], phrases: Sequence[str], threshold: floa
 
 
 def record_reference(
-    model: str, against: str | None, sides: Sequence[str], questions: StageInputs, allow_nan: bool
+    model: str, against: str | None, sides: Sequence[str], questions: StageInputs, running: Running
 ) -> Recording:
     """Run what MODEL is compared with; a recording is read, with the questions it was asked."""
     from ..segment.stages import is_recording, read_recording, record
 
     if against is None:
-        return record(_segmenter(model, sides[0], allow_nan), questions, f"{model} as {sides[0]}")
+        return record(_segmenter(model, sides[0], running), questions, f"{model} as {sides[0]}")
     if against == "transformers":
-        return _transformers(model, questions, allow_nan)
+        return _transformers(model, questions, running.allow_nan)
     if against == "onnx":
         with tempfile.TemporaryDirectory() as temporary:
-            return record(_exported(model, sides, questions, Path(temporary) / "onnx", allow_nan), questions, "onnx")
+            return record(
+                _exported(model, sides, questions, Path(temporary) / "onnx", running.allow_nan), questions, "onnx"
+            )
     if is_recording(Path(against)):
         return read_recording(Path(against))
-    return record(_segmenter(against, None, allow_nan), questions, against)
+    return record(_segmenter(against, None, Running(allow_nan=running.allow_nan)), questions, against)
 
 
 def record_model(
-    model: str, sides: Sequence[str], questions: StageInputs, reference: Recording | None, allow_nan: bool
+    model: str, sides: Sequence[str], questions: StageInputs, reference: Recording | None, running: Running
 ) -> Recording:
     """Run MODEL; of the masks, those that the reference has."""
     from ..segment.stages import record
 
     side = sides[-1] if sides else None
     queries = None if reference is None else [stages.queries for stages in reference.photos]
-    return record(
-        _segmenter(model, side, allow_nan), questions, model if side is None else f"{model} as {side}", queries
-    )
+    return record(_segmenter(model, side, running), questions, model if side is None else f"{model} as {side}", queries)
 
 
-def _segmenter(model: str, convention: str | None, allow_nan: bool = False) -> Segmenter:
+def _segmenter(model: str, convention: str | None, running: Running) -> Segmenter:
     from ..segment import Segmenter
 
-    return Segmenter.from_pretrained(model, device="cpu", convention=convention, allow_nan=allow_nan)
+    return Segmenter.from_pretrained(
+        model,
+        device=running.device or "cpu",
+        dtype=running.dtype,
+        convention=convention,
+        allow_nan=running.allow_nan,
+    )
 
 
 def _transformers(model: str, questions: StageInputs, allow_nan: bool) -> Recording:
@@ -108,7 +129,7 @@ def _exported(model: str, sides: Sequence[str], questions: StageInputs, folder: 
         convention=sides[0] if sides else None,
         allow_nan=allow_nan,
     )
-    return _segmenter(str(folder), None)
+    return _segmenter(str(folder), None, Running())
 
 
 def stages_document(result: StageParity) -> Any:

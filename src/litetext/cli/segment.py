@@ -21,7 +21,7 @@ from ..segment.questions import VISUAL
 from ..segment.sources import PUBLISHED, has_graphs, locate
 from .command import add
 from .convention_option import AS
-from .encoder_options import ALLOW_NAN, CONTEXT, DEVICE, IMAGE_SIZE, POSITIONS, position_reading
+from .encoder_options import ALLOW_NAN, CONTEXT, DEVICE, DTYPE, IMAGE_SIZE, POSITIONS, position_reading
 from .inputs import STDIN, Boxes, ImageInput, box_inputs, image_inputs, phrase_inputs
 from .output import console, notes, print_json, progress_bar, tell
 
@@ -78,6 +78,7 @@ def segment(
     threshold: float = typer.Option(0.5, min=0.0, max=1.0, help="Lowest score that counts."),
     backend: str = typer.Option("auto", help="torch, onnx, or auto: ONNX Runtime where the model has its graphs."),
     device: str = DEVICE,
+    dtype: str = DTYPE,
     image_size: int = IMAGE_SIZE,
     allow_nan: bool = ALLOW_NAN,
     as_json: bool = typer.Option(False, "--json", help="Print one JSON list of what was found."),
@@ -102,7 +103,7 @@ def segment(
         if out is not None:
             folder = OutputFolder(out, "segmentation")
             folder.check([_COCO, *overlays])
-        segmenter = _load(model, text, context, positions, convention, allow_nan, backend, device, image_size)
+        segmenter = _load(model, text, context, positions, convention, allow_nan, backend, device, dtype, image_size)
         run.over(segmenter, inputs, overlays, folder)
     _show(run, model, out, as_json)
     if run.failed:
@@ -141,6 +142,7 @@ def _load(
     allow_nan: bool,
     backend: str,
     device: str | None,
+    dtype: str | None,
     image_size: int | None,
 ) -> Segmenter:
     if backend not in ("auto", "torch", "onnx"):
@@ -150,7 +152,7 @@ def _load(
 
         chosen: str | None = backend
         if backend == "auto":
-            as_it_is = (convention, context, positions, image_size) == (None,) * 4 and device in (None, "cpu")
+            as_it_is = (convention, context, positions, dtype, image_size) == (None,) * 5 and device in (None, "cpu")
             chosen = "onnx" if as_it_is and has_graphs(locate(model).detector) else None
         return Segmenter.from_pretrained(
             model,
@@ -159,6 +161,7 @@ def _load(
             allow_nan=allow_nan,
             backend=chosen,
             device=device,
+            dtype=dtype,
             context_length=context,
             positions=position_reading(positions),
             image_size=image_size,

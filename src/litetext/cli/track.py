@@ -24,7 +24,7 @@ from ..videos.opening import files_of
 from .command import add
 from .convention_option import AS
 from .destination import OVERWRITE
-from .encoder_options import ALLOW_NAN, DEVICE, IMAGE_SIZE
+from .encoder_options import ALLOW_NAN, DEVICE, DTYPE, IMAGE_SIZE
 from .inputs import STDIN, phrase_inputs
 from .output import console, duration, notes, print_json, progress_bar, tell
 from .stamps import model_stamps, stamps
@@ -84,7 +84,7 @@ def track(
     convention: str = AS,
     threshold: float = typer.Option(None, min=0.0, max=1.0, help="Lowest score of a detection; 0.5 by default."),
     device: str = DEVICE,
-    dtype: str = typer.Option(None, help="Of weights and computing, such as bfloat16; float32 by default."),
+    dtype: str = DTYPE,
     image_size: int = IMAGE_SIZE,
     allow_nan: bool = ALLOW_NAN,
     as_json: bool = typer.Option(False, "--json", help="Print one JSON document of what was found."),

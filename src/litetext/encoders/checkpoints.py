@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ..devices import torch_device
+from ..devices import floating_dtype, torch_device
 from ..errors import LitetextError
 from ..files import write_json, write_text
 from ..outputs import atomic_folder, blank_seal, sealed_file
@@ -85,7 +85,7 @@ def load_torch_encoder(
     name_or_path: str | os.PathLike[str],
     *,
     device: str | torch.device | None = None,
-    dtype: torch.dtype | None = None,
+    dtype: str | torch.dtype | None = None,
     heads: int | None = None,
     context_length: int | None = None,
     positions: Positions | None = None,
@@ -96,7 +96,7 @@ def load_torch_encoder(
     checkpoint = read_checkpoint(
         name_or_path, heads=heads, context_length=context_length, positions=positions, allow_nan=allow_nan
     )
-    return TorchTextEncoder(checkpoint.module(dtype or torch.float32).to(where), checkpoint.tokenizer)
+    return TorchTextEncoder(checkpoint.module(floating_dtype(dtype)).to(where), checkpoint.tokenizer)
 
 
 def read_checkpoint(

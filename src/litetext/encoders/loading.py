@@ -21,7 +21,7 @@ def load_encoder(
     name_or_path: str | os.PathLike[str],
     *,
     device: str | torch.device | None = None,
-    dtype: torch.dtype | None = None,
+    dtype: str | torch.dtype | None = None,
     heads: int | None = None,
     context_length: int | None = None,
     positions: Positions | None = None,
@@ -35,7 +35,7 @@ def load_encoder(
         name_or_path: a directory that `litetext export` wrote or a bank that `litetext bank build` wrote, neither of
             which needs torch or ever imports it; or a checkpoint, see `read_checkpoint`.
         device: where a checkpoint runs; the CPU by default, where an export and a bank always run.
-        dtype: in what a checkpoint runs; float32 by default.
+        dtype: in what a checkpoint runs, such as ``"bfloat16"``; float32 by default.
         heads: see `read_checkpoint`, as for the next two; all are fixed in an export or a bank.
         context_length: tokens a prompt is padded to.
         positions: how a position table longer than the context is read.
