@@ -7,13 +7,14 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 # PyTorch on CPU can spend most of its time handing memory back to the system; with this allocator it does not. The tests'
-# models are tiny: one thread is faster than two that wait for each other.
+# models are tiny: one thread is faster than two that wait for each other, and as many processes as cores (at most 4).
 TCMALLOC := $(wildcard /usr/lib/*/libtcmalloc_minimal.so.4)
 
 # A Python for the lower bounds: a version that uv finds, or a path.
 OLDEST_PYTHON ?= 3.10
 OLDEST := .venv-oldest
 OLDEST_BASE := $(addprefix tests/,install/test_base.py test_hub.py test_hub_names.py test_tokenizer.py test_architecture.py)
+PARALLEL := -n auto --maxprocesses 4
 OLDEST_TESTS := $(if $(EXTRAS),-m "not slow" tests,$(OLDEST_BASE))
 
 .PHONY: demo test test-slow test-oldest lint clean
@@ -21,10 +22,10 @@ demo: $(VENV)/.run
 	$(BIN)/python examples/demo.py out/demo
 
 test: $(VENV)/.dev
-	LD_PRELOAD=$(TCMALLOC) OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow" $(PYTEST_ARGS)
+	LD_PRELOAD=$(TCMALLOC) OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(PARALLEL) --dist loadfile -m "not slow" $(PYTEST_ARGS)
 
 test-slow: $(VENV)/.dev
-	LD_PRELOAD=$(TCMALLOC) OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m slow $(PYTEST_ARGS)
+	LD_PRELOAD=$(TCMALLOC) OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(PARALLEL) --dist worksteal -m slow $(PYTEST_ARGS)
 
 test-oldest: $(VENV)/.dev
 	$(BIN)/python -m tests.install.exports out/oldest
