@@ -26,11 +26,11 @@ _ABSENT = -1024.0
 
 @dataclass(frozen=True, slots=True, eq=False)
 class TrackerFeatures:
-    """One frame as the tracker reads it.
+    """One frame as the tracker reads it, for all objects; or, in training, a batch of B frames, one for each object.
 
     Attributes:
-        fine: [1, C0, 4h, 4w] and [1, C1, 2h, 2w], as the mask decoder reads them.
-        top: [h*w, 1, C].
+        fine: [B, C0, 4h, 4w] and [B, C1, 2h, 2w], as the mask decoder reads them; B is 1 for one frame.
+        top: [h*w, B, C].
         positions: [h*w, 1, C], the position encoding of ``top``.
     """
 
@@ -145,10 +145,12 @@ class MemoryTracker:
 
         Args:
             masks: [n, H, W] bool of any size.
-            features: of their frame.
+            features: of their frame, or a batch of the n frames that they are in.
         """
-        parts = [self._conditioned(mask[None, None], features) for mask in self._resized(masks)]
-        return Propagated.concatenate(parts)
+        resized = self._resized(masks)[:, None]
+        if features.top.shape[1] > 1:
+            return self._conditioned(resized, features)
+        return Propagated.concatenate([self._conditioned(mask[None], features) for mask in resized])
 
     def mask_logits(self, masks: Tensor) -> Tensor:
         """Return masks [n, H, W] bool as the logits [n, S, S] that memories are made of."""
@@ -161,16 +163,16 @@ class MemoryTracker:
             return masks.to(dtype)
         return _antialiased(masks[:, None].to(dtype), size, dtype)[:, 0]
 
-    def box_mask(self, box: Tensor, features: TrackerFeatures) -> Tensor:
-        """Return the mask logits [h, w] of the object in a box, as SAM segments it.
+    def in_boxes(self, boxes: Tensor, features: TrackerFeatures) -> Propagated:
+        """Segment the objects in boxes, as SAM does.
 
         Args:
-            box: [4] x1, y1, x2, y2 as fractions of the image.
-            features: of the image.
+            boxes: [n, 4] x1, y1, x2, y2 as fractions of the image.
+            features: of the image, or a batch of n images.
         """
-        corners = (box * self.model.image_size)[None, None].to(features.top)
-        image = _map(features.top + self.model.no_memory_embedding, self._grid)
-        return self._decoded(image, features, boxes=corners, multimask=False).logits[0]
+        corners = (boxes * self.model.image_size)[:, None].to(features.top)
+        top = (features.top + self.model.no_memory_embedding).expand(-1, len(boxes), -1)
+        return self._decoded(_map(top, self._grid), features, boxes=corners, multimask=False)
 
     def encode(self, logits: Tensor, appearing: Tensor, features: TrackerFeatures, *, binary: bool) -> list[Tensor]:
         """Return the memory features [h*w, C_mem] of n objects in a frame.
@@ -256,14 +258,14 @@ class MemoryTracker:
         return _map(fused[0].transpose(0, 1), self._grid)  # [1, n, h*w, C] of the attention
 
     def _conditioned(self, mask: Tensor, features: TrackerFeatures) -> Propagated:
-        """One mask [1, 1, S, S], in shares of pixels, taken as it is."""
+        """Masks [n, 1, S, S], in shares of pixels, taken as they are."""
         model, dtype = self.model, features.top.dtype
         low = _antialiased(20 * mask - 10, model.prompt_encoder.mask_input_size, dtype)
         image = _map(features.top, self._grid)
         decoded = self._decoded(image, features, masks=model.mask_downsample(mask), multimask=True)
         there = torch.any(mask.flatten(1) > 0, dim=1).to(dtype)
         pointer = there[:, None] * decoded.pointers + (1 - there[:, None]) * model.no_object_pointer
-        return Propagated(low[:, 0], 20 * there - 10, pointer, there.new_ones(1))
+        return Propagated(low[:, 0], 20 * there - 10, pointer, torch.ones_like(there))
 
     def _decoded(
         self,

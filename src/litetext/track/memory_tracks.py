@@ -82,7 +82,7 @@ class MemoryTracks:
         assert self._features is not None
         height, width = image.size
         fractions = torch.from_numpy(box / np.array([width, height, width, height], np.float32))
-        logits = self._tracker.box_mask(fractions, self._features)
+        logits = self._tracker.in_boxes(fractions[None], self._features).logits[0]
         return self.add_mask(image, (logits > 0).cpu().numpy(), prompt, name)
 
     def remove(self, object_id: int) -> None:
