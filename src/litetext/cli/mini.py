@@ -33,6 +33,7 @@ def register(app: typer.Typer) -> None:
     )
     add(group, world, "world", "litetext mini world --pairs 100 --out world")
     add(group, train, "train", "litetext mini train --out run", extra="mini")
+    add(group, train_tracker, "train-tracker", "litetext mini train-tracker --out run", extra="mini")
     add(group, evaluate, "evaluate", "litetext mini evaluate --seed 7 --pairs 100", extra="mini")
     app.add_typer(group)
 
@@ -127,6 +128,35 @@ def train(
     }
     write_mini(trained.model, trained.tokenizer, out / "mini", facts, overwrite=True)
     tell(f"written: {out / 'mini'}; try: litetext mini evaluate --model {out / 'mini'}")
+
+
+def train_tracker(
+    out: Path = typer.Option(
+        ..., "--out", "-o", help="Folder for checkpoints, curves, TensorBoard events and the mini with its tracker."
+    ),
+    model: str = typer.Option("mini", help="The shipped mini, or the folder of a trained one; it stays as it is."),
+    resume: str = typer.Option("auto", help="auto: go on from the checkpoint in --out; never: start anew."),
+    seed: int = typer.Option(0, min=0, help="Seed of weights and clips."),
+    steps: int = typer.Option(None, min=1, help="Fewer or more steps than the recipe's, its stages in proportion."),
+) -> None:
+    """Train a memory tracker for a mini; a killed run goes on where it was. The result is a model folder: OUT/mini."""
+    if resume not in ("auto", "never"):
+        raise choice_error("--resume", resume, ("auto", "never"))
+    check_folder(out / "mini", "mini model", overwrite=True)
+    from ..mini.tracker_config import TrackerTrainConfig
+    from ..mini.train_tracker import tracker_task, write_mini_with_tracker
+    from ..mini.train_tracker import train_tracker as fit
+
+    folder = None if model == "mini" else Path(model)
+    config = TrackerTrainConfig(seed=seed)
+    config = config if steps is None else config.scaled_to(steps)
+    with shown_progress("drawing and encoding clips") as progress:
+        task = tracker_task(config, folder, progress=progress)
+    with TrainingScreen("excerpts") as screen:
+        fit(task, out, resume=resume == "auto", on_report=screen.show)
+    facts = {"steps": config.total_steps, "seed": seed, "figures": task.evaluate()}
+    write_mini_with_tracker(task, out / "mini", facts, model=folder, overwrite=True)
+    tell(f"written: {out / 'mini'}; try: litetext track VIDEO -p banana --model {out / 'mini'}")
 
 
 def evaluate(

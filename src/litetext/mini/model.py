@@ -239,17 +239,23 @@ class Mini(nn.Module):
 @torch.no_grad()
 def draw_detector_weights(detector: Sam3Detector) -> None:
     """Draw a narrow detector's weights, each by the number of its inputs, and spread the queries over the image."""
-    for module in detector.modules():
-        if isinstance(module, nn.Linear | nn.Conv2d | nn.ConvTranspose2d):
-            inputs = module.weight.shape[0] if isinstance(module, nn.ConvTranspose2d) else module.weight[0].numel()
-            nn.init.trunc_normal_(module.weight, std=inputs**-0.5)
-            if module.bias is not None:
-                nn.init.zeros_(module.bias)
+    draw_narrow_weights(detector)
     decoder = detector.detr_decoder
     nn.init.normal_(decoder.query_embed.weight)
     nn.init.normal_(decoder.presence_token.weight)
     nn.init.normal_(decoder.box_head.get_parameter("layer3.weight"), std=1e-2)
     decoder.reference_points.weight.copy_(_spread_boxes(len(decoder.reference_points.weight)))
+
+
+@torch.no_grad()
+def draw_narrow_weights(model: nn.Module) -> None:
+    """Draw the weights of linear layers and convolutions by the number of their inputs; biases become 0."""
+    for module in model.modules():
+        if isinstance(module, nn.Linear | nn.Conv2d | nn.ConvTranspose2d):
+            inputs = module.weight.shape[0] if isinstance(module, nn.ConvTranspose2d) else module.weight[0].numel()
+            nn.init.trunc_normal_(module.weight, std=inputs**-0.5)
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
 
 
 def _spread_boxes(queries: int) -> Tensor:
