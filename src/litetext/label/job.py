@@ -31,6 +31,7 @@ from ..progress import Progress, no_progress
 from ..results import Instances
 from ..validation import check_ranges, from_values, ranged
 from .concepts import Concept, checked, dumped, read_concepts
+from .disk_map import DiskMap
 from .labeler import LabeledRow, Labeler, LabelerRecipe, Model, asked_phrases, question_identity, write_bank
 from .local import label_locally
 from .near import NearFilter
@@ -312,7 +313,7 @@ class Job:
         progress: Progress,
     ) -> tuple[int, int, int]:
         """Write the manifest as images are done, and the failures; return how many failed, are doubles, and are."""
-        first: dict[int, str] = {}
+        first: DiskMap[str] = DiskMap()
         failed = duplicates = images = 0
         with contextlib.ExitStack() as stack:
             lines, errors = (
@@ -320,7 +321,7 @@ class Job:
                 for name in ("manifest.jsonl", "failed.jsonl")
             )
             for images, row in enumerate(rows, start=1):
-                same = first.setdefault(int(row.sha256[:30], 16), row.ref.name) if row.sha256 else row.ref.name
+                same = first.setdefault(row.sha256, row.ref.name) if row.sha256 else row.ref.name
                 entry = ImageEntry(row.ref, row.sha256, row.error, "" if same == row.ref.name else same)
                 lines.write(json.dumps(_values(entry)) + "\n")
                 failed += bool(row.error)

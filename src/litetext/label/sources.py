@@ -19,6 +19,7 @@ from ..errors import LitetextError, extras_named, failures_named
 from ..files import checked_file, open_file, read_text
 from ..images import LARGEST, SUFFIXES, fetch, is_link
 from ..json_files import stream_json
+from .disk_map import DiskMap
 
 PLUGIN_SUFFIXES = (".avif", ".heic", ".heif", ".jxl")
 """Images that Pillow reads where it was built so, or has a plugin."""
@@ -100,7 +101,7 @@ def image_refs(given: Sequence[str]) -> Iterator[ImageRef]:
     Raises:
         LitetextError: an argument that names no image, or a file of images that is malformed.
     """
-    taken: dict[str, int] = {}
+    taken: DiskMap[int] = DiskMap()
     for argument in given:
         empty = True
         for ref in _refs(argument):
@@ -121,11 +122,12 @@ def count_images(given: Sequence[str]) -> int | None:
     return count if len(here) == len(given) else None
 
 
-def _renamed(ref: ImageRef, taken: dict[str, int]) -> ImageRef:
+def _renamed(ref: ImageRef, taken: DiskMap[int]) -> ImageRef:
     """The image under a name that no earlier one has."""
     path = PurePosixPath(_inside(ref.name))
     key = path.with_suffix("").as_posix().casefold()
-    taken[key] = number = taken.get(key, 0) + 1
+    number = (taken.get(key) or 0) + 1
+    taken[key] = number
     name = path.as_posix() if number == 1 else path.with_name(f"{path.stem}_{number}{path.suffix}").as_posix()
     values = asdict(ref)
     if number > 1:

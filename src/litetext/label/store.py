@@ -21,6 +21,7 @@ from ..errors import LitetextError
 from ..files import sweep, write_text
 from ..json_files import parse_json
 from ..results import Instances, Masks
+from .disk_map import DiskMap
 from .labeler import LabeledRow
 
 _PREFIX = '{"sha256": "'
@@ -48,7 +49,7 @@ def write_shard(folder: Path, rows: Iterable[LabeledRow]) -> Path | None:
 
 
 class Store:
-    """The shards of one job's settings; looking up costs about 150 bytes of memory an image.
+    """The shards of one job's settings; where each image is stands in a temporary file.
 
     Args:
         folder: made if it is not there; what a killed process left half-written in it is removed.
@@ -63,14 +64,14 @@ class Store:
         sweep(folder.resolve())
         self._shards: list[Path] = []
         self._known: set[str] = set()
-        self._places: dict[int, int] = {}
+        self._places: DiskMap[int] = DiskMap()
         self.refresh()
 
     def __len__(self) -> int:
         return len(self._places)
 
     def __contains__(self, sha256: str) -> bool:
-        return _short(sha256) in self._places
+        return sha256 in self._places
 
     def refresh(self) -> None:
         """Take note of shards that were written meanwhile, by this process or by others."""
@@ -88,7 +89,7 @@ class Store:
                 text = line[: _KEY.stop].decode("ascii", "replace")
                 if not text.startswith(_PREFIX) or not _HASH.fullmatch(text[_KEY]):
                     raise LitetextError(f"{path} is no shard of labels; remove it, and its images are labelled again")
-                self._places.setdefault(_short(text[_KEY]), number << 40 | offset)
+                self._places.setdefault(text[_KEY], number << 40 | offset)
                 offset += len(line)
 
     def instances(self, sha256: str) -> Instances:
@@ -97,7 +98,7 @@ class Store:
         Raises:
             LitetextError: it is not there, or its shard was changed.
         """
-        place = self._places.get(_short(sha256))
+        place = self._places.get(sha256)
         if place is None:
             raise LitetextError(f"{self.folder} holds no labels for the image {sha256[:12]}…; give the command again")
         path = self._shards[place >> 40]
@@ -112,10 +113,6 @@ class Store:
             raise LitetextError(
                 f"{path} is not as it was written ({reason}); remove it, and its images are labelled again"
             ) from None
-
-
-def _short(sha256: str) -> int:
-    return int(sha256[:30], 16)
 
 
 def _line(sha256: str, found: Instances) -> str:
