@@ -47,6 +47,7 @@ FLOORS = {
     "photo": 5,
     "bench": 4,
     "label": 4,
+    "serve": 4,
     "cli": 6,
 }
 GROUND = {

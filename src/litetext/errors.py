@@ -44,10 +44,11 @@ EXTRAS = {
     "label": (*_SAM3, "fsspec", "imagehash", "jinja2", "pyarrow", "ray"),
     "distill": _DISTILL,
     "photo": (*_DISTILL, "cv2"),
+    "serve": ("PIL", "fastapi", "httpx", "multipart", "prometheus_client", "uvicorn"),
 }
 """The extras of `pyproject.toml`, the smallest first, and the modules of each that litetext imports."""
 
-_PACKAGES = {"PIL": "pillow", "cv2": "opencv-python-headless"}
+_PACKAGES = {"PIL": "pillow", "cv2": "opencv-python-headless", "multipart": "python-multipart"}
 """What modules are called where they are installed from, if not by their own name."""
 
 

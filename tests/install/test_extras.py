@@ -24,7 +24,7 @@ from ..cli.test_command_line import COMMANDS
 from .hidden import TRAINING, canonical
 from .test_metadata import PROJECT, tomllib
 
-ALONE = ("", "images", "evaluate", "anatomy", "sam3", "export", "mini", "video", "label", "distill", "photo")
+ALONE = ("", "images", "evaluate", "anatomy", "sam3", "export", "mini", "video", "label", "distill", "photo", "serve")
 """No extra, and each one."""
 
 MODULES = (".py", ".so", ".pyd")
@@ -57,8 +57,8 @@ WORKS: dict[str, set[str]] = {
     "parity mini --against onnx": {"export"},
     "parity mini --against transformers": TORCH,
     "review labels --out OUT/r.html": {"label"},
-    "segment scene.png -p owl --out OUT": {"images", "evaluate"} | TORCH,
-    "segment scene.png -p owl --model photo --out OUT": {"images", "evaluate"} | TORCH,
+    "segment scene.png -p owl --out OUT": {"images", "evaluate", "serve"} | TORCH,
+    "segment scene.png -p owl --model photo --out OUT": {"images", "evaluate", "serve"} | TORCH,
     "segment scene.png -p owl --backend torch --out OUT": TORCH,
     "segment scene.png -p owl --model whole --text bank.safetensors --json": {"images", "evaluate"} | TORCH,
     "track drawn/images -p owl --out OUT": {"video"},
@@ -69,6 +69,7 @@ ELSE: dict[str, str] = {
     "audit phrases.txt --encoder exported --out OUT": "exported is an exported encoder, without weights to look into",
     "evaluate --gt drawn/gold_mini.json --images drawn/images --system owlvit --no-cache": "owlvit",
     "photo distill --data data --out OUT": "checkpoint.pt does not exist",
+    "serve --host 192.0.2.1": "192.0.2.1 port 8000 cannot be listened on",
     "photo train --data data --out OUT": "data/wordnet holds no data.noun",
 }
 """Command lines that end in another line where every module is there."""

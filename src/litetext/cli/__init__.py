@@ -39,6 +39,7 @@ _COMMANDS = (
     "photo",
     "review",
     "segment",
+    "serve",
     "track",
 )
 

@@ -1,0 +1,125 @@
+"""What requests hold and answers look like, as OpenAPI says it; nothing behind the border knows these classes."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class Model(BaseModel):
+    """What every schema has: unknown keys are mistakes."""
+
+    model_config = ConfigDict(extra="forbid", protected_namespaces=())
+
+
+class Refusal(Model):
+    """Why a request was refused."""
+
+    code: str = Field(examples=["too_large"])
+    message: str = Field(examples=["the image has 60.0 megapixels, the limit is 50 megapixels; scale it down first"])
+    limit: float | None = Field(None, examples=[50])
+
+
+class RefusedAnswer(Model):
+    """The answer to a request that was refused."""
+
+    error: Refusal
+
+
+class FoundPhrase(Model):
+    """One of the phrases that were asked."""
+
+    phrase: str = Field(examples=["white dog"])
+    presence: float = Field(description="Probability that it is in the image at all.", examples=[0.98])
+    count: int = Field(description="Instances at or above the threshold.", examples=[1])
+
+
+class FoundInstance(Model):
+    """One instance."""
+
+    phrase: str = Field(examples=["white dog"])
+    score: float = Field(examples=[0.91])
+    box: list[float] = Field(description="x1, y1, x2, y2 in pixels.", examples=[[12.0, 30.5, 88.0, 120.0]])
+    area: int = Field(description="Pixels of the mask.", examples=[5120])
+    mask: dict[str, Any] | None = Field(
+        None,
+        description="COCO's compressed run lengths, column by column.",
+        examples=[{"size": [200, 300], "counts": "Xm12L4M3"}],
+    )
+    polygons: list[list[list[float]]] | None = Field(
+        None, description="An outline of x, y for each part.", examples=[[[[12, 30], [88, 30], [88, 120]]]]
+    )
+
+
+class SegmentAnswer(Model):
+    """What was found in an image."""
+
+    model: str = Field(examples=["mini"])
+    image: str = Field(description="The name of the file that was sent.", examples=["street.jpg"])
+    width: int = Field(examples=[300])
+    height: int = Field(examples=[200])
+    cached: bool = Field(description="Whether the image's features were kept from an earlier request.")
+    milliseconds: float = Field(description="From the whole request's arrival to its answer.", examples=[41.5])
+    phrases: list[FoundPhrase]
+    instances: list[FoundInstance] = Field(description="By phrase, then by falling score.")
+
+
+class EmbedRequest(Model):
+    """Phrases to embed."""
+
+    phrases: list[str] = Field(min_length=1, examples=[["white dog", "red car"]])
+    model: str | None = Field(None, description="By default the server's first.", examples=["mini"])
+
+
+class Embedded(Model):
+    """The features of one phrase."""
+
+    phrase: str = Field(examples=["white dog"])
+    tokens: list[list[float]] = Field(description="[T, D], without padding.", examples=[[[0.1, -0.2]]])
+
+
+class EmbedAnswer(Model):
+    """The features of phrases, as the detector reads them."""
+
+    model: str = Field(examples=["mini"])
+    dim: int = Field(description="D, the numbers a token.", examples=[64])
+    features: list[Embedded]
+
+
+class ServedModel(Model):
+    """A model that the server has loaded."""
+
+    name: str = Field(examples=["mini"])
+    dim: int = Field(description="Numbers a text token.", examples=[64])
+    takes_boxes: bool = Field(description="Whether it can be shown example boxes.")
+    backend: str = Field(examples=["OnnxBackend"])
+    text: str = Field(examples=["OnnxTextEncoder"])
+
+
+class ModelsAnswer(Model):
+    """The models that requests may name, and the limits of requests."""
+
+    models: list[ServedModel]
+    default: str = Field(examples=["mini"])
+    limits: dict[str, float]
+
+
+class KeptConcept(Model):
+    """A concept that the server keeps."""
+
+    name: str = Field(examples=["widget"])
+    kind: Literal["phrase", "example"]
+    threshold: float | None = Field(None, examples=[0.6])
+
+
+class ConceptsAnswer(Model):
+    """The concepts that the server keeps."""
+
+    concepts: list[KeptConcept]
+
+
+class HealthAnswer(Model):
+    """Whether the server is there."""
+
+    status: Literal["ok"]
