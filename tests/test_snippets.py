@@ -32,6 +32,7 @@ NOT_RUN = {
     r"--encoder DIR --compare DIR": "asks for encoders of the user's",
     r"--pred predictions/|--pred sam3=t/|--video": "asks for predictions of the user's",
     r"0 -p|rtsp": "asks for a camera",
+    r"litetext serve": "runs until it is ended",
     r"accelerate|torchrun": "starts several processes",
     r"--calibrate decisions.json|review labels": "asks for detections and a person to judge them",
     r"shards/|s3://|--engine ray": "asks for shards, or for a bucket, of the user's",

@@ -101,10 +101,12 @@ class Gate:
                 retry_after=max(1, math.ceil(self._seconds_left())),
             )
         self._working += 1
+        self._metrics.working.inc()
         try:
             await self._app(scope, _Body(receive, self._limits), answer)
         finally:
             self._working -= 1
+            self._metrics.working.dec()
 
     def _check_origin(self, headers: Headers) -> None:
         """Refuse what the page of another web site sends through its reader's browser."""

@@ -23,6 +23,7 @@ class Metrics:
         self.batch = Histogram(
             "litetext_batch_size", "Requests answered together.", registry=self._registry, buckets=(1, 2, 4, 8, 16, 32)
         )
+        self.working = Gauge("litetext_working", "Requests that are worked on.", registry=self._registry)
         self.images = Counter(
             "litetext_images",
             "Images, by whether their features were kept.",
