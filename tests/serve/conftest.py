@@ -10,7 +10,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 from litetext.data import samples
-from litetext.serve import Settings, create_app
+from litetext.serve import ServerSettings, create_app
 from litetext.serve.model import Models
 from litetext.serve.serving import Serving
 
@@ -18,12 +18,12 @@ from litetext.serve.serving import Serving
 @pytest.fixture(scope="session")
 def models() -> Models:
     """The shipped model, with its student and with its teacher."""
-    return Models.load(Settings(texts=("mini-student", "mini-teacher")))
+    return Models.load(ServerSettings(texts=("mini-student", "mini-teacher")))
 
 
 @pytest.fixture(scope="session")
 def mini() -> Models:
-    return Models.load(Settings())
+    return Models.load(ServerSettings())
 
 
 @pytest.fixture
@@ -32,7 +32,7 @@ def serve(mini: Models) -> Iterator[Callable[..., TestClient]]:
     open_clients: list[TestClient] = []
 
     def start(models: Models = mini, **settings: Any) -> TestClient:
-        given = Settings(**settings)
+        given = ServerSettings(**settings)
         fresh = Models(models.segmenters, type(models.cache)(given.cache_megabytes), given.max_side)
         client = TestClient(create_app(serving=Serving(given, fresh)), raise_server_exceptions=False)
         open_clients.append(client.__enter__())

@@ -1,4 +1,4 @@
-"""Concepts: phrases and boxes with thresholds, kept over a restart."""
+"""ConceptStore: phrases and boxes with thresholds, kept over a restart."""
 
 from __future__ import annotations
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import typer
 
 from ..errors import EXTRAS, LitetextError, require
-from ..serve.settings import Limits, Settings
+from ..serve.settings import Limits, ServerSettings
 from .command import add
 from .encoder_options import DEVICE
 from .output import notes
@@ -73,7 +73,7 @@ def serve(
     limits = Limits(
         megabytes=max_mb, megapixels=max_megapixels, phrases=max_phrases, queue=max_queue, seconds=max_seconds
     )
-    settings = Settings(
+    settings = ServerSettings(
         models=tuple(models),
         texts=tuple(texts),
         device=device,

@@ -14,7 +14,7 @@ from starlette.responses import JSONResponse
 from ..errors import LitetextError
 from ..segment import Segmenter
 from .answers import MaskForm, found_answer, picture_answer
-from .concepts import Concept
+from .concepts import StoredConcept
 from .model import Photo, wanted
 from .refusals import RefusalError
 from .schemas import (
@@ -142,7 +142,7 @@ async def put_concept(
     if (image is None) != (boxes is None):
         raise RefusalError(422, "a concept shown by example needs both an image and boxes in it")
     if image is None:
-        concept = Concept(called, called, threshold)
+        concept = StoredConcept(called, called, threshold)
     else:
         photo = await server.photo(server.models.default, await image.read(), image.filename or "")
         word = None if not phrase else server.text(phrase)
@@ -197,14 +197,14 @@ async def _shown(
     examples: tuple[list[Any] | None, list[Any] | None],
     phrase: str | None,
     threshold: float | None,
-) -> Concept:
+) -> StoredConcept:
     try:
         asked = wanted(name, 0.5, photo.size, *examples)
     except LitetextError as error:
         raise RefusalError(422, str(error)) from None
     model = server.models.default
     shown = await server.call(lambda: server.models.concept(model, photo, name, asked, phrase, threshold))
-    return Concept(name, shown, threshold)
+    return StoredConcept(name, shown, threshold)
 
 
 def _bank(server: Serving) -> bytes:

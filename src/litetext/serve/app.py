@@ -18,12 +18,12 @@ from .gate import Gate
 from .keys import ApiKeys
 from .refusals import refusal_answer
 from .serving import Serving
-from .settings import Settings
+from .settings import ServerSettings
 
 _DESCRIPTION = "Masks, boxes and scores of everything that phrases name in an image. Coordinates are pixels."
 
 
-def create_app(settings: Settings | None = None, serving: Serving | None = None) -> FastAPI:
+def create_app(settings: ServerSettings | None = None, serving: Serving | None = None) -> FastAPI:
     """Return the application, its model loaded.
 
     Args:
@@ -33,7 +33,7 @@ def create_app(settings: Settings | None = None, serving: Serving | None = None)
     Raises:
         LitetextError: a model that cannot be loaded.
     """
-    server = serving if serving is not None else Serving(settings if settings is not None else Settings())
+    server = serving if serving is not None else Serving(settings if settings is not None else ServerSettings())
     app = FastAPI(
         title="litetext",
         version=__version__,

@@ -16,7 +16,7 @@ from .refusals import RefusalError
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Concept:
+class StoredConcept:
     """A concept that requests name.
 
     Attributes:
@@ -35,7 +35,7 @@ class Concept:
         return not isinstance(self.prompt, str)
 
 
-class Concepts:
+class ConceptStore:
     """The concepts of a server, of its first model; threads may share them.
 
     Args:
@@ -45,20 +45,20 @@ class Concepts:
 
     def __init__(self, most: int, path: Path | None = None) -> None:
         self._most, self._path = most, path
-        self._concepts: dict[str, Concept] = {}
+        self._concepts: dict[str, StoredConcept] = {}
         self._lock = Lock()
         if path is not None:
             check_file(path, "concept bank", overwrite=True)
             if path.exists():
                 self._concepts = {concept.name: concept for concept in _read(path)}
 
-    def __iter__(self) -> Iterator[Concept]:
+    def __iter__(self) -> Iterator[StoredConcept]:
         return iter(list(self._concepts.values()))
 
     def __len__(self) -> int:
         return len(self._concepts)
 
-    def get(self, name: str) -> Concept:
+    def get(self, name: str) -> StoredConcept:
         """Return a concept.
 
         Raises:
@@ -68,7 +68,7 @@ class Concepts:
             raise RefusalError(404, f"there is no concept {name[:80]!r}; GET /v1/concepts lists those that are kept")
         return self._concepts[name]
 
-    def put(self, concept: Concept, text: TextEncoder) -> None:
+    def put(self, concept: StoredConcept, text: TextEncoder) -> None:
         """Keep a concept, in place of one of the same name.
 
         Args:
@@ -97,7 +97,7 @@ class Concepts:
         """Write the concepts as a bank, which `litetext segment --text` and this server read."""
         _write(self._concepts, path, text)
 
-    def _replace(self, concepts: dict[str, Concept], text: TextEncoder) -> None:
+    def _replace(self, concepts: dict[str, StoredConcept], text: TextEncoder) -> None:
         if self._path is not None:
             if concepts:
                 _write(concepts, self._path, text)
@@ -106,7 +106,7 @@ class Concepts:
         self._concepts = concepts
 
 
-def _write(concepts: dict[str, Concept], path: Path, text: TextEncoder) -> None:
+def _write(concepts: dict[str, StoredConcept], path: Path, text: TextEncoder) -> None:
     phrases = [one for one in concepts.values() if isinstance(one.prompt, str)]
     build_bank(
         [one.name for one in phrases],
@@ -118,7 +118,7 @@ def _write(concepts: dict[str, Concept], path: Path, text: TextEncoder) -> None:
     )
 
 
-def _read(path: Path) -> Iterator[Concept]:
+def _read(path: Path) -> Iterator[StoredConcept]:
     bank = ConceptBank(path)
     for name in bank.concepts():
         try:
@@ -126,6 +126,6 @@ def _read(path: Path) -> Iterator[Concept]:
         except LitetextError:  # a phrase
             own = bank.encode([name]).thresholds
             threshold = None if own is None or own[0] != own[0] else float(own[0])
-            yield Concept(name, name, threshold)
+            yield StoredConcept(name, name, threshold)
         else:
-            yield Concept(name, shown, shown.threshold)
+            yield StoredConcept(name, shown, shown.threshold)

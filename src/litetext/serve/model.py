@@ -23,7 +23,7 @@ from ..segment.questions import Question, check_boxes_inside, checked_boxes
 from ..segment.segmenter import EncodedPrompts
 from ..segment.sources import has_graphs, locate
 from .cache import FeatureCache, Kept
-from .settings import Settings
+from .settings import ServerSettings
 from .uploads import Upload, reduced
 
 
@@ -121,7 +121,7 @@ class Models:
         self.max_side = max_side
 
     @classmethod
-    def load(cls, settings: Settings) -> Models:
+    def load(cls, settings: ServerSettings) -> Models:
         """Load what settings name.
 
         Raises:

@@ -7,13 +7,13 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 
-class Model(BaseModel):
+class Schema(BaseModel):
     """What every schema has: unknown keys are mistakes."""
 
     model_config = ConfigDict(extra="forbid", protected_namespaces=())
 
 
-class Refusal(Model):
+class Refusal(Schema):
     """Why a request was refused."""
 
     code: str = Field(examples=["too_large"])
@@ -21,13 +21,13 @@ class Refusal(Model):
     limit: float | None = Field(None, examples=[50])
 
 
-class RefusedAnswer(Model):
+class RefusedAnswer(Schema):
     """The answer to a request that was refused."""
 
     error: Refusal
 
 
-class FoundPhrase(Model):
+class FoundPhrase(Schema):
     """One of the phrases that were asked."""
 
     phrase: str = Field(examples=["white dog"])
@@ -35,7 +35,7 @@ class FoundPhrase(Model):
     count: int = Field(description="Instances at or above the threshold.", examples=[1])
 
 
-class FoundInstance(Model):
+class FoundInstance(Schema):
     """One instance."""
 
     phrase: str = Field(examples=["white dog"])
@@ -52,7 +52,7 @@ class FoundInstance(Model):
     )
 
 
-class SegmentAnswer(Model):
+class SegmentAnswer(Schema):
     """What was found in an image."""
 
     model: str = Field(examples=["mini"])
@@ -65,21 +65,21 @@ class SegmentAnswer(Model):
     instances: list[FoundInstance] = Field(description="By phrase, then by falling score.")
 
 
-class EmbedRequest(Model):
+class EmbedRequest(Schema):
     """Phrases to embed."""
 
     phrases: list[str] = Field(min_length=1, examples=[["white dog", "red car"]])
     model: str | None = Field(None, description="By default the server's first.", examples=["mini"])
 
 
-class Embedded(Model):
+class Embedded(Schema):
     """The features of one phrase."""
 
     phrase: str = Field(examples=["white dog"])
     tokens: list[list[float]] = Field(description="[T, D], without padding.", examples=[[[0.1, -0.2]]])
 
 
-class EmbedAnswer(Model):
+class EmbedAnswer(Schema):
     """The features of phrases, as the detector reads them."""
 
     model: str = Field(examples=["mini"])
@@ -87,7 +87,7 @@ class EmbedAnswer(Model):
     features: list[Embedded]
 
 
-class ServedModel(Model):
+class ServedModel(Schema):
     """A model that the server has loaded."""
 
     name: str = Field(examples=["mini"])
@@ -97,7 +97,7 @@ class ServedModel(Model):
     text: str = Field(examples=["OnnxTextEncoder"])
 
 
-class ModelsAnswer(Model):
+class ModelsAnswer(Schema):
     """The models that requests may name, and the limits of requests."""
 
     models: list[ServedModel]
@@ -105,7 +105,7 @@ class ModelsAnswer(Model):
     limits: dict[str, float]
 
 
-class KeptConcept(Model):
+class KeptConcept(Schema):
     """A concept that the server keeps."""
 
     name: str = Field(examples=["widget"])
@@ -113,13 +113,13 @@ class KeptConcept(Model):
     threshold: float | None = Field(None, examples=[0.6])
 
 
-class ConceptsAnswer(Model):
+class ConceptsAnswer(Schema):
     """The concepts that the server keeps."""
 
     concepts: list[KeptConcept]
 
 
-class HealthAnswer(Model):
+class HealthAnswer(Schema):
     """Whether the server is there."""
 
     status: Literal["ok"]

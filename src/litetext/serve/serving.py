@@ -13,11 +13,11 @@ from typing import Any, TypeVar
 from ..errors import LitetextError
 from ..json_files import parse_json
 from ..segment.questions import VISUAL
-from .concepts import Concepts
+from .concepts import ConceptStore
 from .metrics import Metrics
 from .model import Answer, Ask, Models, Photo, Wanted, wanted
 from .refusals import RefusalError
-from .settings import Settings
+from .settings import ServerSettings
 from .uploads import Upload
 from .worker import BatchWorker, ExpiredError
 
@@ -38,12 +38,12 @@ class Serving:
         LitetextError: a model that cannot be loaded.
     """
 
-    def __init__(self, settings: Settings, models: Models | None = None) -> None:
+    def __init__(self, settings: ServerSettings, models: Models | None = None) -> None:
         self.settings = settings
         self.limits = settings.limits
         self.models = models if models is not None else Models.load(settings)
         self.metrics = Metrics()
-        self.concepts = Concepts(self.limits.concepts, None if settings.state is None else settings.state / BANK)
+        self.concepts = ConceptStore(self.limits.concepts, None if settings.state is None else settings.state / BANK)
         self.worker: BatchWorker[Ask] = BatchWorker(
             self.models.answers, settings.batch, self.limits.seconds, lambda count, _: self.metrics.batch.observe(count)
         )
