@@ -1,4 +1,4 @@
-"""ConceptStore: phrases and boxes with thresholds, kept over a restart."""
+"""Concepts: phrases and boxes with thresholds, kept over a restart."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """One process that answers over HTTP: masks for phrases, features, concepts, videos, and the page to try it on.
 
 FastAPI and pydantic stand at the border (`api`, `schemas`); behind it one thread runs the model over batches of
-requests (`worker`, `model`), and the features of images are cached by content (`cache`). `ServerSettings` needs nothing but
-the base install; `create_app` brings FastAPI.
+requests (`worker`, `model`), and the features of images are cached by content (`cache`). `ServerSettings` needs
+nothing but the base install; `create_app` brings FastAPI.
 """
 
 from __future__ import annotations

@@ -214,7 +214,7 @@ def _bank(server: Serving) -> bytes:
         return path.read_bytes()
 
 
-def _kept(concept: Concept) -> KeptConcept:
+def _kept(concept: StoredConcept) -> KeptConcept:
     return KeptConcept(
         name=concept.name, kind="example" if concept.by_example else "phrase", threshold=concept.threshold
     )
