@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,9 @@ import pytest
 
 from litetext.errors import LitetextError
 from litetext.label import Job
-from litetext.label.review import decisions_from_annotations, sampled, write_page
+from litetext.label.calibration import Decision
+from litetext.label.review import decisions_document, decisions_from_annotations, sampled, write_page
+from litetext.label.review_server import HOST, ReviewServer
 from litetext.results.formats import label_studio
 
 from ..cli.conftest import litetext, refused  # noqa: F401  (fixtures)
@@ -153,3 +157,59 @@ def test_keys_decide_and_the_decisions_are_saved(labelled: Job, tmp_path: Path) 
     assert not problems
     assert [one["accepted"] for one in saved["decisions"][:3]] == [True, False, None]
     assert saved["sample"] == "random" and len(saved["decisions"]) == len(chosen)
+
+
+@pytest.fixture
+def server(labelled: Job, tmp_path: Path) -> Iterator[ReviewServer]:
+    write_page(labelled, sampled(labelled), tmp_path / "r.html", sample="random")
+    with ReviewServer(tmp_path / "r.html", tmp_path / "decisions.json", labelled.shards.name) as running:
+        threading.Thread(target=running.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
+        yield running
+        running.shutdown()
+
+
+def _sent(server: ReviewServer, content: bytes, path: str = "/decisions", **headers: str) -> int:
+    connection = HTTPConnection(HOST, server.server_port, timeout=5)
+    connection.request("POST", path, content, {"Content-Type": "application/json", **headers})
+    return connection.getresponse().status
+
+
+def test_only_decisions_of_the_job_from_pages_of_the_server_are_saved(server: ReviewServer, labelled: Job) -> None:
+    own = json.dumps(decisions_document(labelled, [Decision("a.png", "red", 0.5, True)], "random")).encode()
+    foreign = json.dumps({**json.loads(own), "job": "another"}).encode()
+    assert [_sent(server, content) for content in (foreign, b"[1]", b"[" * 5000, b"")] == [422] * 4
+    assert _sent(server, own, "/other") == 403
+    assert _sent(server, own, Origin="http://evil.example") == 403
+    assert _sent(server, own, Host="evil.example") == 403
+    assert _sent(server, own, **{"Content-Type": "text/plain"}) == 403
+    assert _sent(server, own, **{"Content-Length": "9" * 20}) == 413
+    assert not server.decisions.exists()
+    assert _sent(server, own, Origin=server.address.rstrip("/")) == 204
+    assert json.loads(server.decisions.read_text()) == json.loads(own)
+    with pytest.raises(LitetextError, match=r"holds no decisions of this job"):
+        ReviewServer(server.page, server.decisions, "another")
+    with pytest.raises(LitetextError, match=r"cannot be listened on"):
+        ReviewServer(server.page, server.decisions, server.job, server.server_port)
+
+
+@pytest.mark.browser
+def test_a_served_page_saves_each_decision_and_goes_on_with_them(server: ReviewServer) -> None:
+    playwright = pytest.importorskip("playwright.sync_api")
+    chromium = shutil.which("chromium")
+    if chromium is None:
+        pytest.skip("chromium is not installed")
+    with playwright.sync_playwright() as tools:
+        browser = tools.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        page = browser.new_page()
+        page.goto(server.address)
+        for key in "ar":
+            with page.expect_response("**/decisions"):
+                page.keyboard.press(key)
+        page.wait_for_function("document.getElementById('saved').textContent === 'saved'")
+        other = browser.new_context().new_page()  # a browser that remembers nothing
+        other.goto(server.address)
+        other.wait_for_selector(".item.rejected")
+        assert other.locator(".item.accepted").count() == 1 == other.locator(".item.rejected").count()
+        browser.close()
+    saved = json.loads(server.decisions.read_text())["decisions"]
+    assert [one["accepted"] for one in saved[:3]] == [True, False, None]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import typer
 
@@ -13,6 +15,9 @@ from .command import add
 from .destination import OVERWRITE
 from .output import print_json, shown_progress, tell
 
+if TYPE_CHECKING:
+    from ..label import Job
+
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
@@ -21,6 +26,7 @@ def register(app: typer.Typer) -> None:
         review,
         "review",
         "litetext review labels",
+        "litetext review labels --serve 8001",
         "litetext review labels --per-concept 200 --from 0.4 --out review.html",
         "litetext review labels --decide-by export.json --out decisions.json",
         extra="label",
@@ -39,6 +45,14 @@ def review(
     decide_by: Path = typer.Option(
         None, "--decide-by", help="Label Studio's export of corrected tasks: write the decisions that follow from it."
     ),
+    serve: int = typer.Option(
+        None,
+        "--serve",
+        metavar="PORT",
+        min=0,
+        max=65535,
+        help="Serve the page on this machine until Ctrl-C (0: a free port), and keep decisions in DIR/decisions.json.",
+    ),
     overwrite: bool = OVERWRITE,
     as_json: bool = typer.Option(False, "--json", help="Print one JSON document about what was written."),
 ) -> None:
@@ -46,6 +60,8 @@ def review(
 
     The decisions go to: litetext label --calibrate decisions.json --precision 0.95 --out DIR
     """
+    if serve is not None and (decide_by is not None or form != "page" or as_json):
+        raise LitetextError("--serve is of the page; leave out --format, --decide-by and --json")
     if form not in ("page", "label-studio"):
         raise choice_error("--format", form, ("page", "label-studio"))
     from ..label import Job
@@ -58,7 +74,7 @@ def review(
             raise LitetextError(f"{destination} exists; give --out another name, or move it away")
     else:
         destination = out or folder / "review.html"
-        check_file(destination, "review page", overwrite=overwrite)
+        check_file(destination, "review page", overwrite=overwrite or serve is not None)
     with shown_progress("choosing") as progress:
         chosen = sampled(job, per_concept, sample=sample, lowest=lowest, seed=seed, progress=progress)
     if not chosen:
@@ -84,7 +100,22 @@ def review(
         with shown_progress("drawing") as progress:
             count = write_page(job, chosen, destination, sample=sample, progress=progress)
         message = f"{destination}: {count:,} detections; open it in a browser"
+        if serve is not None:
+            _serve(job, destination, serve)
+            return
     if as_json:
         print_json({"out": str(destination), "count": count, "sampled": len(chosen)})
     else:
         tell(message)
+
+
+def _serve(job: Job, page: Path, port: int) -> None:
+    """Serve the page until Ctrl-C."""
+    from ..label.review_server import ReviewServer
+
+    decisions = job.folder / "decisions.json"
+    with ReviewServer(page, decisions, job.shards.name, port) as server:
+        tell(f"{server.address} (Ctrl-C ends it); decisions: {decisions}")
+        with suppress(KeyboardInterrupt):
+            server.serve_forever(poll_interval=0.2)
+    tell(f"next: litetext label --calibrate {decisions} --precision 0.95 --out {job.folder}")
