@@ -11,8 +11,10 @@ from numpy.typing import NDArray
 from litetext import LitetextError
 from litetext.data import samples
 from litetext.images import read_image
-from litetext.results import Masklets
+from litetext.results import Instances, Masklets, Masks
 from litetext.track import VideoSegmenter, named_policy
+from litetext.track.detection_session import DetectionSession
+from litetext.track.policy import BY_DETECTION
 
 from .conftest import FRAME_SIZE, VideoReference, clip, save_video_reference
 
@@ -57,6 +59,27 @@ def test_ids_do_not_follow_the_order_of_detections(mini: VideoSegmenter, owls: l
         for id, box in zip(frame.object_ids.tolist(), frame.instances.boxes, strict=True):
             assert abs(place_of.get(id, box[0]) - box[0]) < 12
             place_of[id] = box[0]
+
+
+def test_weak_detections_continue_tracks_and_start_none() -> None:
+    session = DetectionSession(BY_DETECTION)
+    ids = [session.step(frame, _squares([0.9, 0.3] if frame == 0 else [0.3, 0.3])).object_ids for frame in range(5)]
+    assert [one.tolist() for one in ids] == [[0]] * 5
+
+
+def _squares(scores: list[float]) -> Instances:
+    """Two squares far from each other."""
+    masks = np.zeros((2, 64, 64), bool)
+    masks[0, 4:20, 4:20] = masks[1, 40:56, 40:56] = True
+    return Instances(
+        size=(64, 64),
+        prompts=("square",),
+        presence=np.ones(1, np.float32),
+        boxes=np.array([[4, 4, 20, 20], [40, 40, 56, 56]], np.float32),
+        masks=Masks.from_dense(masks),
+        scores=np.array(scores, np.float32),
+        prompt_index=np.zeros(2, np.int64),
+    )
 
 
 @pytest.mark.parametrize("model", ["mini", "remembering"])

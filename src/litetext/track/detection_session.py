@@ -1,8 +1,8 @@
 """Tracking by detection: what the detector finds in every frame, linked by Roboflow's `trackers`.
 
-ByteTrack predicts where each box goes and assigns detections by box IoU; it knows no classes, so every prompt has a
-tracker of its own. Masks decide where boxes cannot: among detections whose boxes all but coincide, identities follow
-the overlap with the masks of the frame before.
+ByteTrack predicts where each box goes and assigns detections by box IoU, the good ones first, then weak ones to the
+tracks that are left; it knows no classes, so every prompt has a tracker of its own. Masks decide where boxes cannot:
+among detections whose boxes all but coincide, identities follow the overlap with the masks of the frame before.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class DetectionSession:
 
         Args:
             frame: its index, above the last.
-            found: the detections of all prompts in it.
+            found: the detections of all prompts in it, from the policy's `weak_threshold` on.
         """
         if self.policy.nms_iou:
             found = found.nms(self.policy.nms_iou)

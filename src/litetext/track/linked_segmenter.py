@@ -36,7 +36,7 @@ class LinkedSegmenter:
         """Yield what is in each frame, while frames come in."""
         session = DetectionSession(self.policy)
         for index, frame in enumerate(frames):
-            found = self.segmenter.segment(frame, prompts, threshold=self.policy.detection_threshold)
+            found = self.segmenter.segment(frame, prompts, threshold=self.policy.weak_threshold)
             yield session.step(index, found)
 
     def track(self, frames: Iterable[ImageLike], prompts: Sequence[str]) -> Masklets:

@@ -27,6 +27,8 @@ class TrackingPolicy:
         memory: whether SAM3's memory tracker carries masks from frame to frame; if not, detections alone are linked.
         detection_threshold: a detection counts above this score.
         new_object_threshold: a detection starts a track from this score on.
+        weak_threshold: where detections alone are linked, a weaker one above this score still continues a track, as
+            ByteTrack does; it starts none.
         nms_iou: of two detections of a prompt whose masks overlap more than this, the better one stays; 0: both do.
         association_iou: a detection belongs to every track that it overlaps at least this much.
         matched_iou: a track is confirmed by a detection that it overlaps at least this much.
@@ -63,6 +65,7 @@ class TrackingPolicy:
     memory: bool = True
     detection_threshold: float = 0.5
     new_object_threshold: float = 0.7
+    weak_threshold: float = 0.1
     nms_iou: float = 0.1
     association_iou: float = 0.1
     matched_iou: float = 0.5
@@ -176,7 +179,12 @@ def with_threshold(policy: TrackingPolicy, threshold: float) -> TrackingPolicy:
         threshold: lowest score of a detection, 0..1.
     """
     more = policy.new_object_threshold - policy.detection_threshold
-    return replace(policy, detection_threshold=threshold, new_object_threshold=min(1.0, max(0.0, threshold + more)))
+    return replace(
+        policy,
+        detection_threshold=threshold,
+        new_object_threshold=min(1.0, max(0.0, threshold + more)),
+        weak_threshold=min(policy.weak_threshold, threshold),
+    )
 
 
 def with_numbers_of(policy: TrackingPolicy, config: Mapping[str, Any]) -> TrackingPolicy:

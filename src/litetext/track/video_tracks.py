@@ -89,7 +89,7 @@ class LinkedDetections:
     ) -> list[FrameResult]:
         """Go on by one frame, see `VideoTracks`."""
         found = self._segmenter.detect(
-            image, encoded, threshold=self._policy.detection_threshold, batch_size=self._prompt_batch
+            image, encoded, threshold=self._policy.weak_threshold, batch_size=self._prompt_batch
         )
         return [self._session.step(frame, found)]
 
