@@ -31,9 +31,10 @@ def make(path: str, dtype: str) -> None:
     import torch
     from transformers import Sam3VideoConfig, Sam3VideoModel
 
+    from litetext.encoders.dtypes import dtype_name
     from litetext.encoders.encoder_file import EncoderFile
     from litetext.encoders.layouts import TRANSFORMERS_TEACHER as LAYOUT
-    from litetext.encoders.tensorfile import LazyTensor, TensorFile, cast, dtype_name
+    from litetext.encoders.tensorfile import LazyTensor, TensorFile, cast
     from litetext.segment.convention import META
     from litetext.segment.meta_writer import write_meta
     from litetext.segment.whole_model import WholeModel

@@ -30,7 +30,7 @@ COMMANDS = {
     "gold": "mini world --gold --out out --pairs 4 --size 64",
     "segment": "segment INPUTS/a.png INPUTS/b.png INPUTS/c.png -p penguin -p car --out out",
     "track": "track INPUTS/clip.mp4 -p penguin -p car --out out",
-    "audit": "audit INPUTS/p.txt --encoder mini --segmenter mini --sample 50 --out out",
+    "audit": "audit INPUTS/p.txt --encoder mini --segmenter mini --sample 12 --out out",
     "evaluate": "evaluate --gt INPUTS/w/gold_mini.json --images INPUTS/w/images --model mini "
     "--save-predictions out.json --html out.html --overwrite",
 }
