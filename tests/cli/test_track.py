@@ -123,6 +123,11 @@ def test_a_damaged_video_is_told_in_the_end(litetext: Run, clip: Path, tmp_path:
         (["CLIP", "-p", "owl", "--every", "0"], "every"),
         (["-", "-p", "-"], "- stands for standard input, which can be read once: as a video or as phrases"),
         (["CLIP", "-p", "owl", "--out", "CLIP"], "is the input"),
+        pytest.param(
+            ["97", "-p", "owl"],
+            "camera 97 (/dev/video97) cannot be read as a video (no such file or directory); is it connected",
+            marks=pytest.mark.skipif(sys.platform != "linux", reason="names Linux's device"),
+        ),
     ],
 )
 def test_bad_questions_are_one_line_before_a_model_is_loaded(
@@ -132,6 +137,15 @@ def test_bad_questions_are_one_line_before_a_model_is_loaded(
     monkeypatch.chdir(tmp_path)
     assert message in refused("track", *(str(clip) if one == "CLIP" else one for one in arguments))
     assert not list(tmp_path.iterdir())
+
+
+def test_a_link_that_refuses_the_connection_is_one_line(
+    refused: Callable[..., str], no_model: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("HF_HUB_OFFLINE")
+    message = refused("track", "rtsp://127.0.0.1:1/door", "-p", "owl")
+    assert message.endswith("cannot be read as a video (connection refused); does a player open the link?")
 
 
 def test_a_model_without_a_memory_is_told(refused: Callable[..., str], clip: Path, tmp_path: Path) -> None:

@@ -9,6 +9,11 @@ from PIL import Image
 
 from litetext.cli import main
 from litetext.journal import write_recorded
+from litetext.mini.clip_export import ANNOTATION, export_clips
+from litetext.mini.facts import shipped_concepts
+from litetext.mini.motion import MotionWorld
+from litetext.mini.world import World
+from litetext.results.formats.veval import prediction, read_video_truth
 
 from ..reports.pages import Page
 from .world import HEIGHT, WIDTH, ground_truth, perfect, shaken
@@ -168,6 +173,19 @@ def test_video_json(run):
     for key in ("cgF1", "pmF1", "pHOTA", "pDetA", "pAssA", "TETA", "VL_MCC"):
         assert key in document
     assert "pHOTA" in run("--video", "--gt", VIDEO / "gt.json", "--pred", VIDEO / "pred_empty.json").out
+
+
+def test_the_truth_given_as_predictions_scores_100(run, tmp_path):
+    export_clips(MotionWorld(World(shipped_concepts())), 90210, 3, 5, tmp_path / "clips", {})
+    truth = read_video_truth(tmp_path / "clips" / ANNOTATION)
+    predictions = [prediction(track, truth.videos[track.video].size) for track in truth.tracks]
+    (tmp_path / "pred.json").write_text(json.dumps(predictions))
+    given = ["--video", "--gt", tmp_path / "clips" / ANNOTATION, "--pred", tmp_path / "pred.json", "--json"]
+    document = json.loads(run(*given).out)
+    assert document["positive_pairs"] and document["pairs"] > document["positive_pairs"]
+    for key in ("cgF1", "pmF1", "pHOTA", "pDetA", "pAssA", "TETA"):
+        assert document[key] == pytest.approx(100, rel=1e-3), key  # the official MCC adds a little to its divisor
+    assert document["VL_MCC"] == pytest.approx(1, rel=1e-3)
 
 
 def test_systems_on_several_video_sets_are_rows(run, tmp_path):

@@ -102,16 +102,19 @@ def _link(name: str) -> FFmpegVideo:
         raise choice_error("kind of link", f"{scheme}://", [f"{scheme}://" for scheme in _SCHEMES])
     if offline():
         raise LitetextError(f"{name} cannot be fetched offline; leave out --offline, or give a file")
-    return FFmpegVideo(lambda: name, name, timeout=_TIMEOUT)
+    return FFmpegVideo(lambda: name, name, remedy="does a player open the link?", timeout=_TIMEOUT)
 
 
 def _camera(number: int) -> FFmpegVideo:
+    remedy = "is it connected, and free?"
     if sys.platform == "darwin":
-        return FFmpegVideo(lambda: str(number), f"camera {number}", format="avfoundation", options={"framerate": "30"})
+        return FFmpegVideo(
+            lambda: str(number), f"camera {number}", None, remedy, format="avfoundation", options={"framerate": "30"}
+        )
     if not sys.platform.startswith("linux"):
         raise LitetextError(f"camera {number}: cameras are read on Linux and macOS; record a file, or give a link")
     device = f"/dev/video{number}"
-    return FFmpegVideo(lambda: device, f"camera {number} ({device})", format="v4l2")
+    return FFmpegVideo(lambda: device, f"camera {number} ({device})", None, remedy, format="v4l2")
 
 
 def _standard_input() -> _ReadOnly:

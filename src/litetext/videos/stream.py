@@ -46,16 +46,24 @@ class FFmpegVideo:
         given: returns what ``av.open`` takes: a name, or a file object to read from.
         name: for messages.
         path: of the file, where it is one.
+        remedy: what to look at where it cannot be opened.
         options: more arguments of ``av.open``.
 
     Raises:
         LitetextError: it cannot be opened, or holds no frame that can be decoded.
     """
 
-    def __init__(self, given: Callable[[], Any], name: str, path: Path | None = None, **options: Any) -> None:
+    def __init__(
+        self,
+        given: Callable[[], Any],
+        name: str,
+        path: Path | None = None,
+        remedy: str = "is it one, and whole?",
+        **options: Any,
+    ) -> None:
         self._name = name
         self._path = path
-        self._open = partial(_opened, given, name, options)
+        self._open = partial(_opened, given, name, remedy, options)
         self.damage: list[Damage] = []
         self._origin = 0.0
         container = self._container = self._open("NONE" if path else "AUTO")
@@ -186,13 +194,13 @@ class _UndecodableError(Exception):
     """A packet cannot be decoded."""
 
 
-def _opened(given: Callable[[], Any], name: str, options: dict[str, Any], threads: str) -> InputContainer:
+def _opened(given: Callable[[], Any], name: str, remedy: str, options: dict[str, Any], threads: str) -> InputContainer:
     """The container, checked to hold a picture that can be decoded, by threads of FFmpeg's kind."""
     av = pyav()
     try:
         container = av.open(given(), **options)
     except (av.FFmpegError, OSError, ValueError) as error:
-        raise LitetextError(f"{name} cannot be read as a video ({reason(error)}); is it one, and whole?") from None
+        raise LitetextError(f"{name} cannot be read as a video ({reason(error)}); {remedy}") from None
     try:
         _check(container, name)
         _picture(container).thread_type = threads
