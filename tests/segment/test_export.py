@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,15 +15,16 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
 from litetext import Instances, LitetextError, Segmenter
-from litetext.encoders import read_checkpoint
+from litetext.encoders import read_checkpoint, runtime
 from litetext.outputs import RECORD
 from litetext.segment import export as exporting
-from litetext.segment import onnx_backend
+from litetext.segment import int8_graphs, onnx_backend
 from litetext.segment.convention import META
 from litetext.segment.export import export_segmenter
 from litetext.segment.whole_export import Agreement, WholeExport
@@ -203,6 +205,68 @@ def test_smaller_text_encoders_are_measured_with_their_own_limit(quick: Exported
     assert written.text.folder == str(tmp_path / "e" / "text")
 
 
+def _operators(folder: Path, graph: str) -> Counter[str]:
+    return Counter(node.op_type for node in onnx.load(folder / f"{graph}.onnx", load_external_data=False).graph.node)
+
+
+def test_attention_without_a_mask_is_one_operator(exported: Exported) -> None:
+    vision, decoder = (_operators(exported.folder, graph) for graph in ("vision", "decoder"))
+    assert vision["MultiHeadAttention"] >= 2 and vision["Softmax"] == 0
+    assert decoder["MultiHeadAttention"] == 2 + 3  # the encoder's places, the decoder's queries
+
+
+@pytest.fixture
+def int8(quick: Exported, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, WholeExport]:
+    monkeypatch.setattr(int8_graphs, "_LEAST", 512)  # the matrices of a small model are small
+    folder = tmp_path / "int8"
+    checkpoint = read_checkpoint(quick.reference.folder)
+    written = export_segmenter(
+        quick.reference.folder, checkpoint, folder, PROMPTS, graph_precision="int8", tolerance=1.0
+    )
+    return folder, written
+
+
+def test_graphs_in_int8_are_smaller_and_nearly_the_same(
+    quick: Exported, int8: tuple[Path, WholeExport], photo: NDArray[np.uint8]
+) -> None:
+    folder, written = int8
+    assert written.int8 is not None and set(written.int8) == {"vision", "decoder", "pixels", "examples"}
+    for graph, one in written.int8.items():
+        assert one.matrices > 0 and one.worst <= int8_graphs.SENSITIVE
+        operators = _operators(folder, graph)
+        assert operators["DynamicQuantizeMatMul"] == one.matrices - one.sensitive
+        assert operators["DequantizeLinear"] == one.sensitive
+    assert written.bytes["decoder"] < quick.written.bytes["decoder"]
+    rough, exact = (
+        one.backend.feature_maps(one.encode_image(photo).state)
+        for one in map(Segmenter.from_pretrained, (folder, quick.folder))
+    )
+    for one, other in zip(rough, exact, strict=True):
+        assert 1e-5 < np.abs(one - other).mean() / np.abs(other).mean() < 0.05
+    assert "int8" in (folder / "README.md").read_text()
+
+
+def test_sensitive_matrices_are_multiplied_in_float32(
+    quick: Exported, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(int8_graphs, "_LEAST", 512)
+    graph = quick.folder / "pixels.onnx"
+    names = int8_graphs.probe_graph(graph, tmp_path / "probe.onnx", 127)
+    found = int8_graphs.write_int8(
+        graph, tmp_path / "pixels.onnx", [1.0, float("nan"), *[0.01] * (len(names) - 2)], 127
+    )
+    assert (found.sensitive, found.worst) == (2, 0.01)
+    assert _operators(tmp_path, "pixels")["DequantizeLinear"] == 2
+
+
+def test_int8_graphs_are_refused_where_they_would_overflow(
+    int8: tuple[Path, WholeExport], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runtime, "int8_weight_bits", lambda: 7)
+    with pytest.raises(LitetextError, match="export it with --weight-bits 7"):
+        Segmenter.from_pretrained(int8[0])
+
+
 def test_what_differs_is_not_written(quick: Exported, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     checkpoint = read_checkpoint(quick.reference.folder)
     for agreement in (Agreement(2, 4, 0.0, 0.0, 0.0, 2e-3), Agreement(2, 4, float("nan"), 0.0, 0.0, 0.0)):
@@ -210,6 +274,8 @@ def test_what_differs_is_not_written(quick: Exported, tmp_path: Path, monkeypatc
         with pytest.raises(LitetextError, match="not written: against torch"):
             export_segmenter(quick.reference.folder, checkpoint, tmp_path / "e", PROMPTS)
     assert list(tmp_path.iterdir()) == []
+    with pytest.raises(LitetextError, match="unknown graph precision 'int4'"):
+        export_segmenter(quick.reference.folder, checkpoint, tmp_path / "e", PROMPTS, graph_precision="int4")
 
 
 def _cut(name: str) -> Callable[[Path], None]:
@@ -261,8 +327,8 @@ def test_damaged_exports_are_refused(copied: Path, damage: Callable[[Path], None
 
 
 def test_what_an_export_cannot_do_is_said(exported: Exported, tmp_path: Path) -> None:
-    for options in ({"device": "cuda"}, {"dtype": "bfloat16"}, {"convention": "meta"}):
-        with pytest.raises(LitetextError, match="in the precision and under the convention it was written in"):
+    for options in ({"device": "cuda"}, {"dtype": "bfloat16"}, {"convention": "meta"}, {"image_size": 56}):
+        with pytest.raises(LitetextError, match="at the size and under the convention it was written in"):
             Segmenter.from_pretrained(exported.folder, **options)
     checkpoint = read_checkpoint(exported.reference.folder)
     with pytest.raises(LitetextError, match="is an export already"):

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
@@ -186,3 +188,19 @@ def test_it_says_what_it_is(segmenter: Segmenter) -> None:
         r"Segmenter\(TorchBackend\([\d.]+ M parameters, float32, cpu, as transformers\), text=.*\)", repr(segmenter)
     )
     assert "text=_FrozenPrompts" not in repr(segmenter) and "70" in repr(segmenter.encode_image(np.zeros((70, 9, 3))))
+
+
+@torch.inference_mode()
+def test_what_no_prompt_changes_is_computed_once_and_exactly(segmenter: Segmenter, photo: NDArray[np.uint8]) -> None:
+    backend = segmenter.backend
+    pyramid = segmenter.encode_image(photo).state
+    text = backend.prepare_text(segmenter.text.encode(PROMPTS[:3]))
+    once = decode.detect(backend.detector, pyramid, text)
+    each = decode.detect(backend.detector, replace(pyramid, attended=None), text)
+    for name in ("logits", "presence", "boxes", "encoder_hidden_states"):
+        torch.testing.assert_close(getattr(once, name), getattr(each, name), atol=1e-6, rtol=1e-5)
+    backend.detector.detr_encoder.layers[0].self_attn.forward = None  # which detection needs no more
+    try:
+        decode.detect(backend.detector, pyramid, text)
+    finally:
+        del backend.detector.detr_encoder.layers[0].self_attn.forward

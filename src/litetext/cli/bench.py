@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 
 import typer
@@ -9,14 +10,15 @@ from rich.table import Table
 
 from ..data import SHIPPED_PHRASES
 from .command import add
-from .encoder_options import ALLOW_NAN, DTYPE
-from .output import console, notes, print_json
+from .encoder_options import ALLOW_NAN, DEVICE, DTYPE, IMAGE_SIZE
+from .output import console, notes, print_json, tell
 
 
 def register(app: typer.Typer) -> None:
     """Add the group of commands."""
     group = typer.Typer(no_args_is_help=True, help="Measure speed and memory on this machine.")
     add(group, text, "text", "litetext bench text --row s0-eager --row s0-16 --batch 1", extra="sam3")
+    add(group, segment, "segment", "litetext bench segment --model mini --image-size 96", extra="sam3")
     app.add_typer(group, name="bench")
 
 
@@ -70,6 +72,40 @@ def text(
             f"{one.peak_mb:.0f}" if memory else "", f"{one.min_cosine:.4f}" if one.min_cosine is not None else "",
         )  # fmt: skip
     console.print(table)
+
+
+def segment(
+    model: str = typer.Option("mini", help="mini, photo, a folder (of a model or of its export), or a hub name."),
+    backend: str = typer.Option(None, help="torch or onnx, for a model that runs in both; by default torch."),
+    image_size: int = IMAGE_SIZE,
+    prompts: int = typer.Option(8, min=1, help="Phrases that are asked of one image."),
+    batch: int = typer.Option(8, min=1, help="Phrases that the detector decodes together."),
+    threads: int = typer.Option(None, min=1, help="CPU threads; all by default."),
+    device: str = DEVICE,
+    dtype: str = DTYPE,
+    rounds: int = typer.Option(3, min=1, help="How often each stage is taken; figures are medians."),
+    as_json: bool = typer.Option(False, "--json", help="Print one JSON document."),
+) -> None:
+    """Time the stages of segmenting: an image through the vision encoder, a prompt through the detector, its pixels."""
+    from ..bench.segment import SegmentTask, bench_segment, phrases_for
+    from ..prompts import read_prompts
+
+    phrases = phrases_for(read_prompts(SHIPPED_PHRASES), prompts)
+    task = SegmentTask(model, phrases, backend, device, dtype, image_size, threads, rounds, batch)
+    with notes.status(f"timing {model}"):
+        found = bench_segment(task)
+    if as_json:
+        print_json(asdict(found))
+        return
+    per = {"vision": "an image", "detector": "a prompt", "pixels": "ten masks", "text": "a prompt"}
+    table = Table("stage", "of", "ms", "GFLOP", "share of a matrix product's speed")
+    for stage in found.stages:
+        share = "" if stage.share is None else f"{100 * stage.share:.0f} %"
+        gflops = "" if stage.gflops is None else f"{stage.gflops:.1f}"
+        table.add_row(stage.name, per[stage.name], f"{stage.ms:.1f}", gflops, share)
+    console.print(table)
+    where = f"{found.threads} threads" if found.threads else "a GPU"
+    tell(f"{found.backend} at {found.image_size} pixels, {where}, {found.prompts} prompts; peak {found.peak_mb:.0f} MB")
 
 
 def _say(completed: int, total: int | None = None, description: str | None = None) -> None:

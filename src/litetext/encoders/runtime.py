@@ -55,7 +55,7 @@ class OnnxTextEncoder:
     def __init__(self, folder: str | os.PathLike[str], *, threads: int | None = None) -> None:
         self._folder = folder = Path(folder)
         written = read_export(folder)
-        _check_cpu(written, folder)
+        check_weight_bits(written.weight_bits, folder)
         self.config, self.trim = written.encoder, written.trim
         # the session first: what reading it leaves free is room enough to build the tokenizer in
         self._session = open_session(folder / "model.onnx", threads)
@@ -158,8 +158,9 @@ def read_export(folder: Path) -> ExportConfig:
     return from_values(ExportConfig, values, f"{folder}/{name}")
 
 
-def _check_cpu(written: ExportConfig, folder: Path) -> None:
-    if written.weight_bits == 8 and int8_weight_bits() == 7:
+def check_weight_bits(weight_bits: int | None, folder: Path) -> None:
+    """Raise where int8 weights of ``weight_bits`` (None: there are none) would overflow on this CPU."""
+    if weight_bits == 8 and int8_weight_bits() == 7:
         raise LitetextError(
             f"{folder} holds 8-bit weights for CPUs with VNNI, and this one has none: its sums would overflow; "
             "export it with --weight-bits 7"

@@ -59,7 +59,7 @@ def whole_model_card(export: WholeExport, text: Checkpoint) -> str:
         f"| `text/` ({config.variant}, {export.text.precision}) | {export.bytes['text']:,} |",
         "",
         f"Pictures are seen at {export.image_size} x {export.image_size}; operator set {export.opset}; the graphs",
-        f"compute in float32, under the detector convention `{export.convention.name}`.",
+        f"compute in {_computing(export)}, under the detector convention `{export.convention.name}`.",
         "",
         f"Against torch, over all queries of {worst.prompts} prompts on {worst.photos} scenes, a score is off",
         f"by at most {worst.score:.1e}, a box by {worst.box:.1e} of the picture, a mask's probability by",
@@ -80,6 +80,15 @@ def whole_model_card(export: WholeExport, text: Checkpoint) -> str:
         "0 for a counterexample) into tokens that stand behind the prompt's text.",
     ]
     return "\n".join(lines) + "\n"
+
+
+def _computing(export: WholeExport) -> str:
+    if export.int8 is None:
+        return "float32"
+    matrices, sensitive = (
+        sum(getattr(one, name) for one in export.int8.values()) for name in ("matrices", "sensitive")
+    )
+    return f"int8 (matrices; {sensitive} of {matrices} are stored in int8 and multiplied in float32)"
 
 
 def _program(export: WholeExport, text: Checkpoint) -> str:

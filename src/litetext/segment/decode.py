@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from torch import Tensor
-from transformers.models.sam3.modeling_sam3 import box_cxcywh_to_xyxy, inverse_sigmoid
+from transformers.masking_utils import create_bidirectional_mask
+from transformers.models.sam3.modeling_sam3 import Sam3DETREncoderOutput, box_cxcywh_to_xyxy, inverse_sigmoid
 
 if TYPE_CHECKING:
     from ..encoders.features import TextFeatures
@@ -29,6 +30,8 @@ class FeaturePyramid:
         maps: per level [B, C, h, w].
         positions: per level [B, C, h, w], their position encoding.
         cls_token: [B, 1, C], what stands behind the text of prompts without example boxes; None: nothing does.
+        attended: [B, h*w, C], what the detector's first layer makes of the coarsest level before it meets a prompt;
+            None: that is done prompt by prompt.
         trunk: [B, h*w, C_trunk], the vision encoder's hidden states before its neck, where they were asked for; a video
             tracker has a neck of its own.
     """
@@ -36,6 +39,7 @@ class FeaturePyramid:
     maps: tuple[Tensor, ...]
     positions: tuple[Tensor, ...]
     cls_token: Tensor | None = None
+    attended: Tensor | None = None
     trunk: Tensor | None = None
 
     def images(self) -> list[FeaturePyramid]:
@@ -44,8 +48,7 @@ class FeaturePyramid:
             FeaturePyramid(
                 tuple(level[row : row + 1] for level in self.maps),
                 tuple(level[row : row + 1] for level in self.positions),
-                None if self.cls_token is None else self.cls_token[row : row + 1],
-                None if self.trunk is None else self.trunk[row : row + 1],
+                *(None if one is None else one[row : row + 1] for one in (self.cls_token, self.attended, self.trunk)),
             )
             for row in range(len(self.maps[0]))
         ]
@@ -55,7 +58,7 @@ class FeaturePyramid:
         return FeaturePyramid(
             tuple(level.expand(count, -1, -1, -1) for level in self.maps),
             tuple(level.expand(count, -1, -1, -1) for level in self.positions),
-            None if self.cls_token is None else self.cls_token.expand(count, -1, -1),
+            *(None if one is None else one.expand(count, -1, -1) for one in (self.cls_token, self.attended)),
         )
 
 
@@ -96,9 +99,24 @@ def encode_images(detector: Detector, pixels: Tensor, *, keep_trunk: bool = Fals
         tuple(encoded.fpn_position_encoding[:-1]),
         trunk=encoded.last_hidden_state if keep_trunk else None,
     )
+    pyramid = replace(pyramid, attended=attended_image(detector, pyramid))
     if detector.convention.cls_token == "always":
         return replace(pyramid, cls_token=geometry_cls_token(detector, pyramid))
     return pyramid
+
+
+def attended_image(detector: Detector, pyramid: FeaturePyramid) -> Tensor:
+    """Return what the detector's first layer makes of B images, [B, h*w, C], before it meets a prompt.
+
+    In every layer places look at places before they look at words. In the first they have seen no word yet, so this
+    is the same for all prompts.
+    """
+    layer: Any = detector.detr_encoder.layers[0]
+    places, positions = (one[-1].flatten(2).transpose(1, 2) for one in (pyramid.maps, pyramid.positions))
+    normed = layer.layer_norm1(places)
+    placed = normed + positions
+    seen: Tensor = layer.self_attn(query=placed, key=placed, value=normed)[0]
+    return places + seen
 
 
 def geometry_cls_token(detector: Detector, pyramid: FeaturePyramid) -> Tensor:
@@ -135,7 +153,9 @@ def detect(
     if geometry is not None:
         prompt = torch.cat([prompt, geometry], dim=1)
         valid = torch.cat([valid, valid.new_ones(geometry.shape[:2])], dim=1)
-    encoded, decoded = run_detr(detector, pyramid.maps[-1], pyramid.positions[-1], prompt, valid)
+    encoded, decoded = run_detr(
+        detector, pyramid.maps[-1], pyramid.positions[-1], prompt, valid, attended=pyramid.attended
+    )
     states = decoded.intermediate_hidden_states[-1]
     offsets = detector.detr_decoder.box_head(states)
     refined = (inverse_sigmoid(decoded.reference_boxes[-1]) + offsets).sigmoid()
@@ -151,7 +171,15 @@ def detect(
     )
 
 
-def run_detr(detector: Detector, level: Tensor, positions: Tensor, prompt: Tensor, valid: Tensor) -> tuple[Any, Any]:
+def run_detr(
+    detector: Detector,
+    level: Tensor,
+    positions: Tensor,
+    prompt: Tensor,
+    valid: Tensor,
+    *,
+    attended: Tensor | None = None,
+) -> tuple[Any, Any]:
     """Run the detector's encoder and decoder on P coarsest maps, one for each prompt.
 
     Args:
@@ -160,13 +188,17 @@ def run_detr(detector: Detector, level: Tensor, positions: Tensor, prompt: Tenso
         positions: their position encodings [P, C, h, w].
         prompt: [P, T, C].
         valid: [P, T] bool, True = a real token.
+        attended: [P, h*w, C], of `attended_image`, where it is known.
 
     Returns:
         What transformers' modules return: the decoder's states, boxes and presence are those of all its layers.
     """
-    encoded = detector.detr_encoder(
-        vision_features=[level], text_features=prompt, vision_pos_embeds=[positions], text_mask=valid
-    )
+    if attended is None:
+        encoded = detector.detr_encoder(
+            vision_features=[level], text_features=prompt, vision_pos_embeds=[positions], text_mask=valid
+        )
+    else:
+        encoded = _encoded_from(detector.detr_encoder, attended, positions, prompt, valid)
     decoded = detector.detr_decoder(
         vision_features=encoded.last_hidden_state,
         text_features=prompt,
@@ -176,6 +208,21 @@ def run_detr(detector: Detector, level: Tensor, positions: Tensor, prompt: Tenso
         spatial_shapes=np.array([level.shape[-2:]]),
     )
     return encoded, decoded
+
+
+def _encoded_from(encoder: Any, attended: Tensor, positions: Tensor, prompt: Tensor, valid: Tensor) -> Any:
+    """What transformers' encoder returns, from where its first layer has looked at the image."""
+    placed = positions.flatten(2).transpose(1, 2)
+    mask = create_bidirectional_mask(
+        config=encoder.config, inputs_embeds=attended, attention_mask=valid, encoder_hidden_states=prompt
+    )
+    first, *others = encoder.layers
+    words = first.cross_attn(query=first.layer_norm2(attended), key=prompt, value=prompt, attention_mask=mask)[0]
+    states = attended + words
+    states = states + first.mlp(first.layer_norm3(states))
+    for layer in others:
+        states = layer(states, prompt_feats=prompt, vision_pos_encoding=placed, prompt_cross_attn_mask=mask)
+    return Sam3DETREncoderOutput(last_hidden_state=states, pos_embeds_flattened=placed)
 
 
 def example_tokens(detector: Detector, pyramid: FeaturePyramid, boxes: Tensor, labels: Tensor) -> Tensor:

@@ -17,6 +17,7 @@ from typing import Any, get_args
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.export import Dim
 
@@ -25,6 +26,7 @@ from ..encoders.checkpoints import Checkpoint
 from ..encoders.export import export_onnx
 from ..encoders.features import TextFeatures
 from ..encoders.graph import OPSETS, GraphPrecision
+from ..encoders.runtime import OnnxTextEncoder, int8_weight_bits
 from ..encoders.torch_encoder import TorchTextEncoder
 from ..encoders.trimming import trims_exactly
 from ..errors import LitetextError, choice_error, require
@@ -35,11 +37,13 @@ from . import decode
 from .backend import sigmoid
 from .card import whole_model_card
 from .convention import KEY, ConventionLike
-from .onnx_backend import CLS_TOKEN, DECODER_OUTPUTS, FORMAT, MASK_LOGITS, VERSION, graphs_of
+from .fused_attention import TRANSLATION
+from .int8_export import put_into_int8
+from .onnx_backend import CLS_TOKEN, DECODER_OUTPUTS, FORMAT, MASK_LOGITS, VERSION, WEIGHT_BITS, graphs_of
 from .segmenter import Segmenter
 from .sources import is_exported
 from .torch_backend import TorchBackend
-from .whole_export import Agreement, WholeExport
+from .whole_export import Agreement, Int8Graph, WholeExport
 
 TOLERANCES: dict[GraphPrecision, float] = {"fp32": 1e-3, "fp16": 1e-2, "int8": 0.15}
 """By precision of the text encoder: how far a score, presence, box (as fractions) or mask probability may be off."""
@@ -64,6 +68,7 @@ def export_segmenter(
     convention: ConventionLike | None = None,
     allow_nan: bool = False,
     image_size: int | None = None,
+    graph_precision: str = "fp32",
 ) -> WholeExport:
     """Write a detector and a text encoder as a directory for `Segmenter.from_pretrained`, atomically.
 
@@ -72,8 +77,8 @@ def export_segmenter(
         text: the text encoder.
         folder: the directory; new, or an earlier export where ``overwrite`` says so.
         prompts: what the result is compared with torch on, over the scenes that ship, before it is put in place.
-        precision: of the text encoder, see `litetext.encoders.export_onnx`; the other graphs are float32.
-        weight_bits: of the text encoder.
+        precision: of the text encoder, see `litetext.encoders.export_onnx`.
+        weight_bits: of what is int8: 8 needs VNNI, 7 runs on all CPUs; by default as this one.
         opset: the ONNX operator set.
         trim: of the text encoder.
         tolerance: how far any number of `Agreement` may be off; `TOLERANCES` by default.
@@ -81,6 +86,8 @@ def export_segmenter(
         convention: another than the detector's own, see `load_detector`.
         allow_nan: export weights that are NaN or infinite too.
         image_size: side of the square input in pixels; by default the detector's own.
+        graph_precision: of the other graphs, ``"fp32"`` or ``"int8"`` (see `int8_graphs`). Of int8 scores and presence
+            must be within ``tolerance`` (0.15 by default); boxes and masks of queries that nobody draws are not.
 
     Raises:
         LitetextError: an unknown precision or opset, a text encoder of another width than the detector reads, or a
@@ -91,6 +98,8 @@ def export_segmenter(
         raise LitetextError(f"{detector} is an export already; give the model it was made from")
     if precision not in TOLERANCES:
         raise choice_error("precision", precision, get_args(GraphPrecision))
+    if graph_precision not in _GRAPH_PRECISIONS:
+        raise choice_error("graph precision", graph_precision, _GRAPH_PRECISIONS)
     backend = TorchBackend.load(detector, "cpu", convention=convention, allow_nan=allow_nan, image_size=image_size)
     if text.config.output_dim != backend.dim:
         raise LitetextError(
@@ -102,13 +111,16 @@ def export_segmenter(
             text, temporary / "text", prompts, precision=precision, weight_bits=weight_bits, opset=opset, trim=trim
         )
         write_graphs(backend, temporary, opset)
-        config = {"format": FORMAT, "version": VERSION, "opset": opset, KEY: backend.convention.to_dict()}
+        config: dict[str, Any] = {"format": FORMAT, "version": VERSION, "opset": opset}
+        bits = (weight_bits or int8_weight_bits()) if graph_precision == "int8" else None
+        config |= {KEY: backend.convention.to_dict(), WEIGHT_BITS: bits}
         write_json(temporary / "config.json", config)
+        int8 = None if bits is None else _in_int8(temporary, prompts, bits)
         encoder = TorchTextEncoder(text.module(), text.tokenizer, trim=trim or trims_exactly(text.config))
         exported = Segmenter.from_pretrained(temporary, threads=1)
         agreement = measure_agreement(exported, Segmenter(backend, encoder), prompts)
-        limit = TOLERANCES[precision] if tolerance is None else tolerance
-        if not agreement.worst <= limit:
+        limit = TOLERANCES[precision if int8 is None else "int8"] if tolerance is None else tolerance
+        if not (agreement.worst if int8 is None else max(agreement.score, agreement.presence)) <= limit:
             raise LitetextError(
                 f"not written: against torch a score is off by {agreement.score:.2g}, a presence by "
                 f"{agreement.presence:.2g}, a box by {agreement.box:.2g} of the photo, a mask's probability by "
@@ -123,9 +135,25 @@ def export_segmenter(
             convention=backend.convention,
             text=replace(written, folder=str(Path(folder) / "text")),
             agreement=agreement,
+            int8=int8,
         )
         write_text(temporary / "README.md", whole_model_card(export, text))
     return export
+
+
+_GRAPH_PRECISIONS = ("fp32", "int8")
+
+
+def _in_int8(folder: Path, prompts: Sequence[str], weight_bits: int) -> dict[str, Int8Graph]:
+    """Put an export's graphs into int8, measured on what `measure_agreement` compares."""
+    words, photos = _compared(prompts)
+    return put_into_int8(folder, OnnxTextEncoder(folder / "text").encode(words), photos, weight_bits)
+
+
+def _compared(prompts: Sequence[str]) -> tuple[list[str], list[NDArray[np.uint8]]]:
+    """A few prompts, spread over all, and the scenes that ship."""
+    words = list(dict.fromkeys(prompts))
+    return words[:: -(-len(words) // _PROMPTS)], [read_image(sample.image) for sample in samples()[:_PHOTOS]]
 
 
 def measure_agreement(ours: Segmenter, reference: Segmenter, prompts: Sequence[str]) -> Agreement:
@@ -133,9 +161,7 @@ def measure_agreement(ours: Segmenter, reference: Segmenter, prompts: Sequence[s
 
     Prompts are decoded together and alone, with and without example boxes, so that free dimensions are seen to be free.
     """
-    words = list(dict.fromkeys(prompts))
-    words = words[:: -(-len(words) // _PROMPTS)]
-    photos = [read_image(sample.image) for sample in samples()[:_PHOTOS]]
+    words, photos = _compared(prompts)
     texts = [one.backend.prepare_text(one.text.encode(words)) for one in (ours, reference)]
     examples = (_BOXES[None], _LABELS[None])
     worst = dict.fromkeys(("score", "presence", "box", "mask"), 0.0)
@@ -264,6 +290,7 @@ def write_graphs(backend: TorchBackend, folder: Path, opset: int) -> None:
                 output_names=list(outputs),
                 dynamic_shapes={"inputs": {name: free.get(name, {}) for name in inputs}},
                 opset_version=opset,
+                custom_translation_table=TRANSLATION,
                 verbose=False,
             )
         _forget_tracing(program.model)

@@ -34,7 +34,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..encoders.features import TextFeatures
-from ..encoders.runtime import open_session, run_session
+from ..encoders.runtime import check_weight_bits, open_session, run_session
 from ..errors import LitetextError, short
 from ..json_files import read_json
 from ..memory import return_freed_memory
@@ -48,6 +48,8 @@ FORMAT = "litetext-onnx-segmenter"
 VERSION = 2
 CLS_TOKEN = "cls_token"
 MASK_LOGITS = "mask_logits"
+WEIGHT_BITS = "weight_bits"
+"""In config.json: the bits of a weight where graphs are in int8, else null."""
 DECODER_OUTPUTS = ("logits", "presence_logits", "boxes", "decoder_hidden_states", "encoder_hidden_states")
 _OLD_NAMES = {
     "scores": "logits",
@@ -87,7 +89,8 @@ class OnnxBackend:
     """
 
     def __init__(self, folder: Path, *, threads: int | None = None) -> None:
-        self._version, self._convention = _config(folder)
+        self._version, self._convention, weight_bits = _config(folder)
+        check_weight_bits(weight_bits, folder)
         sessions = {
             graph: open_session(folder / f"{graph}.onnx", threads, keep_memory=False)
             for graph in graphs_of(self._convention)
@@ -200,8 +203,8 @@ def graphs_of(convention: DetectorConvention) -> tuple[str, ...]:
     return GRAPHS if convention.takes_boxes else tuple(graph for graph in GRAPHS if graph != "examples")
 
 
-def _config(folder: Path) -> tuple[int, DetectorConvention]:
-    """The version of an export and its convention."""
+def _config(folder: Path) -> tuple[int, DetectorConvention, int | None]:
+    """The version of an export, its convention, and the bits of its weights where they are integers."""
     name = GRAPHS_BESIDE if has_graphs(folder) else "config.json"
     values = read_json(folder / name)
     if not isinstance(values, dict) or values.get("format") != FORMAT:
@@ -210,12 +213,15 @@ def _config(folder: Path) -> tuple[int, DetectorConvention]:
         )
     version = values.get("version")
     if version == 1:
-        return 1, TRANSFORMERS
+        return 1, TRANSFORMERS, None
     if version != VERSION:
         raise LitetextError(
             f"{folder}: {name} is of version {short(version)}; this litetext reads versions 1 and {VERSION}"
         )
-    return VERSION, convention_of(values.get(KEY), f"{folder}/{name}")
+    bits = values.get(WEIGHT_BITS)
+    if bits not in (None, 7, 8):
+        raise LitetextError(f"{folder}: {name}: {WEIGHT_BITS} is {short(bits)}, where 7, 8 or null should stand")
+    return VERSION, convention_of(values.get(KEY), f"{folder}/{name}"), bits
 
 
 def _check_signatures(folder: Path, sessions: dict[str, Any], convention: DetectorConvention) -> None:

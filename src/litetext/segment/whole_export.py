@@ -35,6 +35,21 @@ class Agreement:
 
 
 @dataclass(frozen=True)
+class Int8Graph:
+    """What became of a graph in int8.
+
+    Attributes:
+        matrices: how many are stored in 8 bits.
+        sensitive: those of them that are multiplied in float32.
+        worst: the largest error of the others' products, as a share of their mean size.
+    """
+
+    matrices: int
+    sensitive: int
+    worst: float
+
+
+@dataclass(frozen=True)
 class WholeExport:
     """What was written.
 
@@ -46,6 +61,7 @@ class WholeExport:
         convention: under which the graphs run.
         text: what was written of the text encoder.
         agreement: with torch, from words and photo to masks.
+        int8: what became of each graph, where they are in int8.
     """
 
     folder: str
@@ -55,3 +71,4 @@ class WholeExport:
     convention: DetectorConvention
     text: Export
     agreement: Agreement
+    int8: dict[str, Int8Graph] | None = None

@@ -1,0 +1,192 @@
+"""Exported graphs in int8: matrices in 8 bits, and multiplied in 8 bits where that is close enough.
+
+Every matrix gets a scale a column. What it is multiplied with gets one a row: a row is divided by its largest number,
+ONNX Runtime's ``DynamicQuantizeMatMul`` rounds all rows by one scale, and the product is multiplied back, so that a
+place of the picture with large numbers costs the others nothing. How far that is off is measured for every matrix on
+pictures; a sensitive one is kept in 8 bits but multiplied in float32. Kernels of convolutions and tables are stored in
+half the bytes and computed with in float32.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+from numpy.typing import NDArray
+
+from .whole_export import Int8Graph
+
+_DOMAIN = "com.microsoft"
+
+SENSITIVE = 0.03
+"""A product whose mean error is a larger share of its mean size is computed in float32."""
+
+_LEAST = 1 << 12  # numbers of a tensor that is worth it
+_SUFFIX = "_int8_error"
+_TINY = np.array(1e-12, np.float32)  # so that rows of zeros stay zeros
+
+
+def probe_graph(graph: Path, probe: Path, largest: int) -> list[str]:
+    """Write a graph that also says how far each product would be off in int8.
+
+    Args:
+        graph: the float32 graph, which stays.
+        probe: what is written, its weights beside it.
+        largest: the greatest integer of a weight, 127 or 63.
+
+    Returns:
+        The names of the additional outputs, in the order of the products.
+    """
+    model = ir.load(graph)
+    names: list[str] = []
+    for product in _products(model.graph):
+        built = _Nodes(model.graph)
+        exact = product.outputs[0]
+        rough = _integer_product(built, product, largest)
+        error = built.mean_size(built.node("Sub", exact, rough))
+        share = built.node("Div", error, built.node("Add", built.mean_size(exact), built.constant(_TINY)))
+        name = f"product_{len(names)}{_SUFFIX}"
+        share.name = name
+        share.type, share.shape = ir.TensorType(ir.DataType.FLOAT), ir.Shape([])
+        model.graph.insert_after(product, built.nodes)
+        model.graph.outputs.append(share)
+        names.append(name)
+    _save(model, probe)
+    return names
+
+
+def write_int8(graph: Path, target: Path, errors: Sequence[float], largest: int) -> Int8Graph:
+    """Write a graph in int8.
+
+    Args:
+        graph: the float32 graph.
+        target: what is written, its weights beside it.
+        errors: of each product, in the order of `probe_graph`.
+        largest: the greatest integer of a weight, 127 or 63.
+    """
+    model = ir.load(graph)
+    products = list(_products(model.graph))
+    sensitive = [not error <= SENSITIVE for error in errors]  # which counts NaN
+    for product, exact in zip(products, sensitive, strict=True):
+        built = _Nodes(model.graph)
+        result = (_weight_only if exact else _integer_product)(built, product, largest)
+        _replace(model.graph, product, built, result)
+    _drop_unread(model.graph)
+    _store_halves(model.graph)
+    _drop_unread(model.graph)
+    model.graph.opset_imports[_DOMAIN] = 1
+    _save(model, target)
+    kept = [error for error, exact in zip(errors, sensitive, strict=True) if not exact]
+    return Int8Graph(len(products), sum(sensitive), max(kept, default=0.0))
+
+
+def _products(graph: ir.Graph) -> Iterator[ir.Node]:
+    """The products with a constant matrix, in the order they are computed."""
+    for node in graph:
+        if node.op_type == "MatMul" and node.inputs[1] is not None and _is_large(node.inputs[1], (2,)):
+            yield node
+
+
+def _is_large(value: ir.Value, dimensions: tuple[int, ...]) -> bool:
+    """Whether a value is a stored tensor of float32 that is worth fewer bytes."""
+    constant = value.const_value
+    return (
+        value.is_initializer()
+        and constant is not None
+        and constant.dtype == ir.DataType.FLOAT
+        and len(constant.shape) in dimensions
+        and constant.size >= _LEAST
+    )
+
+
+def _numbers(value: Any) -> NDArray[np.float32]:
+    """The numbers of a stored tensor."""
+    return np.asarray(value.const_value.numpy())
+
+
+class _Nodes:
+    """Nodes in the making, with their constants."""
+
+    def __init__(self, graph: ir.Graph) -> None:
+        self.graph = graph
+        self.nodes: list[ir.Node] = []
+
+    def node(self, operator: str, *inputs: Any, domain: str = "", **attributes: Any) -> ir.Value:
+        made = ir.node(operator, list(inputs), attributes=attributes, domain=domain)
+        self.nodes.append(made)
+        return made.outputs[0]
+
+    def constant(self, array: NDArray[Any], name: str = "") -> ir.Value:
+        """A stored tensor; one of a name is stored once."""
+        name = name or f"constant_{array.dtype}_{array.ndim}_{'_'.join(map(str, array.ravel()[:4]))}"
+        if name not in self.graph.initializers:
+            tensor = ir.tensor(np.array(array, order="C"), name=name)
+            shape = ir.Shape(array.shape)
+            value = ir.Value(name=name, type=ir.TensorType(tensor.dtype), shape=shape, const_value=tensor)
+            self.graph.register_initializer(value)
+        return self.graph.initializers[name]
+
+    def mean_size(self, value: ir.Value) -> ir.Value:
+        return self.node("ReduceMean", self.node("Abs", value), keepdims=0)
+
+
+def _quantized(built: _Nodes, matrix: Any, largest: int) -> tuple[ir.Value, ir.Value]:
+    """A matrix [in, out] in int8, and its scales [out]."""
+    name = str(matrix.name)
+    if f"{name}_int8" not in built.graph.initializers:
+        numbers = _numbers(matrix)
+        peak = np.abs(numbers).max(axis=0)
+        scale = np.where(peak > 0, peak, 1).astype(np.float32) / np.float32(largest)
+        built.constant(np.rint(numbers / scale).astype(np.int8), f"{name}_int8")
+        built.constant(scale, f"{name}_scale")
+    return built.graph.initializers[f"{name}_int8"], built.graph.initializers[f"{name}_scale"]
+
+
+def _integer_product(built: _Nodes, product: ir.Node, largest: int) -> ir.Value:
+    """The product in integers, rows scaled."""
+    rows, matrix = product.inputs
+    integers, scale = _quantized(built, matrix, largest)
+    axis = built.constant(np.array([-1], np.int64))
+    peak = built.node("ReduceMax", built.node("Abs", rows), axis, keepdims=1)
+    peak = built.node("Max", peak, built.constant(_TINY))
+    scaled = built.node("Div", rows, peak)
+    return built.node("Mul", built.node("DynamicQuantizeMatMul", scaled, integers, scale, domain=_DOMAIN), peak)
+
+
+def _weight_only(built: _Nodes, product: ir.Node, largest: int) -> ir.Value:
+    """The product in float32, its matrix stored in int8."""
+    rows, matrix = product.inputs
+    integers, scale = _quantized(built, matrix, largest)
+    return built.node("MatMul", rows, built.node("DequantizeLinear", integers, scale, axis=1))
+
+
+def _replace(graph: ir.Graph, old: ir.Node, built: _Nodes, result: ir.Value) -> None:
+    value = old.outputs[0]
+    result.type, result.shape = value.type, value.shape
+    ir.convenience.replace_nodes_and_values(graph, old, [old], built.nodes, [value], [result])
+
+
+def _store_halves(graph: ir.Graph) -> None:
+    """Store the large tensors that are left in float16, and cast them where they are read."""
+    for value in list(graph.initializers.values()):
+        if not _is_large(value, (2, 3, 4)):
+            continue
+        built = _Nodes(graph)
+        half = built.constant(_numbers(value).astype(np.float16), f"{value.name}_half")
+        whole = built.node("Cast", half, to=int(ir.DataType.FLOAT))
+        first = next(iter(graph))
+        ir.convenience.replace_all_uses_with(value, whole)
+        graph.insert_before(first, built.nodes)
+
+
+def _drop_unread(graph: ir.Graph) -> None:
+    for name, value in list(graph.initializers.items()):
+        if not value.uses() and not value.is_graph_output():
+            del graph.initializers[name]
+
+
+def _save(model: ir.Model, path: Path) -> None:
+    ir.save(model, path, external_data=f"{path.name}.data", size_threshold_bytes=1024)
