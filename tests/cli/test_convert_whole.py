@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from transformers import AutoModel, AutoProcessor, Sam3LiteTextModel, Sam3Model, Sam3Processor
 
 from litetext.data import resolve
@@ -48,6 +49,14 @@ def test_there_and_back_is_the_same_model(litetext: Run, sam3: Path, tmp_path: P
     assert compared.code == 0
     assert all(stage["max"] == 0 for stage in compared.json["stages"]["stages"])
     assert "written in the meta layout" in litetext("convert", theirs, tmp_path / "b.safetensors", "--to", "meta").err
+
+
+def test_info_says_what_becomes_of_a_video_tracker(litetext: Run, sam3: Path, tmp_path: Path) -> None:
+    assert "video_tracker" not in litetext("info", sam3, "--json").json
+    tensors = torch.load(sam3, weights_only=True)["model"]
+    for place, words in {"tracker.": "SAM3's memory tracker", "tracker.model.": "tracked by detection"}.items():
+        torch.save({"model": tensors | {f"{place}maskmem_tpos_enc": torch.zeros(1)}}, tmp_path / "video.pt")
+        assert words in litetext("info", tmp_path / "video.pt", "--json").json["video_tracker"]
 
 
 def test_a_text_encoder_is_taken_out_and_put_in(litetext: Run, sam3: Path, tmp_path: Path) -> None:

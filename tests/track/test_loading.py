@@ -14,13 +14,13 @@ from transformers import Sam3ImageProcessor, Sam3TrackerVideoConfig, Sam3VideoCo
 from litetext import LitetextError
 from litetext.encoders.tensorfile import lazily, open_tensors, read_all
 from litetext.segment.meta_layout import MetaFile, detector_config
-from litetext.segment.tracker_layout import has_meta_tracker, tracker_config, tracker_from_meta, tracker_to_meta
+from litetext.segment.tracker_layout import tracker_config, tracker_from_meta, tracker_to_meta
+from litetext.segment.tracker_names import tracker_among
 from litetext.track import VideoSegmenter
 from litetext.track.loading import has_tracker
 from litetext.track.multiplex import (
     MultiplexTracker,
     check_multiplex_tracker,
-    has_multiplex_tracker,
     load_multiplex_tracker,
 )
 
@@ -61,14 +61,15 @@ def test_the_config_of_sam3s_tracker_is_transformers_default() -> None:
 
 
 def test_sam31s_tracker_is_another() -> None:
-    assert has_meta_tracker(file_of(published_keys("meta_sam3_video")))
-    assert not has_meta_tracker(file_of(published_keys("meta_sam31_multiplex")))
-    assert not has_meta_tracker(file_of(published_keys("meta_sam3_image")))
+    assert tracker_among(file_of(published_keys("meta_sam3_video"))) == "memory"
+    assert tracker_among(file_of(published_keys("transformers_sam3_video"))) == "memory"
+    assert tracker_among(file_of(published_keys("meta_sam31_multiplex"))) == "multiplex"
+    assert tracker_among(file_of(published_keys("meta_sam3_image"))) is None
 
 
 def test_every_key_of_sam31s_tracker_has_its_module() -> None:
     file = file_of(published_keys("meta_sam31_multiplex"))
-    assert has_multiplex_tracker(file)
+    assert tracker_among(file) == "multiplex"
     check_multiplex_tracker(file)
     with torch.device("meta"):
         assert len(MultiplexTracker().state_dict()) == 457

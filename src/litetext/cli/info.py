@@ -17,6 +17,11 @@ from .command import add
 from .encoder_options import CONTEXT, HEADS, POSITIONS, position_reading
 from .output import console, print_json
 
+_TRACKERS = {
+    "memory": "SAM3's memory tracker",
+    "multiplex": "SAM 3.1's multiplex tracker, which is kept but not run: videos are tracked by detection",
+}
+
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
@@ -73,8 +78,9 @@ def _facts(name: str, heads: int | None, context: int | None, positions: Positio
     from ..encoders import open_checkpoint
 
     file = open_checkpoint(source, heads=heads, context_length=context, positions=positions)
-    parts = _parts(name)
-    return _encoder_facts(file.config, file.layout, file.bytes) | ({"parts": parts} if parts else {})
+    parts, tracker = _parts(name), _tracker(source)
+    facts = _encoder_facts(file.config, file.layout, file.bytes)
+    return facts | ({"parts": parts} if parts else {}) | ({"video_tracker": tracker} if tracker else {})
 
 
 def _own_encoder(name: str) -> str:
@@ -130,6 +136,16 @@ def _encoder_facts(config: EncoderConfig, layout: str, size: int) -> dict[str, A
         "convention": asdict(config.convention),
         "encoder": _shape(config),
     }
+
+
+def _tracker(source: str) -> str | None:
+    """What `litetext track` makes of the video tracker in a file or folder of weights; None where there is none."""
+    from ..encoders.encoder_file import find_files
+    from ..encoders.tensorfile import open_tensors
+    from ..segment.tracker_names import tracker_among
+
+    kind = None if source in SHIPPED_ENCODERS else tracker_among(open_tensors(find_files(source)))
+    return None if kind is None else _TRACKERS[kind]
 
 
 def _parts(name: str) -> dict[str, int] | None:

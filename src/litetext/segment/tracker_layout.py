@@ -6,7 +6,7 @@ SAM 3.1's tracker is another, which transformers does not have.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from transformers import Sam3TrackerVideoConfig
@@ -14,9 +14,7 @@ from transformers import Sam3TrackerVideoConfig
 from ..encoders.tensorfile import LazyTensor
 from ..errors import LitetextError
 from .meta_layout import NECK_MODULES, renamed
-
-if TYPE_CHECKING:
-    from ..encoders.tensorfile import TensorFile
+from .tracker_names import MEMORY
 
 MODEL, NECK = "tracker_model.", "tracker_neck."
 """What transformers' `Sam3VideoModel` calls the tracker's two parts."""
@@ -135,9 +133,6 @@ _TO_THEIRS = {ours: theirs for theirs, ours in _TO_OURS.items()}
 _POINTS = "tracker.sam_prompt_encoder.point_embeddings.{}.weight", "tracker_model.prompt_encoder.point_embed.weight"
 """One tensor a kind of point in Meta's files, one table in transformers'."""
 
-_FIRST = "tracker.maskmem_tpos_enc"
-"""A tensor that SAM3's tracker has at this place and SAM 3.1's at another."""
-
 _SHARED = "tracker_model.shared_image_embedding.positional_embedding"
 _COPY = "tracker_model.prompt_encoder.shared_embedding.positional_embedding"
 """transformers keeps the random frequencies of positions twice."""
@@ -148,18 +143,13 @@ def once(key: str) -> str:
     return key.removeprefix(MODEL) if key.startswith(MODEL + MODEL) else key
 
 
-def has_meta_tracker(file: TensorFile) -> bool:
-    """Whether a file under Meta's names holds SAM3's tracker (not SAM 3.1's, which is another)."""
-    return _FIRST in file
-
-
 def tracker_from_meta(tensors: Mapping[str, LazyTensor]) -> tuple[dict[str, LazyTensor], dict[str, LazyTensor]]:
     """Return the tracker among Meta's tensors under transformers' names, and what is none of its tensors.
 
     Args:
         tensors: by Meta's names, ``detector.`` left out. SAM 3.1's tracker stays among the others.
     """
-    if _FIRST not in tensors:
+    if MEMORY not in tensors:
         return {}, dict(tensors)
     found: dict[str, LazyTensor] = {}
     others: dict[str, LazyTensor] = {}

@@ -21,6 +21,7 @@ from ..errors import LitetextError, failures_named
 from ..json_files import read_json
 from ..segment import Segmenter
 from ..segment.sources import TRACKER, locate
+from ..segment.tracker_names import tracker_among
 from .policy import TrackingPolicy, as_transformers, with_numbers_of
 
 VIDEO = "sam3_video"
@@ -36,9 +37,7 @@ def has_tracker(name_or_path: str | os.PathLike[str]) -> bool:
     if config.is_file():
         described = read_json(config)
         return isinstance(described, dict) and described.get("model_type") == VIDEO
-    from ..segment.tracker_layout import has_meta_tracker
-
-    return detector.is_file() and has_meta_tracker(open_tensors(detector))
+    return detector.is_file() and tracker_among(open_tensors(detector)) == "memory"
 
 
 def no_tracker(name_or_path: str | os.PathLike[str], policy: str) -> LitetextError:
@@ -49,10 +48,10 @@ def no_tracker(name_or_path: str | os.PathLike[str], policy: str) -> LitetextErr
     """
     name, detector = os.fspath(name_or_path), locate(name_or_path).detector
     if detector.is_file():
-        from .multiplex import check_multiplex_tracker, has_multiplex_tracker
+        from .multiplex import check_multiplex_tracker
 
         file = open_tensors(detector)
-        if has_multiplex_tracker(file):
+        if tracker_among(file) == "multiplex":
             check_multiplex_tracker(file)
             return LitetextError(
                 f"{name} holds SAM 3.1's multiplex tracker, whole, which litetext does not run; use by-detection, or "

@@ -26,11 +26,6 @@ BUCKET = 16
 MASKS_AN_OBJECT = 3
 
 
-def has_multiplex_tracker(file: TensorFile) -> bool:
-    """Whether a file holds SAM 3.1's tracker."""
-    return PREFIX + "maskmem_tpos_enc" in file
-
-
 class MultiplexTracker(nn.Module):
     """The modules of SAM 3.1's tracker.
 
