@@ -82,7 +82,9 @@ def track(
         None, metavar="|".join(_POLICIES), help="How tracks are made; by default as well as the model can."
     ),
     convention: str = AS,
-    threshold: float = typer.Option(None, min=0.0, max=1.0, help="Lowest score of a detection; 0.5 by default."),
+    threshold: float = typer.Option(
+        None, min=0.0, max=1.0, help="Score from which a detection counts; 0.5 by default."
+    ),
     device: str = DEVICE,
     dtype: str = DTYPE,
     image_size: int = IMAGE_SIZE,
