@@ -16,7 +16,7 @@ from litetext import Segmenter
 from litetext.errors import LitetextError
 from litetext.mini.excerpts import CLIP_FRAMES, EncodedClip, excerpt, mask_ious
 from litetext.mini.tracker import Cues, MapStatistics, follow, new_tracker, tracker_config
-from litetext.mini.tracker_config import TrackerTrainConfig
+from litetext.mini.tracker_config import POLICY, TrackerTrainConfig
 from litetext.mini.tracker_task import TrackerTask
 from litetext.mini.train_tracker import tracker_task, train_tracker, write_mini_with_tracker
 from litetext.mini.world import generator
@@ -190,6 +190,7 @@ def test_what_is_written_is_what_was_trained(trained: tuple[TrackerTask, Path], 
     loaded = VideoSegmenter.from_pretrained(tmp_path / "mini", device="cpu")
     assert loaded.policy.memory and loaded.tracker is not None
     assert loaded.tracker.model.config.image_size == 128
+    assert loaded.policy.recondition_every == 1 and loaded.policy.recondition_iou == POLICY["high_iou_thresh"]
     weights = loaded.tracker.model.state_dict()
     for name, tensor in task.model.state_dict().items():
         torch.testing.assert_close(weights[name], tensor.half().float(), msg=name)

@@ -19,7 +19,7 @@ from ..segment.sources import TRACKER
 from ..training.processes import Processes
 from ..training.trainer import Trainer, TrainReport
 from .facts import facts_of
-from .tracker_config import TrackerTrainConfig
+from .tracker_config import POLICY, TrackerTrainConfig
 from .tracker_task import TrackerTask
 
 
@@ -105,7 +105,7 @@ def write_tracker(model: Any, folder: Path, facts: dict[str, Any]) -> None:
     folder.mkdir(parents=True)
     # transformers leaves the image's size out of what it saves, and would read 1008
     described = {**model.config.to_dict(), "image_size": model.config.image_size, "dtype": "float16"}
-    write_json(folder / "config.json", {**described, "architectures": [type(model).__name__]})
+    write_json(folder / "config.json", {**described, "policy": POLICY, "architectures": [type(model).__name__]})
     tensors = {name: tensor.half().contiguous().clone() for name, tensor in model.state_dict().items()}
     save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
     parameters = sum(one.numel() for one in model.parameters())
