@@ -33,7 +33,7 @@ def serve(mini: Models) -> Iterator[Callable[..., TestClient]]:
 
     def start(models: Models = mini, **settings: Any) -> TestClient:
         given = ServerSettings(**settings)
-        fresh = Models(models.segmenters, type(models.cache)(given.cache_megabytes), given.max_side)
+        fresh = Models(models.segmenters, models.sources, type(models.cache)(given.cache_megabytes), given.max_side)
         client = TestClient(create_app(serving=Serving(given, fresh)), raise_server_exceptions=False)
         open_clients.append(client.__enter__())
         return client

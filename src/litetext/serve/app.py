@@ -19,6 +19,7 @@ from .keys import ApiKeys
 from .refusals import refusal_answer
 from .serving import Serving
 from .settings import ServerSettings
+from .video_api import videos
 
 _DESCRIPTION = "Masks, boxes and scores of everything that phrases name in an image. Coordinates are pixels."
 
@@ -44,6 +45,7 @@ def create_app(settings: ServerSettings | None = None, serving: Serving | None =
     )
     app.state.serving = server
     app.include_router(router)
+    app.include_router(videos)
     app.add_exception_handler(HTTPException, _refused)
     app.add_exception_handler(RequestValidationError, _invalid)
     given = server.settings

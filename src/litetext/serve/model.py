@@ -9,6 +9,7 @@ import math
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +26,9 @@ from ..segment.sources import has_graphs, locate
 from .cache import FeatureCache, Kept
 from .settings import ServerSettings
 from .uploads import Upload, reduced
+
+if TYPE_CHECKING:
+    from ..track import VideoSegmenter
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,12 +115,20 @@ class Models:
 
     Args:
         segmenters: by name; those that share a backend share the features of images.
+        sources: the model and the text encoder of each, as `litetext.Segmenter.from_pretrained` takes them.
         cache: of features.
         max_side: that images are reduced to.
     """
 
-    def __init__(self, segmenters: dict[str, Segmenter], cache: FeatureCache, max_side: int | None = None) -> None:
+    def __init__(
+        self,
+        segmenters: dict[str, Segmenter],
+        sources: dict[str, tuple[str, str | None]],
+        cache: FeatureCache,
+        max_side: int | None = None,
+    ) -> None:
         self.segmenters = segmenters
+        self.sources = sources
         self.cache = cache
         self.max_side = max_side
 
@@ -128,15 +140,17 @@ class Models:
             LitetextError: as `litetext.Segmenter.from_pretrained`, or a text encoder that fits no model.
         """
         segmenters: dict[str, Segmenter] = {}
+        sources: dict[str, tuple[str, str | None]] = {}
         texts = settings.texts or (None,)
         for model in settings.models:
             first = _segmenter(model, texts[0], settings.device)
             for text in texts:
                 named = model if text is None else f"{model} with {text}"
+                sources[named] = model, text
                 segmenters[named] = first if text == texts[0] else _with_text(first, model, text)
         for name, segmenter in segmenters.items():
             _check_width(name, segmenter)
-        return cls(segmenters, FeatureCache(settings.cache_megabytes), settings.max_side)
+        return cls(segmenters, sources, FeatureCache(settings.cache_megabytes), settings.max_side)
 
     @property
     def default(self) -> str:
@@ -227,6 +241,18 @@ class Models:
 
     def _key(self, model: str, sha256: str) -> str:
         return f"{id(self.segmenters[model].backend)} {sha256}"
+
+
+def video_segmenter(model: str, text: str | None, device: str | None) -> VideoSegmenter:
+    """Return what tracks videos with a model, as well as it can.
+
+    Raises:
+        LitetextError: as `litetext.VideoSegmenter.from_pretrained`.
+    """
+    from ..track import VideoSegmenter
+
+    graphs = device in (None, "cpu") and has_graphs(locate(model).detector)
+    return VideoSegmenter.from_pretrained(model, text, device=device, backend="onnx" if graphs else None)
 
 
 def _segmenter(model: str, text: str | None, device: str | None) -> Segmenter:

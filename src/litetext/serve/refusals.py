@@ -20,6 +20,7 @@ CODES = {
     422: "invalid",
     429: "too_many",
     500: "internal",
+    501: "not_installed",
     503: "not_ready",
 }
 """What answers call each status."""

@@ -119,6 +119,49 @@ class ConceptsAnswer(Schema):
     concepts: list[KeptConcept]
 
 
+class JobAnswer(Schema):
+    """A video that is tracked."""
+
+    id: str = Field(examples=["18bc0f5e2a7d9c01a4f0c2d9e8b7a6f5"])
+    name: str = Field(description="The name of the file that was sent.", examples=["clip.mp4"])
+    model: str = Field(examples=["mini"])
+    phrases: list[str] = Field(examples=[["dog"]])
+    state: Literal["waiting", "running", "done", "failed", "cancelled"]
+    frames: int = Field(description="Frames that are done.", examples=[48])
+    total: int | None = Field(None, description="Frames in all, where that is known.", examples=[240])
+    error: str | None = Field(None, description="Why it failed.")
+
+
+class JobsAnswer(Schema):
+    """The videos that are tracked, the oldest first."""
+
+    jobs: list[JobAnswer]
+
+
+class TrackedObject(Schema):
+    """An object of a video."""
+
+    number: int = Field(examples=[1])
+    prompt: str = Field(examples=["dog"])
+    score: float = Field(examples=[0.87])
+    frames: int = Field(description="In which it is seen.", examples=[40])
+    first: float = Field(description="Seconds.", examples=[0.5])
+    last: float = Field(description="Seconds.", examples=[3.2])
+
+
+class TracksAnswer(Schema):
+    """What was found in a video."""
+
+    video: str = Field(examples=["clip.mp4"])
+    width: int = Field(examples=[640])
+    height: int = Field(examples=[480])
+    frames: int = Field(examples=[240])
+    start: float = Field(description="Seconds.", examples=[0.0])
+    end: float = Field(description="Seconds.", examples=[9.96])
+    damage: str | None = Field(None, description="What was wrong with the video, if something was.")
+    objects: list[TrackedObject]
+
+
 class HealthAnswer(Schema):
     """Whether the server is there."""
 

@@ -5,26 +5,34 @@ from __future__ import annotations
 import asyncio
 import json
 import math
+import tempfile
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..errors import LitetextError
 from ..json_files import parse_json
 from ..segment.questions import VISUAL
 from .concepts import ConceptStore
+from .jobs import Jobs
 from .metrics import Metrics
-from .model import Answer, Ask, Models, Photo, Wanted, wanted
+from .model import Answer, Ask, Models, Photo, Wanted, video_segmenter, wanted
 from .refusals import RefusalError
 from .settings import ServerSettings
 from .uploads import Upload
 from .worker import BatchWorker, ExpiredError
 
+if TYPE_CHECKING:
+    from ..track import VideoSegmenter
+
 T = TypeVar("T")
 
 BANK = "concepts.safetensors"
 """The file of concepts in a server's state folder."""
+
+JOBS = "jobs"
+"""The folder of jobs in it."""
 
 
 class Serving:
@@ -47,13 +55,19 @@ class Serving:
         self.worker: BatchWorker[Ask] = BatchWorker(
             self.models.answers, settings.batch, self.limits.seconds, lambda count, _: self.metrics.batch.observe(count)
         )
+        self._scratch = tempfile.TemporaryDirectory() if settings.state is None else None
+        kept = Path(self._scratch.name) if self._scratch is not None else settings.state
+        self.jobs = Jobs(kept / JOBS, self.limits.jobs, self._tracker)  # type: ignore[operator]
         self._pool = ThreadPoolExecutor(settings.workers, "litetext-image")
         self._watch()
 
     def close(self) -> None:
         """Finish what waits, and end the threads."""
         self.worker.close()
+        self.jobs.close()
         self._pool.shutdown()
+        if self._scratch is not None:
+            self._scratch.cleanup()
 
     def model_name(self, name: str | None) -> str:
         """Return the name of a model that is served, the first where none is named.
@@ -152,7 +166,7 @@ class Serving:
         Raises:
             RefusalError: no image, a damaged one, or one of too many pixels.
         """
-        return await self.aside(lambda: self.models.photo(model, Upload.of(content, _name(name), self.limits)))
+        return await self.aside(lambda: self.models.photo(model, Upload.of(content, file_name(name), self.limits)))
 
     async def found(self, model: str, photo: Photo, asked: tuple[Wanted, ...]) -> Answer:
         """Return what is found in an image.
@@ -192,9 +206,13 @@ class Serving:
         """Return seconds after which the queue will have shrunk."""
         return max(1, math.ceil(self.worker.seconds_left))
 
+    def _tracker(self, model: str) -> VideoSegmenter:
+        return video_segmenter(*self.models.sources[model], self.settings.device)
+
     def _watch(self) -> None:
         cache = self.models.cache
         self.metrics.watch("litetext_queue", "Requests that wait for the model.", lambda: self.worker.waiting)
+        self.metrics.watch("litetext_jobs", "Videos that are not over.", lambda: self.jobs.open_count)
         self.metrics.watch("litetext_cache_bytes", "Bytes of image features that are kept.", lambda: cache.bytes)
         self.metrics.watch("litetext_cache_images", "Images whose features are kept.", lambda: len(cache))
 
@@ -208,8 +226,8 @@ def _is_text(value: str) -> bool:
     return "\0" not in value
 
 
-def _name(name: str) -> str:
-    """The last part of a file's name, as a sender calls it; a name alone, never a place."""
+def file_name(name: str) -> str:
+    """Return the last part of a file's name, as a sender calls it: a name alone, never a place."""
     last = Path(name.replace("\\", "/")).name.replace("\0", "")
     return last.encode(errors="replace").decode()[:200] or "image"
 
