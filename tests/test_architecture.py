@@ -48,6 +48,7 @@ FLOORS = {
     "bench": 4,
     "label": 4,
     "serve": 4,
+    "client": 2,
     "cli": 6,
 }
 GROUND = {

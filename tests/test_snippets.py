@@ -11,6 +11,7 @@ import re
 import shlex
 import shutil
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,8 @@ from PIL import Image
 from litetext.cli import main
 from litetext.data import samples
 from litetext.videos import write_video
+
+from .serve.processes import started
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -141,7 +144,9 @@ def test_python_snippets_run(page: Path, workspace: Path, monkeypatch: pytest.Mo
     (workspace / "tasks.json").write_text(json.dumps([]))
     names: dict[str, object] = {}
     exec(PRELUDE, names)
-    for language, text in _blocks(page):
-        if language == "python" and "import fiftyone" not in text:  # which needs a MongoDB
-            text = text.replace("white dog", "owl").replace("red car", "the purple owl")  # which mini knows
-            exec(compile(text, f"{page.name}", "exec"), names)
+    with started() if page.stem == "serve" else nullcontext() as server:
+        for language, text in _blocks(page):
+            if language == "python" and "import fiftyone" not in text:  # which needs a MongoDB
+                text = text.replace("white dog", "owl").replace("red car", "the purple owl")  # which mini knows
+                text = text if server is None else text.replace("http://127.0.0.1:8000", server.url)
+                exec(compile(text, f"{page.name}", "exec"), names)

@@ -1,7 +1,7 @@
 """Videos that are tracked as jobs, one after the other; every job is a folder, so that a restart loses none.
 
-What a job is stands in ``job.json``, written atomically: a job was accepted once it is there. After a restart those that
-waited wait again, and the one that was worked on goes on at the frame that its journal reached (see
+What a job is stands in ``job.json``, written atomically: a job was accepted once it is there. After a restart those
+that waited wait again, and the one that was worked on goes on at the frame that its journal reached (see
 `litetext.track.run`). The video itself is removed when its job is over.
 """
 
