@@ -36,7 +36,7 @@ def started(*options: object) -> Iterator[Process]:
     environment = os.environ | {"PYTHONPATH": str(SOURCE), "PYTHONUNBUFFERED": "1"}
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment) as process:
         assert process.stderr is not None
-        ending = threading.Timer(120, process.kill)  # a test that waits for a server fails instead of hanging
+        ending = threading.Timer(300, process.kill)  # a test that waits for a server fails instead of hanging
         ending.start()
         try:
             said = ""

@@ -141,7 +141,7 @@ def test_what_was_never_accepted_is_removed(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_a_kill_loses_no_job(clip: Path, tmp_path: Path) -> None:
     scene = np.asarray(Image.open(samples()[1].image).convert("RGB"))
-    long = write_clip(tmp_path / "long.mp4", [np.roll(scene, 2 * number, axis=1) for number in range(60)])
+    long = write_clip(tmp_path / "long.mp4", [np.roll(scene, 2 * number, axis=1) for number in range(24)])
     ids: list[str] = []
     with started("--state", tmp_path / "state") as server:
         ids += [_track(httpx, long, server.url).json()["id"], _track(httpx, clip, server.url).json()["id"]]
@@ -153,7 +153,7 @@ def test_a_kill_loses_no_job(clip: Path, tmp_path: Path) -> None:
     assert json.loads((tmp_path / "state/jobs" / ids[0] / "job.json").read_text())["state"] == "waiting"
     with started("--state", tmp_path / "state") as server:
         jobs = [_over(lambda path: httpx.get(server.url + path), id) for id in ids]
-        assert [(job["state"], job["frames"]) for job in jobs] == [("done", 60), ("done", 6)]
+        assert [(job["state"], job["frames"]) for job in jobs] == [("done", 24), ("done", 6)]
         results = [httpx.get(f"{server.url}/v1/track/{id}/result").json() for id in ids]
         assert server.end() == 0
     with started("--state", tmp_path / "fresh") as server:
