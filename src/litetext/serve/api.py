@@ -12,6 +12,7 @@ from fastapi import Path as UrlPath
 from starlette.responses import JSONResponse
 
 from ..errors import LitetextError
+from ..results.formats import yolo
 from ..segment import Segmenter
 from .answers import MaskForm, found_answer, picture_answer
 from .concepts import StoredConcept
@@ -54,7 +55,12 @@ Threshold = Annotated[float, Form(ge=0, le=1, allow_inf_nan=False, description="
 @router.post(
     "/v1/segment",
     response_model=SegmentAnswer,
-    responses={200: {"content": {"image/png": {}}, "description": "What was found, in the form that was asked for."}},
+    responses={
+        200: {
+            "content": {"image/png": {}, "text/plain": {}},
+            "description": "What was found, in the form that was asked for.",
+        }
+    },
     tags=["images"],
 )
 async def segment(
@@ -76,7 +82,7 @@ async def segment(
     concepts: Annotated[list[str] | None, Form(description="Names of kept concepts to find too.")] = None,
     threshold: Threshold = 0.5,
     model: Annotated[str | None, Form(description="By default the server's first.")] = None,
-    format: Annotated[Literal["json", "coco", "png"], Form(description="Of the answer.")] = "json",
+    format: Annotated[Literal["json", "coco", "yolo", "png"], Form(description="Of the answer.")] = "json",
     masks: Annotated[MaskForm, Form(description="How JSON holds masks.")] = "rle",
     tolerance: Annotated[float, Form(ge=0, le=100, allow_inf_nan=False, description="Of polygons, in pixels.")] = 1.0,
 ) -> Response:
@@ -92,6 +98,9 @@ async def segment(
         return Response(await server.aside(lambda: picture_answer(answer.found, photo.upload)), media_type="image/png")
     if format == "coco":
         return JSONResponse(await server.aside(lambda: answer.found.to_coco(photo.upload.name)))
+    if format == "yolo":
+        text = await server.aside(lambda: yolo.labels(answer.found.annotations(photo.upload.name), tolerance=tolerance))
+        return Response(text, media_type="text/plain; charset=utf-8")
     found = await server.aside(
         lambda: found_answer(answer.found, photo.upload, name, cached=answer.cached, masks=masks, tolerance=tolerance)
     )
@@ -115,8 +124,11 @@ async def embed(server: Server, request: EmbedRequest) -> Response:
 async def models(server: Server) -> ModelsAnswer:
     """Return the models that are loaded, and the limits of requests."""
     limits = {name: float(getattr(server.limits, name)) for name in server.limits.__slots__}
-    loaded = [_model_row(name, segmenter) for name, segmenter in server.models.segmenters.items()]
-    return ModelsAnswer.model_validate({"models": loaded, "default": server.models.default, "limits": limits})
+    loaded = [
+        _model_row(name, segmenter, server.models.parameters(name))
+        for name, segmenter in server.models.segmenters.items()
+    ]
+    return ModelsAnswer.model_validate({"models": loaded, "default": served.default, "limits": limits})
 
 
 @router.get("/v1/concepts", tags=["concepts"])
@@ -220,11 +232,12 @@ def _kept(concept: StoredConcept) -> KeptConcept:
     )
 
 
-def _model_row(name: str, segmenter: Segmenter) -> dict[str, Any]:
+def _model_row(name: str, segmenter: Segmenter, parameters: int | None) -> dict[str, Any]:
     return {
         "name": name,
         "dim": segmenter.dim,
         "takes_boxes": segmenter.backend.convention.takes_boxes,
         "backend": type(segmenter.backend).__name__,
         "text": type(segmenter.text).__name__,
+        "text_parameters": parameters,
     }

@@ -16,6 +16,7 @@ from .. import __version__
 from .api import router
 from .gate import Gate
 from .keys import ApiKeys
+from .page import audits, pages
 from .refusals import refusal_answer
 from .serving import Serving
 from .settings import ServerSettings
@@ -46,6 +47,8 @@ def create_app(settings: ServerSettings | None = None, serving: Serving | None =
     app.state.serving = server
     app.include_router(router)
     app.include_router(videos)
+    app.include_router(audits)
+    app.include_router(pages)
     app.add_exception_handler(HTTPException, _refused)
     app.add_exception_handler(RequestValidationError, _invalid)
     given = server.settings

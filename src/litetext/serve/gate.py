@@ -33,7 +33,7 @@ _HEADERS = {
     "permissions-policy": "camera=(self), geolocation=(), microphone=()",
     "content-security-policy": (
         "default-src 'self'; img-src 'self' data: blob:; media-src 'self' blob:; style-src 'self'; object-src 'none'; "
-        "base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
+        "base-uri 'none'; form-action 'self'; frame-src 'self'; frame-ancestors 'none'"
     ),
     "cache-control": "no-store",
 }

@@ -5,17 +5,22 @@ An image is encoded once while its features are kept; asks that come together ar
 
 from __future__ import annotations
 
+import contextlib
 import math
+import os
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ..encoders.encoder_file import open_checkpoint
 from ..encoders.exemplar import ExemplarConcept
 from ..encoders.loading import load_encoder
+from ..encoders.runtime import is_exported, read_export
 from ..errors import LitetextError
 from ..results import Instances
 from ..segment import Segmenter
@@ -156,6 +161,16 @@ class Models:
     def default(self) -> str:
         """The name of the model that answers where none is named."""
         return next(iter(self.segmenters))
+
+    def parameters(self, model: str) -> int | None:
+        """Return how many parameters a model's text encoder has, where its files say."""
+        name, text = self.sources[model]
+        parts = locate(name)
+        place = Path(parts.encoder(text) if text is not None else parts.text)
+        with contextlib.suppress(LitetextError):
+            config = read_export(place).encoder if is_exported(place) else open_checkpoint(os.fspath(place)).config
+            return config.parameters()
+        return None
 
     def photo(self, model: str, upload: Upload) -> Photo:
         """Return an image, decoded where its features are not kept for a model.

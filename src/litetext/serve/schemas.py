@@ -95,6 +95,7 @@ class ServedModel(Schema):
     takes_boxes: bool = Field(description="Whether it can be shown example boxes.")
     backend: str = Field(examples=["OnnxBackend"])
     text: str = Field(examples=["OnnxTextEncoder"])
+    text_parameters: int | None = Field(None, description="Of its text encoder, where known.", examples=[463872])
 
 
 class ModelsAnswer(Schema):
@@ -138,7 +139,7 @@ class JobsAnswer(Schema):
     jobs: list[JobAnswer]
 
 
-class TrackedObject(Schema):
+class ObjectRow(Schema):
     """An object of a video."""
 
     number: int = Field(examples=[1])
@@ -159,7 +160,19 @@ class TracksAnswer(Schema):
     start: float = Field(description="Seconds.", examples=[0.0])
     end: float = Field(description="Seconds.", examples=[9.96])
     damage: str | None = Field(None, description="What was wrong with the video, if something was.")
-    objects: list[TrackedObject]
+    objects: list[ObjectRow]
+
+
+class AuditRequest(Schema):
+    """Phrases to study."""
+
+    phrases: list[str] = Field(min_length=1, examples=[["white dog", "red car", "the dog"]])
+
+
+class AuditAnswer(Schema):
+    """Where the report of an audit is; the latest ones are kept."""
+
+    report: str = Field(examples=["v1/audit/1f0c9b2a"])
 
 
 class HealthAnswer(Schema):

@@ -19,6 +19,7 @@ from .jobs import Jobs
 from .metrics import Metrics
 from .model import Answer, Ask, Models, Photo, Wanted, video_segmenter, wanted
 from .refusals import RefusalError
+from .reports import LatestReports
 from .settings import ServerSettings
 from .uploads import Upload
 from .worker import BatchWorker, ExpiredError
@@ -58,6 +59,7 @@ class Serving:
         self._scratch = tempfile.TemporaryDirectory() if settings.state is None else None
         kept = Path(self._scratch.name) if self._scratch is not None else settings.state
         self.jobs = Jobs(kept / JOBS, self.limits.jobs, self._tracker)  # type: ignore[operator]
+        self.reports = LatestReports()
         self._pool = ThreadPoolExecutor(settings.workers, "litetext-image")
         self._watch()
 

@@ -63,6 +63,11 @@ def write(
     (folder / "data.yaml").write_text(yaml.safe_dump(document, sort_keys=False, allow_unicode=True), encoding="utf-8")
 
 
+def labels(image: ImageAnnotations, *, tolerance: float = 0.0) -> str:
+    """Return the file of labels of one image, see `write`; its classes are the image's categories in their order."""
+    return "".join(_lines(image, {name: row for row, name in enumerate(image.categories)}, tolerance, scores=False))
+
+
 def read(folder: StrPath, images: StrPath | None = None) -> Iterator[ImageAnnotations]:
     """Read labels, image by image in the order of their names; an image without a file of labels has no object.
 
