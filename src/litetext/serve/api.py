@@ -128,7 +128,7 @@ async def models(server: Server) -> ModelsAnswer:
         _model_row(name, segmenter, server.models.parameters(name))
         for name, segmenter in server.models.segmenters.items()
     ]
-    return ModelsAnswer.model_validate({"models": loaded, "default": served.default, "limits": limits})
+    return ModelsAnswer.model_validate({"models": loaded, "default": server.models.default, "limits": limits})
 
 
 @router.get("/v1/concepts", tags=["concepts"])
