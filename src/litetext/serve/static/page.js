@@ -138,6 +138,7 @@ class Viewer {
     Object.assign(this, { image, found: null, lit: null, alone: null, boxes: [] });
     this.canvas.width = image.width;
     this.canvas.height = image.height;
+    this.canvas.style.width = `min(100%, 78vh * ${image.width} / ${image.height})`;
     this.show();
   }
 
@@ -179,7 +180,7 @@ class Viewer {
     context.drawImage(this.image, 0, 0, width, height);
     if (this.alone) { context.fillStyle = "#000000b0"; context.fillRect(0, 0, width, height); context.save(); context.clip(this.alone.path, "evenodd"); context.drawImage(this.image, 0, 0, width, height); context.restore(); }
     for (const one of this.alone ? [this.alone] : this.shown()) {
-      context.fillStyle = one.color + (one === this.lit ? "90" : this.alone ? "00" : "50");
+      context.fillStyle = one.color + (this.alone ? "00" : one === this.lit ? "90" : "50");
       context.fill(one.path, "evenodd");
       context.lineJoin = "round";
       context.strokeStyle = "#ffffffc0"; context.lineWidth = pen * 2; context.stroke(one.path);
