@@ -49,6 +49,7 @@ FLOORS = {
     "label": 4,
     "serve": 4,
     "client": 2,
+    "cvat": 3,
     "cli": 6,
 }
 GROUND = {

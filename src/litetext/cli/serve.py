@@ -47,6 +47,12 @@ def serve(
         [], "--allow-origin", help="A web site whose pages may ask this server, such as https://example.org (CORS)."
     ),
     state: Path = typer.Option(None, help="Folder that keeps concepts over restarts."),
+    label_studio: str = typer.Option(
+        None, "--label-studio", metavar="URL", help="The Label Studio whose images are fetched for predictions."
+    ),
+    label_studio_token: str = typer.Option(
+        None, "--label-studio-token", envvar="LABEL_STUDIO_API_KEY", help="Of one of its users."
+    ),
     max_side: int = typer.Option(
         None, "--max-side", min=32, help="Reduce larger images to this longer side, in pixels, before they are seen."
     ),
@@ -80,6 +86,8 @@ def serve(
         api_keys=tuple(api_keys),
         origins=tuple(origins),
         state=None if state is None else _folder(state),
+        label_studio=label_studio,
+        label_studio_token=label_studio_token,
         max_side=max_side,
         workers=workers,
         batch=batch,

@@ -27,8 +27,10 @@ from .schemas import (
     ModelsAnswer,
     RefusedAnswer,
     SegmentAnswer,
+    ToolHealthAnswer,
 )
 from .serving import Serving
+from .tools.widgets import client_models
 
 REFUSALS: dict[int | str, dict[str, Any]] = {
     401: {"model": RefusedAnswer, "description": "The API key is missing or wrong."},
@@ -128,7 +130,14 @@ async def models(server: Server) -> ModelsAnswer:
         _model_row(name, segmenter, server.models.parameters(name))
         for name, segmenter in server.models.segmenters.items()
     ]
-    return ModelsAnswer.model_validate({"models": loaded, "default": server.models.default, "limits": limits})
+    return ModelsAnswer.model_validate(
+        {
+            "models": loaded,
+            "default": server.models.default,
+            "limits": limits,
+            "data": client_models(list(server.models.segmenters)),
+        }
+    )
 
 
 @router.get("/v1/concepts", tags=["concepts"])
@@ -186,6 +195,12 @@ async def concept_bank(server: Server) -> Response:
 async def health() -> HealthAnswer:
     """Return whether the process answers."""
     return HealthAnswer(status="ok")
+
+
+@router.get("/health", tags=["server"])
+async def tool_health(server: Server) -> ToolHealthAnswer:
+    """Return what annotation tools ask before they connect."""
+    return ToolHealthAnswer(status="UP", model_class="litetext", models_loaded=len(server.models.segmenters))
 
 
 @router.get("/readyz", tags=["server"], responses={503: {"model": RefusedAnswer, "description": "Not now."}})

@@ -22,7 +22,7 @@ from .settings import Limits
 
 _log = logging.getLogger("litetext.serve")
 
-OPEN = ("/healthz", "/readyz")
+OPEN = ("/health", "/healthz", "/readyz")
 """What needs no key: it says whether the process is there, nothing else."""
 
 _HEADERS = {
@@ -86,7 +86,7 @@ class Gate:
 
     async def _passed(self, scope: Scope, receive: Receive, answer: _Answer) -> None:
         headers = Headers(scope=scope)
-        if scope["path"] not in OPEN and not self._keys.allow(headers):
+        if scope["path"] not in OPEN and not self._keys.allow(headers, scope.get("query_string", b"")):
             raise _no_key()
         if scope["method"] in ("GET", "HEAD", "OPTIONS"):
             await self._app(scope, receive, answer)

@@ -7,6 +7,7 @@ import binascii
 import hashlib
 import hmac
 from collections.abc import Iterable, Iterator, Mapping
+from urllib.parse import parse_qs
 
 
 class ApiKeys:
@@ -22,11 +23,11 @@ class ApiKeys:
     def __bool__(self) -> bool:
         return bool(self._digests)
 
-    def allow(self, headers: Mapping[str, str]) -> bool:
-        """Return whether a request with these headers (names in lower case) carries a key."""
+    def allow(self, headers: Mapping[str, str], query: bytes = b"") -> bool:
+        """Return whether a request with these headers (names in lower case) and this query carries a key."""
         if not self._digests:
             return True
-        given = [_digest(key) for key in _keys_in(headers)]
+        given = [_digest(key) for key in (*_keys_in(headers), *_keys_in_query(query))]
         matches = [hmac.compare_digest(one, known) for one in given for known in self._digests]
         return any(matches)  # every pair was compared, so that the time taken does not depend on which matches
 
@@ -48,3 +49,8 @@ def _keys_in(headers: Mapping[str, str]) -> Iterator[str]:
             yield base64.b64decode(value, validate=True).decode().partition(":")[2]
         except (binascii.Error, UnicodeDecodeError):
             return
+
+
+def _keys_in_query(query: bytes) -> list[str]:
+    """The keys in a link, where clients of Roboflow's API put them."""
+    return parse_qs(query.decode("latin-1")).get("api_key", [])

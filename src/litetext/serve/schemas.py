@@ -104,6 +104,8 @@ class ModelsAnswer(Schema):
     models: list[ServedModel]
     default: str = Field(examples=["mini"])
     limits: dict[str, float]
+    success: Literal[True] = True
+    data: dict[str, Any] = Field(description="The same models as X-AnyLabeling reads them.")
 
 
 class KeptConcept(Schema):
@@ -179,3 +181,11 @@ class HealthAnswer(Schema):
     """Whether the server is there."""
 
     status: Literal["ok"]
+
+
+class ToolHealthAnswer(Schema):
+    """What annotation tools ask before they connect."""
+
+    status: Literal["UP"]
+    model_class: str
+    models_loaded: int

@@ -57,6 +57,8 @@ class ServerSettings:
         workers: threads that decode images and draw answers.
         batch: requests that the model answers together.
         cache_megabytes: of image features that are kept.
+        label_studio: URL of the one Label Studio whose images are fetched, or None.
+        label_studio_token: of one of its users; None: what it says itself.
         limits: of requests.
     """
 
@@ -70,6 +72,8 @@ class ServerSettings:
     workers: int = ranged(1, 256, 2)
     batch: int = ranged(1, 1024, 8)
     cache_megabytes: int = ranged(0, 1 << 20, 512)
+    label_studio: str | None = None
+    label_studio_token: str | None = None
     limits: Limits = field(default_factory=Limits)
 
     def __post_init__(self) -> None:
