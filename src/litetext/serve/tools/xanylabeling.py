@@ -43,7 +43,7 @@ class PredictRequest(BaseModel):
 
     model: str = Field(examples=["mini"])
     image: str = Field(description="The file as base64, as a data URI or plain.", examples=["data:image/png;base64,…"])
-    params: PredictParameters = PredictParameters()
+    params: PredictParameters = Field(default_factory=lambda: PredictParameters.model_validate({}))
 
 
 class PredictAnswer(BaseModel):
