@@ -35,10 +35,11 @@ _DISTILL = (*_SAM3, "accelerate", "tensorboard")
 
 EXTRAS = {
     "images": ("PIL",),
+    "openvino": ("PIL", "openvino"),
     "evaluate": ("PIL", "jinja2", "pycocotools", "scipy"),
     "anatomy": ("datasets", "jinja2", "matplotlib", "pyarrow"),
     "sam3": _SAM3,
-    "export": (*_SAM3, "onnx", "onnxscript"),
+    "export": (*_SAM3, "onnx", "onnx_ir", "onnxscript"),
     "mini": (*_SAM3, "tensorboard"),
     "video": (*_SAM3, "av", "trackers"),
     "label": (*_SAM3, "fsspec", "imagehash", "jinja2", "pyarrow", "ray"),

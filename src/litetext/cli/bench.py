@@ -76,7 +76,9 @@ def text(
 
 def segment(
     model: str = typer.Option("mini", help="mini, photo, a folder (of a model or of its export), or a hub name."),
-    backend: str = typer.Option(None, help="torch or onnx, for a model that runs in both; by default torch."),
+    backend: str = typer.Option(
+        None, help="torch, or for graphs onnx or openvino; by default torch where the model has weights."
+    ),
     image_size: int = IMAGE_SIZE,
     prompts: int = typer.Option(8, min=1, help="Phrases that are asked of one image."),
     batch: int = typer.Option(8, min=1, help="Phrases that the detector decodes together."),

@@ -76,7 +76,9 @@ def segment(
         help=f"Folder for overlays (PNG) and instances.json (COCO); {_DEFAULT_OUT}/ unless --json is given.",
     ),
     threshold: float = typer.Option(0.5, min=0.0, max=1.0, help="Lowest score that counts."),
-    backend: str = typer.Option("auto", help="torch, onnx, or auto: ONNX Runtime where the model has its graphs."),
+    backend: str = typer.Option(
+        "auto", help="torch, onnx, openvino, or auto: ONNX Runtime where the model has its graphs."
+    ),
     device: str = DEVICE,
     dtype: str = DTYPE,
     image_size: int = IMAGE_SIZE,
@@ -145,8 +147,8 @@ def _load(
     dtype: str | None,
     image_size: int | None,
 ) -> Segmenter:
-    if backend not in ("auto", "torch", "onnx"):
-        raise choice_error("--backend", backend, ("auto", "torch", "onnx"))
+    if backend not in ("auto", "torch", "onnx", "openvino"):
+        raise choice_error("--backend", backend, ("auto", "torch", "onnx", "openvino"))
     with notes.status(f"loading {model}"):
         from ..segment import Segmenter
 

@@ -77,11 +77,12 @@ def _recorded(folder: Path, text: TextFeatures, photos: Sequence[NDArray[np.uint
     return backend.feeds
 
 
-def _errors(graph: Path, probe: Path, feeds: Feeds, largest: int) -> list[float]:
-    """How far each product of a graph would be off in int8, at worst."""
+def _errors(graph: Path, probe: Path, feeds: Feeds, largest: int) -> list[tuple[float, float]]:
+    """How far each product of a graph would be off in int8 at worst, by one scale and row by row."""
     names = probe_graph(graph, probe, largest)
     if not names:
         return []
     session = open_session(probe, None, keep_memory=False)
     runs = [run_session(session, names, given, probe) for given in feeds]
-    return [float(max(errors)) for errors in zip(*runs, strict=True)]
+    worst = [float(np.max(errors)) for errors in zip(*runs, strict=True)]  # np.max keeps NaN
+    return list(zip(worst[::2], worst[1::2], strict=True))

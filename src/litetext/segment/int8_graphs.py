@@ -1,10 +1,10 @@
 """Exported graphs in int8: matrices in 8 bits, and multiplied in 8 bits where that is close enough.
 
-Every matrix gets a scale a column. What it is multiplied with gets one a row: a row is divided by its largest number,
-ONNX Runtime's ``DynamicQuantizeMatMul`` rounds all rows by one scale, and the product is multiplied back, so that a
-place of the picture with large numbers costs the others nothing. How far that is off is measured for every matrix on
-pictures; a sensitive one is kept in 8 bits but multiplied in float32. Kernels of convolutions and tables are stored in
-half the bytes and computed with in float32.
+Every matrix gets a scale a column, and ONNX Runtime's ``DynamicQuantizeMatMul`` rounds all that it is multiplied with
+by one scale. Where that is off by too much, each row is divided by its largest number first and the product multiplied
+back, so that a place of the picture with large numbers costs the others nothing. How far both are off is measured for
+every matrix on pictures; one that is sensitive to both is kept in 8 bits but multiplied in float32. Kernels of
+convolutions and tables are stored in half the bytes and computed with in float32.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from .whole_export import Int8Graph
 
 _DOMAIN = "com.microsoft"
 
-SENSITIVE = 0.03
-"""A product whose mean error is a larger share of its mean size is computed in float32."""
+EVEN, SENSITIVE = 0.015, 0.03
+"""A product whose mean error is a larger share of its mean size is taken row by row, and then in float32."""
 
 _LEAST = 1 << 12  # numbers of a tensor that is worth it
 _SUFFIX = "_int8_error"
@@ -38,49 +38,56 @@ def probe_graph(graph: Path, probe: Path, largest: int) -> list[str]:
         largest: the greatest integer of a weight, 127 or 63.
 
     Returns:
-        The names of the additional outputs, in the order of the products.
+        The names of the additional outputs, two for each product: rounded by one scale, and row by row.
     """
     model = ir.load(graph)
     names: list[str] = []
     for product in _products(model.graph):
         built = _Nodes(model.graph)
-        exact = product.outputs[0]
-        rough = _integer_product(built, product, largest)
-        error = built.mean_size(built.node("Sub", exact, rough))
-        share = built.node("Div", error, built.node("Add", built.mean_size(exact), built.constant(_TINY)))
-        name = f"product_{len(names)}{_SUFFIX}"
-        share.name = name
-        share.type, share.shape = ir.TensorType(ir.DataType.FLOAT), ir.Shape([])
+        for rough in (_even_product(built, product, largest), _row_product(built, product, largest)):
+            names.append(f"product_{len(names)}{_SUFFIX}")
+            model.graph.outputs.append(_share_off(built, product.outputs[0], rough, names[-1]))
         model.graph.insert_after(product, built.nodes)
-        model.graph.outputs.append(share)
-        names.append(name)
     _save(model, probe)
     return names
 
 
-def write_int8(graph: Path, target: Path, errors: Sequence[float], largest: int) -> Int8Graph:
+def _share_off(built: _Nodes, exact: ir.Value, rough: ir.Value, name: str) -> ir.Value:
+    """The mean error of a product as a share of its mean size."""
+    error = built.mean_size(built.node("Sub", exact, rough))
+    share = built.node("Div", error, built.node("Add", built.mean_size(exact), built.constant(_TINY)))
+    share.name, share.type, share.shape = name, ir.TensorType(ir.DataType.FLOAT), ir.Shape([])
+    return share
+
+
+def write_int8(graph: Path, target: Path, errors: Sequence[tuple[float, float]], largest: int) -> Int8Graph:
     """Write a graph in int8.
 
     Args:
         graph: the float32 graph.
         target: what is written, its weights beside it.
-        errors: of each product, in the order of `probe_graph`.
+        errors: of each product, by one scale and row by row, in the order of `probe_graph`.
         largest: the greatest integer of a weight, 127 or 63.
     """
     model = ir.load(graph)
     products = list(_products(model.graph))
-    sensitive = [not error <= SENSITIVE for error in errors]  # which counts NaN
-    for product, exact in zip(products, sensitive, strict=True):
+    kept = []
+    for product, (even, by_row) in zip(products, errors, strict=True):
         built = _Nodes(model.graph)
-        result = (_weight_only if exact else _integer_product)(built, product, largest)
-        _replace(model.graph, product, built, result)
+        if even <= EVEN:  # NaN is not
+            kept.append(even)
+            _replace_biased(model.graph, product, built, largest)
+        elif by_row <= SENSITIVE:
+            kept.append(by_row)
+            _replace(model.graph, [product], built, _row_product(built, product, largest))
+        else:
+            _replace(model.graph, [product], built, _weight_only(built, product, largest))
     _drop_unread(model.graph)
     _store_halves(model.graph)
     _drop_unread(model.graph)
     model.graph.opset_imports[_DOMAIN] = 1
     _save(model, target)
-    kept = [error for error, exact in zip(errors, sensitive, strict=True) if not exact]
-    return Int8Graph(len(products), sum(sensitive), max(kept, default=0.0))
+    return Int8Graph(len(products), len(products) - len(kept), max(kept, default=0.0))
 
 
 def _products(graph: ir.Graph) -> Iterator[ir.Node]:
@@ -145,15 +152,23 @@ def _quantized(built: _Nodes, matrix: Any, largest: int) -> tuple[ir.Value, ir.V
     return built.graph.initializers[f"{name}_int8"], built.graph.initializers[f"{name}_scale"]
 
 
-def _integer_product(built: _Nodes, product: ir.Node, largest: int) -> ir.Value:
-    """The product in integers, rows scaled."""
+def _even_product(built: _Nodes, product: ir.Node, largest: int, bias: ir.Value | None = None) -> ir.Value:
+    """The product in integers, all rows rounded by one scale."""
     rows, matrix = product.inputs
-    integers, scale = _quantized(built, matrix, largest)
+    # the empty input: weights are symmetric, without a zero point
+    operands = [rows, *_quantized(built, matrix, largest), *([] if bias is None else [None, bias])]
+    return built.node("DynamicQuantizeMatMul", *operands, domain=_DOMAIN)
+
+
+def _row_product(built: _Nodes, product: ir.Node, largest: int) -> ir.Value:
+    """The product in integers, each row rounded by a scale of its own."""
+    rows, matrix = product.inputs
     axis = built.constant(np.array([-1], np.int64))
-    peak = built.node("ReduceMax", built.node("Abs", rows), axis, keepdims=1)
-    peak = built.node("Max", peak, built.constant(_TINY))
-    scaled = built.node("Div", rows, peak)
-    return built.node("Mul", built.node("DynamicQuantizeMatMul", scaled, integers, scale, domain=_DOMAIN), peak)
+    high = built.node("ReduceMax", rows, axis, keepdims=1)
+    low = built.node("ReduceMin", rows, axis, keepdims=1)
+    peak = built.node("Max", high, built.node("Neg", low), built.constant(_TINY))
+    operands = built.node("Div", rows, peak), *_quantized(built, matrix, largest)
+    return built.node("Mul", built.node("DynamicQuantizeMatMul", *operands, domain=_DOMAIN), peak)
 
 
 def _weight_only(built: _Nodes, product: ir.Node, largest: int) -> ir.Value:
@@ -163,10 +178,21 @@ def _weight_only(built: _Nodes, product: ir.Node, largest: int) -> ir.Value:
     return built.node("MatMul", rows, built.node("DequantizeLinear", integers, scale, axis=1))
 
 
-def _replace(graph: ir.Graph, old: ir.Node, built: _Nodes, result: ir.Value) -> None:
-    value = old.outputs[0]
+def _replace(graph: ir.Graph, old: list[ir.Node], built: _Nodes, result: ir.Value) -> None:
+    value = old[-1].outputs[0]
     result.type, result.shape = value.type, value.shape
-    ir.convenience.replace_nodes_and_values(graph, old, [old], built.nodes, [value], [result])
+    ir.convenience.replace_nodes_and_values(graph, old[-1], old, built.nodes, [value], [result])
+
+
+def _replace_biased(graph: ir.Graph, product: ir.Node, built: _Nodes, largest: int) -> None:
+    """Replace a product, and the addition of a bias behind it, where there is one."""
+    readers = [use.node for use in product.outputs[0].uses()]
+    if len(readers) == 1 and readers[0].op_type == "Add":
+        bias = next((one for one in readers[0].inputs if one is not product.outputs[0]), None)
+        if bias is not None and bias.is_initializer() and bias.shape is not None and len(bias.shape) == 1:
+            _replace(graph, [product, readers[0]], built, _even_product(built, product, largest, bias))
+            return
+    _replace(graph, [product], built, _even_product(built, product, largest))
 
 
 def _store_halves(graph: ir.Graph) -> None:

@@ -25,7 +25,7 @@ query of every prompt. Example boxes are one because most prompts have none.
 from __future__ import annotations
 
 import gc
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -67,6 +67,14 @@ ONNX Runtime writes them all down: at SAM3's size 1.7 GB a prompt, which then ru
 """
 
 
+Opened = Callable[[Path, "int | None"], Any]
+"""Opens a graph: what it returns is asked as an ``onnxruntime.InferenceSession`` is."""
+
+
+def _opened(path: Path, threads: int | None) -> Any:
+    return open_session(path, threads, keep_memory=False)
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class _DecoderState:
     """What masks are made of, for P prompts; ``text`` is [P, T, C], ``mask`` [P, T], the others as in the module."""
@@ -83,17 +91,17 @@ class OnnxBackend:
     Args:
         folder: the export.
         threads: CPU threads of one call; by default as many as there are cores.
+        opened: what opens a graph with that many threads; ONNX Runtime by default.
 
     Raises:
         LitetextError: a file that is missing, cut short, or not of this export.
     """
 
-    def __init__(self, folder: Path, *, threads: int | None = None) -> None:
+    def __init__(self, folder: Path, *, threads: int | None = None, opened: Opened | None = None) -> None:
         self._version, self._convention, weight_bits = _config(folder)
         check_weight_bits(weight_bits, folder)
         sessions = {
-            graph: open_session(folder / f"{graph}.onnx", threads, keep_memory=False)
-            for graph in graphs_of(self._convention)
+            graph: (opened or _opened)(folder / f"{graph}.onnx", threads) for graph in graphs_of(self._convention)
         }
         _check_signatures(folder, sessions, self._convention)
         self._folder, self._sessions = folder, sessions

@@ -50,6 +50,10 @@ if TYPE_CHECKING:
     from .torch_backend import TorchBackend
 
 
+BACKENDS = ("torch", "onnx", "openvino")
+"""What runs a detector."""
+
+
 class Segmenter:
     """SAM3 with a text encoder plugged in.
 
@@ -89,12 +93,14 @@ class Segmenter:
                 whole model's export, for which neither torch nor transformers is imported.
             text: the text encoder, or what `litetext.load_encoder` takes; by default the model's own.
             device: ``"cpu"``, ``"cuda"``, …; by default a GPU if there is one. An export runs on the CPU.
-            dtype: of the weights and the computing, such as ``"bfloat16"``; float32 by default. An export's is fixed.
+            dtype: of the weights and the computing, such as ``"bfloat16"``; float32 by default. An export's is fixed,
+                unless OpenVINO runs it.
             threads: CPU threads of an export; by default as many as there are cores.
             convention: how the detector is run, ``"meta"`` or ``"transformers"``; by default as its checkpoint says,
                 and where that says nothing as Meta runs it (see `litetext.segment.convention`). An export's is fixed.
             backend: ``"torch"`` or ``"onnx"`` for a model that runs in both, as the shipped ones do; by default torch
-                where it is installed. ONNX Runtime starts in a fraction of the time.
+                where it is installed. ONNX Runtime starts in a fraction of the time. ``"openvino"`` runs what ONNX
+                Runtime runs.
             allow_nan: load weights that are NaN or infinite too.
             context_length: tokens a prompt, if not the text encoder's own, which must be named or the model's.
             positions: how a position table longer than the context is read, see `litetext.load_encoder`.
@@ -106,22 +112,21 @@ class Segmenter:
             LitetextError: an unknown name, a model out of reach, or a checkpoint that does not fit exactly.
         """
         parts = locate(name_or_path)
-        if backend not in (None, "torch", "onnx"):
-            raise choice_error("backend", backend, ("torch", "onnx"))
+        if backend not in (None, *BACKENDS):
+            raise choice_error("backend", backend, BACKENDS)
         text_options = {"context_length": context_length, "positions": positions}
         text_options = {name: value for name, value in text_options.items() if value is not None}
         fixed = (dtype, convention, image_size)
         wants_torch = device is not None or any(one is not None for one in fixed) or bool(text_options)
         if _runs_in_onnx(parts.detector, os.fspath(name_or_path), backend, wants_torch):
-            if str(device or "cpu") != "cpu" or any(one is not None for one in fixed):
+            in_openvino = backend == "openvino"
+            if str(device or "cpu") != "cpu" or any(one is not None for one in fixed[in_openvino:]):
                 raise LitetextError(
                     f"{name_or_path} is an export: it runs on the CPU in the precision, at the size and under the "
                     "convention it was written in; leave out device, dtype, image_size and convention, or give the "
                     "model it was made from"
                 )
-            from .onnx_backend import OnnxBackend
-
-            detector: Backend = OnnxBackend(parts.detector, threads=threads)
+            detector: Backend = (_openvino_backend if in_openvino else _onnx_backend)(parts.detector, threads, dtype)
             text_device, text_backend = None, "onnx"
         else:
             detector = in_torch = _torch_backend().load(
@@ -633,13 +638,26 @@ def _runs_in_onnx(detector: Path, name: str, backend: str | None, wants_torch: b
     """Whether ONNX Runtime runs a model: an export always, one with graphs beside it unless torch is wanted."""
     if is_exported(detector):
         if backend == "torch":
-            raise LitetextError(f"{name} is an export, which only ONNX Runtime runs; leave out the backend")
+            raise LitetextError(f"{name} is an export, which torch does not run; leave out the backend")
         return True
-    if backend == "onnx" and not has_graphs(detector):
-        raise LitetextError(f"{name} has no graphs for ONNX Runtime; write an export: litetext export {name} --whole")
+    if backend in ("onnx", "openvino") and not has_graphs(detector):
+        runtime = "ONNX Runtime" if backend == "onnx" else "OpenVINO"
+        raise LitetextError(f"{name} has no graphs for {runtime}; write an export: litetext export {name} --whole")
     if backend is None:
         return has_graphs(detector) and not wants_torch and find_spec("torch") is None
-    return backend == "onnx"
+    return backend != "torch"
+
+
+def _onnx_backend(folder: Path, threads: int | None, _: object) -> Backend:
+    from .onnx_backend import OnnxBackend
+
+    return OnnxBackend(folder, threads=threads)
+
+
+def _openvino_backend(folder: Path, threads: int | None, dtype: Any) -> Backend:
+    from .openvino_backend import OpenVinoBackend
+
+    return OpenVinoBackend(folder, threads=threads, dtype=None if dtype is None else str(dtype).removeprefix("torch."))
 
 
 def _torch_backend() -> type[TorchBackend]:
