@@ -253,7 +253,10 @@ def test_sensitive_matrices_are_multiplied_in_float32(
     graph = quick.folder / "pixels.onnx"
     names = int8_graphs.probe_graph(graph, tmp_path / "probe.onnx", 127)
     found = int8_graphs.write_int8(
-        graph, tmp_path / "pixels.onnx", [(1.0, 0.1), (float("nan"), float("nan")), (0.02, 0.02), *[(0.01, 0.01)] * (len(names) // 2 - 3)], 127
+        graph,
+        tmp_path / "pixels.onnx",
+        [(1.0, 0.1), (float("nan"), float("nan")), (0.02, 0.02), *[(0.01, 0.01)] * (len(names) // 2 - 3)],
+        127,
     )
     assert (found.sensitive, found.worst) == (2, 0.02)
     assert _operators(tmp_path, "pixels")["DequantizeLinear"] == 2

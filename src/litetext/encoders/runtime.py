@@ -167,10 +167,11 @@ def check_weight_bits(weight_bits: int | None, folder: Path) -> None:
         )
 
 
-def open_session(path: Path, threads: int | None, *, keep_memory: bool = True) -> Any:
+def open_session(path: Path, threads: int | None, *, keep_memory: bool = True, in_order: bool = False) -> Any:
     """Return an ``onnxruntime.InferenceSession`` of one graph on the CPU, by default with a thread a core.
 
     What a run computes in is kept for the next one, which is faster; ``keep_memory=False`` gives it back after each.
+    ``in_order`` takes nodes in the order of the file: what is read along the way does not wait for the end.
 
     Raises:
         LitetextError: no such file, no ONNX model that can be read, or fewer threads than one.
@@ -184,6 +185,8 @@ def open_session(path: Path, threads: int | None, *, keep_memory: bool = True) -
     options.intra_op_num_threads = threads or 0
     options.inter_op_num_threads = 1
     options.enable_cpu_mem_arena = keep_memory
+    if in_order:
+        options.execution_order = onnxruntime.ExecutionOrder.PRIORITY_BASED
     options.log_severity_level = 4  # what goes wrong is raised
     try:
         return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])

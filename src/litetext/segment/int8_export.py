@@ -82,7 +82,7 @@ def _errors(graph: Path, probe: Path, feeds: Feeds, largest: int) -> list[tuple[
     names = probe_graph(graph, probe, largest)
     if not names:
         return []
-    session = open_session(probe, None, keep_memory=False)
+    session = open_session(probe, None, keep_memory=False, in_order=True)  # else all products wait in memory
     runs = [run_session(session, names, given, probe) for given in feeds]
     worst = [float(np.max(errors)) for errors in zip(*runs, strict=True)]  # np.max keeps NaN
     return list(zip(worst[::2], worst[1::2], strict=True))
