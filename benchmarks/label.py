@@ -4,6 +4,7 @@
     python benchmarks/label.py ray            # two workers of Ray against two bare loops, likewise
     python benchmarks/label.py poison         # 200 files that are no pictures among 2,000
     python benchmarks/label.py memory         # 100,000 tiny pictures: is memory flat?
+    python benchmarks/label.py ray-memory     # the same with two workers of Ray: the driver's memory and theirs
     python benchmarks/label.py kills          # kill -9 at 30 random moments
 
 The model is mini, run by ONNX Runtime on one thread; `memory` is about the job and uses a segmenter that answers at
@@ -235,9 +236,16 @@ def _tiny_tars(folder: Path, count: int) -> None:
                 archive.addfile(entry, buffer)
 
 
-def _resident() -> float:
-    """Megabytes of this process."""
-    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1e6
+class InstantModel(Model):
+    """Loads it. Ray's workers get this class with the job, since it is of the script that runs."""
+
+    def load(self, text: Any = None) -> Any:
+        return InstantSegmenter()
+
+
+def _resident(process: int | str = "self") -> float:
+    """Megabytes of a process."""
+    return int(Path(f"/proc/{process}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1e6
 
 
 def memory(folder: Path) -> dict[str, Any]:
@@ -265,6 +273,21 @@ def memory(folder: Path) -> dict[str, Any]:
         "overhead of the job, ms an image": round(1000 * labelling / count, 2),
         "dataset (csv), images a second": round(count / writing),
     }
+
+
+def ray_memory(folder: Path) -> dict[str, Any]:
+    """Resident memory of the driver and of two workers after each tenth of the images."""
+    count = 100_000
+    _tiny_tars(folder / "tars", count)
+    resident: dict[int, list[float]] = {}
+
+    def note(completed: int, total: int | None = None, description: str | None = None) -> None:
+        if completed % (count // 10) == 0:
+            resident[completed] = [round(_resident(one), 1) for one in ("self", *sorted(_ray_workers()))]
+
+    one = Job(folder / "out", CONCEPTS, Settings(InstantModel("mini")))
+    outcome = one.run([str(folder / "tars" / "*.tar")], engine="ray", workers=2, progress=note)
+    return {"images": outcome.labeled, "resident MB of the driver and each worker after so many": resident}
 
 
 def _done(folder: Path) -> dict[str, bytes]:
@@ -348,6 +371,7 @@ MEASUREMENTS: dict[str, Callable[[Path], dict[str, Any]]] = {
     "ray": ray,
     "poison": poison,
     "memory": memory,
+    "ray-memory": ray_memory,
     "kills": kills,
 }
 
