@@ -99,6 +99,7 @@ def serve(
             from ..serve.app import create_app
 
             app = create_app(settings)
+        bound.listen()  # so that whoever reads the address can connect at once
         shown = bound.getsockname()[1]
         notes.print(f"litetext serves {', '.join(models)} at http://{host}:{shown}", highlight=False, soft_wrap=True)
         with contextlib.suppress(KeyboardInterrupt):
