@@ -146,7 +146,7 @@ def main() -> None:
     parser.add_argument("--clients", type=int, default=64)
     parser.add_argument("--seconds", type=float, default=60)
     parser.add_argument("--pairs", type=int, default=40)
-    parser.add_argument("--cache-mb", default="64", help="so small that it is full long before the end")
+    parser.add_argument("--cache-mb", default="16", help="so small that it is full long before the end")
     options = parser.parse_args()
     found: dict[str, Any] = {"cores": os.cpu_count(), "load_before": round(os.getloadavg()[0], 1), "model": "mini"}
     with served("--cache-mb", options.cache_mb) as (url, process):
