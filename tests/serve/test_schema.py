@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-import schemathesis
 from fastapi.testclient import TestClient
 from hypothesis import HealthCheck, given, settings
+
+schemathesis = pytest.importorskip("schemathesis")
 
 DRAWN = 20
 """Requests of each operation."""
