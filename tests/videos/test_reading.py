@@ -292,7 +292,8 @@ def test_frames_that_change_their_size(tmp_path: Path) -> None:
     parts = [write_clip(tmp_path / f"{side}.h264", [picture(n, (side, 64)) for n in range(3)]) for side in (48, 32)]
     (tmp_path / "both.h264").write_bytes(b"".join(part.read_bytes() for part in parts))
     found, message = _read_until_error(open_video(tmp_path / "both.h264"))
-    assert found == [0, 1, 2] and re.search(r"both\.h264 has a frame of 64x32 pixels .* before it have 64x48", message)
+    assert found == [0, 1, 2]
+    assert "both.h264 has a frame of 64x32 pixels, those before it have 64x48" in message
 
 
 def test_a_codec_that_cannot_be_decoded(tmp_path: Path) -> None:

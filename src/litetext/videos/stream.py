@@ -174,8 +174,9 @@ class FFmpegVideo:
         """A frame as RGB, uint8 [H, W, 3], of that upright size."""
         if (frame.height, frame.width) != self._stored_size:
             height, width = self._stored_size
+            when = "" if frame.time is None else f" at {frame.time - self._origin:.2f} s"
             raise LitetextError(
-                f"{self._name} has a frame of {frame.width}x{frame.height} pixels at {frame.time or 0:.2f} s, "
+                f"{self._name} has a frame of {frame.width}x{frame.height} pixels{when}, "
                 f"those before it have {width}x{height}; the frames of a video have one size"
             )
         height, width = size if self._turn[0] else size[::-1]
