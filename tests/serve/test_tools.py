@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import io
 import json
 import threading
 from collections.abc import Callable, Iterator
@@ -61,6 +62,39 @@ def test_xanylabeling(client: TestClient, scene: Path, wanted: Instances) -> Non
     assert "draw rectangles" in refusal(client.post("/v1/predict", json=body | {"params": points}), 422)
     assert "no model" in refusal(client.post("/v1/predict", json=body | {"model": "x"}), 422)
     assert "base64" in refusal(client.post("/v1/predict", json=body | {"image": "data:image/png;base64,%%"}), 422)
+
+
+def test_xanylabeling_follows_a_prompt_through_frames(client: TestClient, scene: Path) -> None:
+    assert client.get("/v1/models").json()["data"]["mini (video)"]["batch_processing_mode"] == "video"
+    image = np.asarray(Image.open(scene).convert("RGB"))
+    frames = [_png(np.roll(image, 4 * number, axis=1)) for number in range(4)]
+    begun = client.post("/v1/video/init", json={"model": "mini (video)", "frames": frames, "start_frame_index": 0})
+    session = begun.json()["data"]["session_id"]
+    asked = {"session_id": session, "model": "mini (video)", "frame_index": 1, "params": {"conf_threshold": 0.0}}
+    early = client.post("/v1/video/propagate/stream", json={"session_id": session})
+    assert "send a text prompt first" in refusal(early, 409)
+    masks = client.post("/v1/video/prompt", json=asked | {"text_prompt": "owl"}).json()["data"]["masks"]
+    assert masks and {one["label"] for one in masks} == {"owl"}
+    stream = client.post("/v1/video/propagate/stream", json={"session_id": session, "start_frame": 1})
+    events = [json.loads(line[6:]) for line in stream.text.splitlines() if line.startswith("data: ")]
+    assert [one["type"] for one in events] == ["started", *["progress"] * 3, "completed"]
+    results = events[-1]["results"]
+    assert sorted(results) == ["1", "2", "3"]
+    groups = [{one["group_id"] for one in results[frame]["masks"]} for frame in sorted(results)]
+    assert groups[0] and groups[0] == groups[1] == groups[2]
+    points = asked | {"points": [[0.5, 0.5]], "point_labels": [1]}
+    assert "not what points touch" in refusal(client.post("/v1/video/prompt", json=points), 422)
+    assert "4 frames" in refusal(client.post("/v1/video/prompt", json=asked | {"frame_index": 4}), 422)
+    assert client.post(f"/v1/video/cleanup/{session}", params={"model": "mini"}).json()["success"]
+    assert "no such video session" in refusal(client.post("/v1/video/prompt", json=asked), 404)
+    broken = {"model": "mini", "frames": ["data:image/png;base64,AAAA"]}
+    assert "PNG, JPEG" in refusal(client.post("/v1/video/init", json=broken), 415)
+
+
+def _png(image: Any) -> str:
+    buffer = io.BytesIO()
+    Image.fromarray(image).save(buffer, "PNG")
+    return f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}"
 
 
 def test_roboflow(serve: Callable[..., TestClient], scene: Path, wanted: Instances) -> None:

@@ -16,6 +16,7 @@ from ..results.formats import yolo
 from ..segment import Segmenter
 from .answers import MaskForm, found_answer, picture_answer
 from .concepts import StoredConcept
+from .jobs import can_track
 from .model import Photo, wanted
 from .refusals import RefusalError
 from .schemas import (
@@ -135,7 +136,7 @@ async def models(server: Server) -> ModelsAnswer:
             "models": loaded,
             "default": server.models.default,
             "limits": limits,
-            "data": client_models(list(server.models.segmenters)),
+            "data": client_models(list(server.models.segmenters), videos=can_track()),
         }
     )
 

@@ -20,7 +20,7 @@ from .page import audits, pages
 from .refusals import refusal_answer
 from .serving import Serving
 from .settings import ServerSettings
-from .tools import label_studio_backend, roboflow, xanylabeling
+from .tools import label_studio_backend, roboflow, xanylabeling, xanylabeling_video
 from .video_api import videos
 
 _DESCRIPTION = "Masks, boxes and scores of everything that phrases name in an image. Coordinates are pixels."
@@ -50,7 +50,7 @@ def create_app(settings: ServerSettings | None = None, serving: Serving | None =
     app.include_router(videos)
     app.include_router(audits)
     app.include_router(pages)
-    for module in (xanylabeling, label_studio_backend, roboflow):
+    for module in (xanylabeling, xanylabeling_video, label_studio_backend, roboflow):
         app.include_router(module.tool)
     app.add_exception_handler(HTTPException, _refused)
     app.add_exception_handler(RequestValidationError, _invalid)

@@ -98,6 +98,7 @@ class Jobs:
         self._folder, self._most, self._load = folder, most, load
         self._changed = threading.Condition()
         self._loaded: tuple[str, VideoSegmenter] | None = None
+        self._loading = threading.Lock()
         self._closed = False
         folder.mkdir(parents=True, exist_ok=True)
         self._jobs = {job.id: job for job in map(_read, sorted(folder.glob(f"*/{_JOB}")))}
@@ -192,6 +193,13 @@ class Jobs:
             raise RefusalError(404, f"a result has no such file; choose one of: {', '.join(FILES)}")
         return self._done(id) / name
 
+    def tracker(self, model: str) -> VideoSegmenter:
+        """Return what tracks with a model; the last one is kept."""
+        with self._loading:
+            if self._loaded is None or self._loaded[0] != model:
+                self._loaded = model, self._load(model)
+            return self._loaded[1]
+
     def _done(self, id: str) -> Path:
         job = self.get(id)
         if job.state != "done":
@@ -244,15 +252,9 @@ class Jobs:
         kinds = [kind for kind, _ in FILES.values()]
         if check_out(place / _TRACKS, run, [place / _VIDEO], overwrite=True) is None:
             with open_video(place / _VIDEO, every=job.every, max_side=job.max_side) as video:
-                tracking = Tracking(video, job.phrases, lambda: self._tracker(job.model), self._progress(job))
+                tracking = Tracking(video, job.phrases, lambda: self.tracker(job.model), self._progress(job))
                 track_to_folder(tracking, place / _TRACKS, run, kinds=kinds, overwrite=True)
         self._end(job, "done")
-
-    def _tracker(self, model: str) -> VideoSegmenter:
-        """What tracks with a model; the last one is kept."""
-        if self._loaded is None or self._loaded[0] != model:
-            self._loaded = model, self._load(model)
-        return self._loaded[1]
 
     def _progress(self, job: TrackJob) -> Any:
         def show(completed: int, total: int | None = None, description: str | None = None) -> None:
@@ -293,13 +295,18 @@ class Jobs:
                 shutil.rmtree(place, ignore_errors=True)
 
 
+def can_track() -> bool:
+    """Return whether what reads and tracks videos is installed."""
+    return find_spec("av") is not None and find_spec("trackers") is not None
+
+
 def check_tracking() -> None:
     """Refuse videos where what reads them is not installed.
 
     Raises:
         RefusalError: 501.
     """
-    if find_spec("av") is None or find_spec("trackers") is None:
+    if not can_track():
         raise RefusalError(501, "this server tracks no videos; install on it: pip install 'litetext[serve,video]'")
 
 

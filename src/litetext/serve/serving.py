@@ -21,6 +21,7 @@ from .model import Answer, Ask, Models, Photo, Wanted, video_segmenter, wanted
 from .refusals import RefusalError
 from .reports import LatestReports
 from .settings import ServerSettings
+from .tools.frame_sessions import FrameSessions
 from .tools.label_studio_files import LabelStudio
 from .uploads import Upload
 from .worker import BatchWorker, ExpiredError
@@ -61,6 +62,7 @@ class Serving:
         kept = Path(self._scratch.name) if self._scratch is not None else settings.state
         self.jobs = Jobs(kept / JOBS, self.limits.jobs, self._tracker)  # type: ignore[operator]
         self.reports = LatestReports()
+        self.frame_sessions = FrameSessions()
         self.label_studio = LabelStudio(settings.label_studio, settings.label_studio_token)
         self._pool = ThreadPoolExecutor(settings.workers, "litetext-image")
         self._watch()

@@ -4,20 +4,31 @@ from __future__ import annotations
 
 from typing import Any
 
+_VIDEO = " (video)"
+_PROMPT = ("edit_text", "button_send")
+_BOXES = ("add_pos_rect", "add_neg_rect", "button_run_rect", "button_clear", "button_finish_object")
+_VALUES = {"edit_conf": 0.5, "mask_fineness_slider": 10, "toggle_preserve_existing_annotations": True}
 
-def client_models(names: list[str]) -> dict[str, Any]:
-    """Return what the client shows of each model: its name, and the controls that it understands."""
-    widgets = [
-        {"name": "edit_text", "value": None},
-        {"name": "button_send", "value": None},
-        {"name": "edit_conf", "value": 0.5},
-        {"name": "add_pos_rect", "value": None},
-        {"name": "add_neg_rect", "value": None},
-        {"name": "button_run_rect", "value": None},
-        {"name": "button_clear", "value": None},
-        {"name": "button_finish_object", "value": None},
-        {"name": "mask_fineness_slider", "value": 10},
-        {"name": "toggle_preserve_existing_annotations", "value": True},
-    ]
-    shown = {"batch_processing_mode": "text_prompt", "widgets": widgets, "params": {}}
-    return {name: {"display_name": f"litetext {name}", **shown} for name in names}
+
+def client_models(names: list[str], *, videos: bool) -> dict[str, Any]:
+    """Return what the client shows of each model: its name, and the controls that it understands.
+
+    Args:
+        names: of the models.
+        videos: whether they follow phrases through videos too, which is a model of its own to the client.
+    """
+    images = {name: _entry(name, "text_prompt", (*_PROMPT, *_BOXES)) for name in names}
+    return images | (
+        {f"{name}{_VIDEO}": _entry(f"{name}{_VIDEO}", "video", _PROMPT) for name in names} if videos else {}
+    )
+
+
+def served_name(name: str) -> str:
+    """Return the name under which a model is served that the client calls so."""
+    return name.removesuffix(_VIDEO)
+
+
+def _entry(name: str, mode: str, controls: tuple[str, ...]) -> dict[str, Any]:
+    widgets: list[dict[str, Any]] = [{"name": control, "value": None} for control in controls]
+    widgets += [{"name": control, "value": value} for control, value in _VALUES.items()]
+    return {"display_name": f"litetext {name}", "batch_processing_mode": mode, "widgets": widgets, "params": {}}

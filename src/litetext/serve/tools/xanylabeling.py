@@ -15,6 +15,7 @@ from ...results import Instances
 from ..api import REFUSALS, Server
 from ..refusals import RefusalError
 from .pictures import picture_of
+from .widgets import served_name
 
 tool = APIRouter(tags=["X-AnyLabeling"], responses=REFUSALS)
 
@@ -56,7 +57,7 @@ class PredictAnswer(BaseModel):
 @tool.post("/v1/predict")
 async def predict(server: Server, request: PredictRequest) -> PredictAnswer:
     """Find what a text prompt names, or what drawn rectangles show, in an image."""
-    name = server.model_name(request.model)
+    name = server.model_name(served_name(request.model))
     photo = await server.photo(name, picture_of(request.image), "image")
     given = request.params
     phrases = [part for part in map(str.strip, re.split(r"[,.]", given.text_prompt)) if part]
@@ -64,7 +65,7 @@ async def predict(server: Server, request: PredictRequest) -> PredictAnswer:
     boxes, labels = [mark.data for mark in marks] or None, [mark.label for mark in marks] or None
     asked = server.wanted(photo.size, phrases, given.conf_threshold or 0.5, boxes, labels)
     answer = await server.found(name, photo, asked)
-    shapes = await server.aside(lambda: _shapes(answer.found, given.epsilon_factor))
+    shapes = await server.aside(lambda: shapes_of(answer.found, given.epsilon_factor))
     return PredictAnswer(data={"shapes": shapes, "description": ""})
 
 
@@ -74,8 +75,8 @@ def _rectangles(marks: list[Mark]) -> list[Mark]:
     return marks
 
 
-def _shapes(found: Instances, epsilon: float) -> list[dict[str, Any]]:
-    """One polygon for each part of each mask; those of one instance share a group."""
+def shapes_of(found: Instances, epsilon: float) -> list[dict[str, Any]]:
+    """Return one polygon for each part of each mask; those of one instance share a group."""
     shapes = []
     for row, (label, score, box) in enumerate(zip(found.labels, found.scores.tolist(), found.boxes, strict=True)):
         around = 2 * float(box[2] - box[0] + box[3] - box[1])
