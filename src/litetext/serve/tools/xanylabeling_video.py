@@ -1,4 +1,4 @@
-"""X-AnyLabeling's remote server, for videos: frames are sent, a text is asked of one and followed through the others."""
+"""X-AnyLabeling's remote server, for videos: a text is asked of one frame and followed through the others."""
 
 from __future__ import annotations
 
