@@ -98,7 +98,7 @@ def test_concurrent_requests_are_answered_together_and_each_with_its_own(
     serve: Callable[..., TestClient], mini: Models
 ) -> None:
     client = serve()
-    several = [(sample.image, phrase) for sample in samples()[:4] for phrase in sample.phrases[:3]]
+    several = [(sample.image, phrase) for sample in samples()[:4] for phrase in sample.phrases[:2]]
     alone = {pair: _segmenter(mini).segment(pair[0], pair[1], threshold=0.2) for pair in several}
     with ThreadPoolExecutor(8) as pool:
         answers = list(pool.map(lambda pair: _asked(client, pair[0], [pair[1]], threshold=0.2).json(), several * 2))
@@ -108,7 +108,7 @@ def test_concurrent_requests_are_answered_together_and_each_with_its_own(
     metrics = client.get("/metrics").text
     batches = float(metrics.partition("litetext_batch_size_count ")[2].split()[0])
     assert batches < len(answers)
-    assert 'litetext_requests_total{route="/v1/segment",status="200"} 24.0' in metrics
+    assert 'litetext_requests_total{route="/v1/segment",status="200"} 16.0' in metrics
 
 
 def test_thresholds_of_requests_that_are_answered_together_are_their_own(mini: Models, scene: Path) -> None:

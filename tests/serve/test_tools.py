@@ -227,6 +227,7 @@ def test_label_studio_interfaces_that_are_none(client: TestClient, config: str) 
     assert "label_config" in refusal(client.post("/predict", json=body), 422)
 
 
+@pytest.mark.slow
 def test_cvat(scene: Path, wanted: Instances) -> None:
     pytest.importorskip("cvat_sdk")
     from litetext.cvat import create
