@@ -146,12 +146,12 @@ _GRAPH_PRECISIONS = ("fp32", "int8")
 
 def _in_int8(folder: Path, prompts: Sequence[str], weight_bits: int) -> dict[str, Int8Graph]:
     """Put an export's graphs into int8, measured on what `measure_agreement` compares."""
-    words, photos = _compared(prompts)
+    words, photos = compared_on(prompts)
     return put_into_int8(folder, OnnxTextEncoder(folder / "text").encode(words), photos, weight_bits)
 
 
-def _compared(prompts: Sequence[str]) -> tuple[list[str], list[NDArray[np.uint8]]]:
-    """A few prompts, spread over all, and the scenes that ship."""
+def compared_on(prompts: Sequence[str]) -> tuple[list[str], list[NDArray[np.uint8]]]:
+    """Return what exports are measured and compared on: a few prompts, spread over all, and scenes that ship."""
     words = list(dict.fromkeys(prompts))
     return words[:: -(-len(words) // _PROMPTS)], [read_image(sample.image) for sample in samples()[:_PHOTOS]]
 
@@ -161,7 +161,7 @@ def measure_agreement(ours: Segmenter, reference: Segmenter, prompts: Sequence[s
 
     Prompts are decoded together and alone, with and without example boxes, so that free dimensions are seen to be free.
     """
-    words, photos = _compared(prompts)
+    words, photos = compared_on(prompts)
     texts = [one.backend.prepare_text(one.text.encode(words)) for one in (ours, reference)]
     examples = (_BOXES[None], _LABELS[None])
     worst = dict.fromkeys(("score", "presence", "box", "mask"), 0.0)

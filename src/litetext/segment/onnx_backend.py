@@ -63,7 +63,8 @@ _OLD_NAMES = {
 ATTENTION_ENTRIES = 2**25
 """Prompts share a run of the decoder while all places looking at all places make no more numbers than this (a head).
 
-ONNX Runtime writes them all down: at SAM3's size 1.7 GB a prompt, which then run alone and no slower.
+Graphs written before attention was one operator (see `fused_attention`) write them all down: at SAM3's size 1.7 GB a
+prompt. Large prompts run alone, which is no slower and takes the least memory.
 """
 
 

@@ -1,0 +1,223 @@
+"""The whole pipeline's speed at SAM3's real size, and what faster forms cost. Run on the machine that matters to you:
+
+    python benchmarks/speed.py full FOLDER     # SAM3-LiteText-S0 of random weights at its real size, built in FOLDER
+    python benchmarks/speed.py sizes           # mini at other input sizes: cgF1 with its interval
+    python benchmarks/speed.py int8            # mini exported in int8 against float32: cgF1 with its paired interval
+
+Each form runs in a process of its own, so that its peak memory is its own. All seconds are processor seconds on one
+thread: on a free core they are seconds on the clock, and on a busy machine they stay about what they are. `full` keeps
+the model and its exports in FOLDER (5 GB) and goes on where it was stopped. Results go to benchmarks/speed.json.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from time import process_time as clock
+from typing import Any
+
+RESULTS = Path(__file__).with_suffix(".json")
+PROMPTS = ["white dog", "red car", "old tree", "person", "blue cup", "street lamp", "kite", "zebra"]
+FORMS = (
+    ("torch float32", "torch", "torch", "float32", 1008),
+    ("OpenVINO bfloat16", "fp32", "openvino", "bfloat16", None),
+    ("ONNX Runtime int8", "int8", "onnx", None, None),
+    ("torch bfloat16", "torch", "torch", "bfloat16", 1008),
+    ("torch bfloat16 at 672", "torch", "torch", "bfloat16", 672),
+    ("torch bfloat16 at 504", "torch", "torch", "bfloat16", 504),
+    ("ONNX Runtime float32", "fp32", "onnx", None, None),
+)
+"""Name, folder below the model's, backend, dtype and image size of each form."""
+
+
+def run(folder: str, backend: str, dtype: str, size: str) -> dict[str, Any]:
+    """Processor seconds of the stages on a shipped scene, and peak memory; ten queries of a prompt are drawn."""
+    import numpy as np
+
+    from litetext import Segmenter
+    from litetext.bench.memory import peak_resident_bytes
+    from litetext.data import samples
+    from litetext.images import read_image
+
+    start = clock()
+    options: dict[str, Any] = {"backend": backend, "threads": 1}
+    options |= {"dtype": dtype} if dtype != "None" else {}
+    options |= {"image_size": int(size), "device": "cpu"} if size != "None" else {}
+    segmenter = Segmenter.from_pretrained(folder, **options)
+    if "torch" in sys.modules:
+        sys.modules["torch"].set_num_threads(1)
+    found: dict[str, Any] = {"load_seconds": round(clock() - start, 1)}
+    model, photo = segmenter.backend, read_image(samples()[0].image)
+    text = model.prepare_text(segmenter.text.encode(PROMPTS))
+    found["vision_seconds"], image = _timed(lambda: model.encode_images([photo])[0])
+    model.detect(image, text[:1])  # what is compiled for a shape is compiled
+    found["peak_one_prompt_mb"] = round(peak_resident_bytes() / 1e6)
+    seconds, detections = _timed(lambda: model.detect(image, text))
+    found["prompt_seconds"] = round(seconds / len(PROMPTS), 3)
+    found["pixels_seconds"], _ = _timed(lambda: model.decode_masks(image, detections, 0, np.arange(10)))
+    return found | {"peak_memory_mb": round(peak_resident_bytes() / 1e6), "torch": "torch" in sys.modules}
+
+
+def _timed(stage: Any) -> tuple[float, Any]:
+    start = clock()
+    result = stage()
+    return round(clock() - start, 3), result
+
+
+def full(folder: Path) -> None:
+    """Build and export the model where that is not done yet, and run every form that is not recorded yet."""
+    script = str(Path(__file__).with_name("segment.py"))
+    if not (folder / "torch").is_dir():
+        subprocess.run([sys.executable, script, "build", str(folder / "torch")], check=True)
+    if not (folder / "int8").is_dir():
+        print(json.dumps(alone("export", folder)))
+    record("full", {"bytes": {name: _bytes(folder / name) for name in ("torch", "fp32", "int8")}})
+    for name, part, backend, dtype, size in FORMS:
+        if name not in _kept().get("full", {}):
+            record("full", {name: alone("run", folder / part, backend, dtype, size)})
+
+
+def export(folder: Path) -> dict[str, Any]:
+    """Write the graphs in float32 and in int8; nothing is compared with torch, since benchmarks/whole.py does that."""
+    from litetext.data import SHIPPED_PHRASES
+    from litetext.encoders import OnnxTextEncoder, read_checkpoint
+    from litetext.encoders.export import export_onnx
+    from litetext.files import write_json
+    from litetext.prompts import read_prompts
+    from litetext.segment.convention import KEY
+    from litetext.segment.export import compared_on, write_graphs
+    from litetext.segment.int8_export import put_into_int8
+    from litetext.segment.onnx_backend import FORMAT, VERSION, WEIGHT_BITS
+    from litetext.segment.torch_backend import TorchBackend
+
+    texts = read_prompts(SHIPPED_PHRASES)
+    exact, rough = folder / "fp32", folder / "int8"
+    text = read_checkpoint(folder / "torch")
+    backend = TorchBackend.load(folder / "torch", "cpu")
+    exact.mkdir(parents=True, exist_ok=True)
+    write_graphs(backend, exact, 20)
+    settings = {"format": FORMAT, "version": VERSION, "opset": 20, KEY: backend.convention.to_dict()}
+    del backend
+    shutil.copytree(exact, rough)
+    for target, precision, bits in ((exact, "fp32", None), (rough, "int8", 8)):
+        export_onnx(text, target / "text", texts, precision=precision)
+        write_json(target / "config.json", settings | {WEIGHT_BITS: bits})
+    words, photos = compared_on(texts)
+    features = OnnxTextEncoder(rough / "text").encode(words[:1])
+    return {name: asdict(one) for name, one in put_into_int8(rough, features, photos[:1], 8).items()}
+
+
+def sizes(pairs: int = 200, seed: int = 11) -> None:
+    """Score mini at several input sizes on the same scenes, drawn at its own size, 128."""
+    record("mini_sizes", {"pairs": pairs})
+    for size in (64, 96, 128, 160, 192, 256):
+        record("mini_sizes", {str(size): scored(_mini_scores(pairs, seed, {"image_size": size, "device": "cpu"}))})
+
+
+def int8(pairs: int = 400, seed: int = 11) -> None:
+    """Score mini's export in int8 against mini in float32, on the same scenes."""
+    from litetext.data import SHIPPED_PHRASES
+    from litetext.encoders import read_checkpoint
+    from litetext.evaluate.compare import compare
+    from litetext.prompts import read_prompts
+    from litetext.segment.export import export_segmenter
+    from litetext.segment.sources import locate
+
+    parts = locate("mini")
+    with tempfile.TemporaryDirectory() as folder:
+        text, words = read_checkpoint(parts.text), read_prompts(SHIPPED_PHRASES)
+        written = export_segmenter(parts.detector, text, f"{folder}/int8", words, graph_precision="int8")
+        exact = _mini_scores(pairs, seed, {"backend": "onnx"})
+        rough = _mini_scores(pairs, seed, {}, f"{folder}/int8")
+    differences = compare(exact, rough).to_dict()["differences"]
+    of_cgf1 = {name: differences[name] for name in ("cgF1", "pmF1", "IL_MCC") if name in differences}
+    record("mini_int8", {"pairs": pairs, "bytes": written.bytes, "differences": of_cgf1})
+
+
+def _mini_scores(pairs: int, seed: int, options: dict[str, Any], model: str = "mini") -> Any:
+    """The scores of every pair, of scenes drawn anew."""
+    from litetext import Segmenter
+    from litetext.evaluate.image import score_pairs
+    from litetext.mini.evaluation import predictions
+    from litetext.mini.export import draw_pairs, saco_document
+    from litetext.mini.facts import shipped_concepts
+    from litetext.mini.world import World
+    from litetext.results.formats.saco import ground_truth_from, predictions_from
+
+    drawn = draw_pairs(World(shipped_concepts(), size=128), seed, pairs)
+    segmenter = Segmenter.from_pretrained(model, **options)
+    found = predictions(segmenter, drawn, [pair.text for _, pair in drawn.pairs])
+    return score_pairs([ground_truth_from(saco_document(drawn), name="drawn pairs")], predictions_from(found))
+
+
+def scored(scores: Any) -> dict[str, float]:
+    """cgF1 with the bounds between which 95 % of a bootstrap over scenes lie."""
+    import numpy as np
+
+    from litetext.evaluate.image import summarize
+
+    names = [pair.file_name for pair in scores.pairs]
+    scenes = {name: number for number, name in enumerate(dict.fromkeys(names))}
+    rng = np.random.default_rng(0)
+    drawn = [np.bincount(rng.integers(0, len(scenes), len(scenes)), minlength=len(scenes)) for _ in range(500)]
+    spread = 100 * summarize(scores, np.stack(drawn)[:, [scenes[name] for name in names]])["cgF1"].mean(-1)
+    middle = 100 * float(summarize(scores)["cgF1"].mean())
+    low, high = np.percentile(spread, [2.5, 97.5])
+    return {"cgF1": round(middle, 2), "low": round(float(low), 2), "high": round(float(high), 2)}
+
+
+def alone(*arguments: object) -> dict[str, Any]:
+    """One stage in a process of its own."""
+    environment = os.environ | ({"LD_PRELOAD": ""} if "openvino" in arguments else {})
+    command = [sys.executable, __file__, *map(str, arguments)]
+    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, env=environment)
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def _bytes(folder: Path) -> int:
+    return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+
+
+def _kept() -> dict[str, Any]:
+    return json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+
+
+def record(name: str, part: dict[str, Any]) -> None:
+    """Add to a result and keep it beside the others in benchmarks/speed.json."""
+    kept = _kept()
+    kept[name] = kept.get(name, {}) | part
+    kept["setup"] = {"machine": platform.machine(), "cores": os.cpu_count(), "threads": 1, "cpu": _cpu()}
+    RESULTS.write_text(json.dumps(kept, indent=1) + "\n")
+    print(json.dumps(part), flush=True)
+
+
+def _cpu() -> list[str]:
+    """What of the CPU decides the speed."""
+    facts = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").exists() else ""
+    return [flag for flag in ("avx2", "avx512_vnni", "avx512_bf16", "amx_bf16", "amx_int8") if f" {flag}" in facts]
+
+
+def main(given: Sequence[str]) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("stage", choices=("full", "sizes", "int8", "export", "run"))
+    parser.add_argument("rest", nargs="*")
+    stage = parser.parse_args(given)
+    if stage.stage in ("full", "export"):
+        result = {"full": full, "export": export}[stage.stage](Path(stage.rest[0]))
+    else:
+        result = {"sizes": sizes, "int8": int8, "run": run}[stage.stage](*stage.rest)
+    if result is not None:
+        print(json.dumps(result))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
