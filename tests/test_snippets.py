@@ -32,6 +32,7 @@ NOT_RUN = {
     r"refcoco|saco-veval": "streams from the hub",
     r"mini train|photo train|photo distill": "takes hours",
     r"runs/tracker": "asks for what a training made",
+    r"--backend openvino": "OpenVINO crashes where tcmalloc is preloaded, as it is for tests",
     r"bench segment --model device": "asks for the export of the line before, of a checkpoint from the hub",
     r"sam3\.pt|sam3/": "asks for SAM3's own weights",
     r"\$MODEL": "needs a package of its own",
