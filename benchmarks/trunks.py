@@ -21,7 +21,7 @@ from typing import Any
 import torch
 from transformers import Sam3ViTConfig, Sam3ViTModel
 
-from litetext.memory import peak_resident_bytes
+from litetext.bench.memory import peak_resident_bytes
 from litetext.segment.student_trunks import ARCHITECTURES, StudentTrunkConfig, StudentTrunkModel
 
 RESULTS = Path(__file__).with_suffix(".json")
