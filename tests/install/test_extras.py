@@ -84,6 +84,7 @@ WORKS: dict[str, set[str]] = {
 ELSE: dict[str, str] = {
     "audit phrases.txt --encoder exported --out OUT": "exported is an exported encoder, without weights to look into",
     "evaluate --gt drawn/gold_mini.json --images drawn/images --system owlvit --no-cache": "owlvit",
+    "mini train-tracker --model absent --out OUT": "absent/mini.json: no such file",
     "photo distill --data data --out OUT": "checkpoint.pt does not exist",
     "serve --host 192.0.2.1": "192.0.2.1 port 8000 cannot be listened on",
     "photo train --data data --out OUT": "data/wordnet holds no data.noun",
