@@ -99,6 +99,7 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for index, frame in enumerate(drifting):
             Image.fromarray(frame).save(folder / "frames" / f"{index}.png")
             clip.write(frame)
+    shutil.copytree(folder / "frames", folder / "shots")
     for name in ("mine.json", "predictions.json"):
         (folder / name).write_text("[]")
     _run("convert mini mini-folder --to litetext", folder)
