@@ -10,7 +10,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from ..errors import LitetextError, choice_error
-from ..segment.sources import PUBLISHED, has_graphs, locate
+from ..segment.sources import PUBLISHED, quickest_backend
 from .command import add
 from .convention_option import AS
 from .encoder_options import ALLOW_NAN, DEVICE, DTYPE
@@ -188,8 +188,7 @@ def _backend(given: dict[str, Any]) -> str | None:
         raise choice_error("--backend", chosen, ("auto", "torch", "onnx"))
     if chosen != "auto":
         return chosen
-    as_it_is = given["convention"] is None and given["dtype"] is None and given["device"] in (None, "cpu")
-    return "onnx" if as_it_is and has_graphs(locate(given["model"]).detector) else None
+    return quickest_backend(given["model"], given["device"], given["convention"], given["dtype"])
 
 
 def _show(job: Job, summary: Summary, folders: list[str], as_json: bool) -> None:

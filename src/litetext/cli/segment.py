@@ -18,7 +18,7 @@ from ..errors import LitetextError, choice_error
 from ..files import write_json
 from ..outputs import OutputFolder
 from ..segment.questions import VISUAL
-from ..segment.sources import PUBLISHED, has_graphs, locate
+from ..segment.sources import PUBLISHED, quickest_backend
 from .command import add
 from .convention_option import AS
 from .encoder_options import ALLOW_NAN, CONTEXT, DEVICE, DTYPE, IMAGE_SIZE, POSITIONS, position_reading
@@ -154,8 +154,7 @@ def _load(
 
         chosen: str | None = backend
         if backend == "auto":
-            as_it_is = (convention, context, positions, dtype, image_size) == (None,) * 5 and device in (None, "cpu")
-            chosen = "onnx" if as_it_is and has_graphs(locate(model).detector) else None
+            chosen = quickest_backend(model, device, convention, context, positions, dtype, image_size)
         return Segmenter.from_pretrained(
             model,
             text,

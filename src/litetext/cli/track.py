@@ -18,7 +18,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from ..errors import LitetextError, choice_error
-from ..segment.sources import PUBLISHED, has_graphs, locate
+from ..segment.sources import PUBLISHED, quickest_backend
 from ..videos import VideoReader, open_video
 from ..videos.opening import files_of
 from .command import add
@@ -143,14 +143,6 @@ class _Model:
         if self.policy not in (None, *_POLICIES):
             raise choice_error("--policy", self.policy, _POLICIES)
 
-    def _as_it_is(self, device: str | None) -> bool:
-        """Whether a model that has graphs can run in ONNX Runtime; memory trackers run in torch all the same."""
-        return (
-            (self.convention, self.dtype, self.image_size) == (None, None, None)
-            and device in (None, "cpu")
-            and has_graphs(locate(self.model).detector)
-        )
-
     def load(self, device: str | None, allow_nan: bool) -> VideoSegmenter:
         """Load it."""
         with notes.status(f"loading {self.model}"):
@@ -163,7 +155,7 @@ class _Model:
                 device,
                 self.dtype,
                 convention=self.convention,
-                backend="onnx" if self._as_it_is(device) else None,
+                backend=quickest_backend(self.model, device, self.convention, self.dtype, self.image_size),
                 allow_nan=allow_nan,
                 image_size=self.image_size,
             )

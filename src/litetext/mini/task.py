@@ -43,12 +43,14 @@ class MiniTask(StagedTask):
         device: where to compute; bf16 autocast on CUDA, fp32 on the CPU.
     """
 
+    config: MiniTrainConfig
+    model: Mini
+
     def __init__(self, config: MiniTrainConfig, device: torch.device) -> None:
         torch.manual_seed(config.seed)
-        self.config, self.device = config, device
+        self.device = device
         self.tokenizer = Tokenizer().prune_vocabulary(vocabulary_texts())
-        self.model = Mini(config.shape, self.tokenizer.vocab_size).to(device)
-        super().__init__(config, self.model)
+        super().__init__(config, Mini(config.shape, self.tokenizer.vocab_size).to(device))
         self._batches: Iterator[Batch] | None = None
 
     def train_step(self, step: int) -> dict[str, Tensor]:

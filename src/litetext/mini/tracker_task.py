@@ -22,7 +22,8 @@ from ..track.memory_tracker import MemoryTracker, Propagated, TrackerFeatures
 from .excerpts import EncodedClip, Excerpt, excerpt, library, mask_ious
 from .losses import dice, focal
 from .motion import MotionWorld
-from .optimizer import MuonAndAdamW
+from .objective import total_loss
+from .staged import UpdatedTask
 from .tracker import Cues, MapStatistics, follow, new_tracker, tracker_config
 from .tracker_config import TrackerTrainConfig
 from .world import World, box_of, generator
@@ -34,7 +35,7 @@ _REPORTING_ONLY = ("held_out", "report_every", "checkpoint_every", "evaluate_eve
 _HELD_OUT_FRAMES = 8
 
 
-class TrackerTask:
+class TrackerTask(UpdatedTask):
     """A `litetext.training.trainer.TrainTask`: the tracker, its optimizer, and the clips it learns from.
 
     Attributes:
@@ -52,6 +53,9 @@ class TrackerTask:
         progress: counts the clips of the library that are drawn and encoded.
     """
 
+    config: TrackerTrainConfig
+    model: Any
+
     def __init__(
         self,
         config: TrackerTrainConfig,
@@ -63,47 +67,30 @@ class TrackerTask:
     ) -> None:
         torch.manual_seed(config.seed)
         backend: Any = segmenter.backend
-        self.config, self.device = config, backend.device
+        self.device = backend.device
         self._detector = detector
         motion = MotionWorld(World(concepts, size=image_size, hold_out=True))
         self._library = library(motion, segmenter, TRAIN_SEED + config.seed, config.library, progress)
         self._held_out = library(motion, segmenter, HELD_OUT_SEED, config.held_out)
         statistics = MapStatistics.of(_first_maps(self._library))
-        self.model: Any = new_tracker(tracker_config(backend.detector.config), statistics).to(backend.device)
+        super().__init__(config, new_tracker(tracker_config(backend.detector.config), statistics).to(backend.device))
         self.tracker = MemoryTracker(self.model, None, object_batch=config.clips * config.objects)
         self._positions = _top_positions(segmenter, image_size)
-        self._optimizer = MuonAndAdamW(self.model, config.learning_rate, config.weight_decay)
-
-    @property
-    def steps(self) -> int:
-        """Steps of all stages."""
-        return self.config.total_steps
 
     @property
     def samples_per_step(self) -> float:
         """Excerpts a step."""
         return self.config.clips
 
-    def learning_rate_at(self, step: int) -> float:
-        """Return the learning rate of a step."""
-        return self.config.learning_rate_at(step)
-
     def train_step(self, step: int) -> dict[str, Tensor]:
         """Update the weights once and return the losses."""
-        for group in self._optimizer.param_groups:
-            group["lr"] = self.learning_rate_at(step)
         rng = generator(TRAIN_SEED + self.config.seed, self.config.library + step)
         excerpts = self._excerpts(rng, self.config.frames_at(step))
         frames, targets = self._frames(excerpts), np.concatenate([one.targets for one in excerpts])
         losses = self._losses(frames, targets, _cues(excerpts, rng, self.config.corrected))
         if rng.random() < self.config.boxed:
             losses["box"] = self._box_loss(frames[0], targets[:, 0])
-        total = torch.stack([WEIGHTS[name] * value for name, value in losses.items()]).sum()
-        self._optimizer.zero_grad(set_to_none=True)
-        total.backward()
-        torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.config.max_grad_norm, foreach=True)
-        self._optimizer.step()
-        return {name: value.detach() for name, value in (*losses.items(), ("total", total))}
+        return self._update(step, losses, total_loss(losses, WEIGHTS))
 
     @torch.no_grad()
     def evaluate(self) -> dict[str, float]:
@@ -131,15 +118,6 @@ class TrackerTask:
         """Return what two runs must share for one to continue the other."""
         settings = {name: value for name, value in asdict(self.config).items() if name not in _REPORTING_ONLY}
         return {**settings, "detector": self._detector}
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return weights and optimizer."""
-        return {"model": self.model.state_dict(), "optimizer": self._optimizer.state_dict()}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take up the state that `state_dict` gave."""
-        self.model.load_state_dict(state["model"])
-        self._optimizer.load_state_dict(state["optimizer"])
 
     def _excerpts(self, rng: np.random.Generator, frames: int) -> list[Excerpt]:
         """Excerpts of different clips, as many as a step takes."""
@@ -175,7 +153,7 @@ class TrackerTask:
         """The weighted losses of all objects, segmented from their boxes in the first frame."""
         boxes = torch.tensor([box_of(mask) for mask in targets], dtype=torch.float32) / targets.shape[-1]
         losses = frame_losses(self.tracker, self.tracker.in_boxes(boxes.to(frame.top), frame), targets)
-        return torch.stack([WEIGHTS[name] * value for name, value in losses.items()]).sum()
+        return total_loss(losses, WEIGHTS)
 
 
 def _first_maps(clips: Sequence[EncodedClip]) -> list[Tensor]:

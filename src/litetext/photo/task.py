@@ -94,6 +94,9 @@ class PhotoTask(StagedTask):
         knowledge: what ImageNet's classifier knows.
     """
 
+    config: PhotoTrainConfig
+    model: PhotoModel
+
     def __init__(
         self,
         config: PhotoTrainConfig,
@@ -102,7 +105,7 @@ class PhotoTask(StagedTask):
         held_out: PhotoBatches,
         knowledge: Knowledge,
     ) -> None:
-        self.config, self.model, self.knowledge = config, model, knowledge
+        self.knowledge = knowledge
         self._batches, self._held_out = batches, held_out
         model.detector.vision_encoder.backbone.requires_grad_(False)
         model.detector.geometry_encoder.requires_grad_(False)

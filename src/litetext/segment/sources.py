@@ -68,6 +68,18 @@ def has_graphs(path: Path) -> bool:
     return (path / GRAPHS_BESIDE).is_file()
 
 
+def quickest_backend(name_or_path: str | os.PathLike[str], device: object = None, *choices: object) -> str | None:
+    """Return ``"onnx"``, which starts quickest, for a model with graphs where nothing asks for torch; else None.
+
+    Args:
+        name_or_path: of the model.
+        device: where to compute; graphs run on the CPU.
+        choices: values of the options that torch alone takes; None where they were not given.
+    """
+    asks_for_torch = device not in (None, "cpu") or any(one is not None for one in choices)
+    return "onnx" if not asks_for_torch and has_graphs(locate(name_or_path).detector) else None
+
+
 def locate(name_or_path: str | os.PathLike[str]) -> Parts:
     """Return where the parts of a model are, fetching it first if it is a hub name.
 

@@ -27,7 +27,7 @@ from ..segment import Segmenter
 from ..segment.backend import ImageFeatures
 from ..segment.questions import Question, check_boxes_inside, checked_boxes
 from ..segment.segmenter import EncodedPrompts
-from ..segment.sources import has_graphs, locate
+from ..segment.sources import locate, quickest_backend
 from .cache import FeatureCache, Kept
 from .settings import ServerSettings
 from .uploads import Upload, reduced
@@ -266,14 +266,12 @@ def video_segmenter(model: str, text: str | None, device: str | None) -> VideoSe
     """
     from ..track import VideoSegmenter
 
-    graphs = device in (None, "cpu") and has_graphs(locate(model).detector)
-    return VideoSegmenter.from_pretrained(model, text, device=device, backend="onnx" if graphs else None)
+    return VideoSegmenter.from_pretrained(model, text, device=device, backend=quickest_backend(model, device))
 
 
 def _segmenter(model: str, text: str | None, device: str | None) -> Segmenter:
     """A model, in ONNX Runtime where it has graphs and no other device is asked for."""
-    graphs = device in (None, "cpu") and has_graphs(locate(model).detector)
-    return Segmenter.from_pretrained(model, text, device=None if graphs else device, backend="onnx" if graphs else None)
+    return Segmenter.from_pretrained(model, text, device=device, backend=quickest_backend(model, device))
 
 
 def _with_text(segmenter: Segmenter, model: str, text: str | None) -> Segmenter:
