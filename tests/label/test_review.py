@@ -128,32 +128,25 @@ def test_the_commands_go_from_labels_to_a_stated_precision(
 
 
 @pytest.mark.browser
-def test_keys_decide_and_the_decisions_are_saved(labelled: Job, tmp_path: Path) -> None:
-    playwright = pytest.importorskip("playwright.sync_api")
-    chromium = shutil.which("chromium")
-    if chromium is None:
-        pytest.skip("chromium is not installed")
+def test_keys_decide_and_the_decisions_are_saved(browser: Any, labelled: Job, tmp_path: Path) -> None:
     chosen = sampled(labelled)
     write_page(labelled, chosen, tmp_path / "r.html", sample="random")
-    with playwright.sync_playwright() as tools:
-        browser = tools.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
-        page = browser.new_page(viewport={"width": 1100, "height": 700})
-        problems: list[str] = []
-        page.on("pageerror", lambda error: problems.append(str(error)))
-        page.on("request", lambda request: problems.append(request.url) if request.url.startswith("http") else None)
-        page.goto(f"file://{tmp_path}/r.html")
-        for key in ("a", "r", "ArrowRight", "a", "ArrowLeft", "u"):
-            page.keyboard.press(key)
-        assert page.locator("#count").inner_text() == f"2 of {len(chosen)} decided"
-        page.reload()  # the browser remembers
-        assert page.locator(".item.accepted").count() == 1 == page.locator(".item.rejected").count()
-        page.select_option("#concept", "green")
-        assert page.locator(".item:visible").count() == sum(one.concept == 1 for one in chosen)
-        with page.expect_download() as download:
-            page.keyboard.press("s")
-        saved = json.loads(Path(download.value.path()).read_text())
-        page.screenshot(path=str(tmp_path / "page.png"))
-        browser.close()
+    page = browser.new_page(viewport={"width": 1100, "height": 700})
+    problems: list[str] = []
+    page.on("pageerror", lambda error: problems.append(str(error)))
+    page.on("request", lambda request: problems.append(request.url) if request.url.startswith("http") else None)
+    page.goto(f"file://{tmp_path}/r.html")
+    for key in ("a", "r", "ArrowRight", "a", "ArrowLeft", "u"):
+        page.keyboard.press(key)
+    assert page.locator("#count").inner_text() == f"2 of {len(chosen)} decided"
+    page.reload()  # the browser remembers
+    assert page.locator(".item.accepted").count() == 1 == page.locator(".item.rejected").count()
+    page.select_option("#concept", "green")
+    assert page.locator(".item:visible").count() == sum(one.concept == 1 for one in chosen)
+    with page.expect_download() as download:
+        page.keyboard.press("s")
+    saved = json.loads(Path(download.value.path()).read_text())
+    page.screenshot(path=str(tmp_path / "page.png"))
     assert not problems
     assert [one["accepted"] for one in saved["decisions"][:3]] == [True, False, None]
     assert saved["sample"] == "random" and len(saved["decisions"]) == len(chosen)
@@ -193,23 +186,16 @@ def test_only_decisions_of_the_job_from_pages_of_the_server_are_saved(server: Re
 
 
 @pytest.mark.browser
-def test_a_served_page_saves_each_decision_and_goes_on_with_them(server: ReviewServer) -> None:
-    playwright = pytest.importorskip("playwright.sync_api")
-    chromium = shutil.which("chromium")
-    if chromium is None:
-        pytest.skip("chromium is not installed")
-    with playwright.sync_playwright() as tools:
-        browser = tools.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
-        page = browser.new_page()
-        page.goto(server.address)
-        for key in "ar":
-            with page.expect_response("**/decisions"):
-                page.keyboard.press(key)
-        page.wait_for_function("document.getElementById('saved').textContent === 'saved'")
-        other = browser.new_context().new_page()  # a browser that remembers nothing
-        other.goto(server.address)
-        other.wait_for_selector(".item.rejected")
-        assert other.locator(".item.accepted").count() == 1 == other.locator(".item.rejected").count()
-        browser.close()
+def test_a_served_page_saves_each_decision_and_goes_on_with_them(browser: Any, server: ReviewServer) -> None:
+    page = browser.new_page()
+    page.goto(server.address)
+    for key in "ar":
+        with page.expect_response("**/decisions"):
+            page.keyboard.press(key)
+    page.wait_for_function("document.getElementById('saved').textContent === 'saved'")
+    other = browser.new_context().new_page()  # a browser that remembers nothing
+    other.goto(server.address)
+    other.wait_for_selector(".item.rejected")
+    assert other.locator(".item.accepted").count() == 1 == other.locator(".item.rejected").count()
     saved = json.loads(server.decisions.read_text())["decisions"]
     assert [one["accepted"] for one in saved[:3]] == [True, False, None]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -51,18 +50,9 @@ def test_yolo(client: TestClient, scene: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def server() -> Iterator[Process]:
-    if shutil.which("chromium") is None:
-        pytest.skip("chromium is not installed")
+def server(browser: Any) -> Iterator[Process]:
     with started("--text", "mini-student", "--text", "mini-teacher") as running:
         yield running
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    playwright = pytest.importorskip("playwright.sync_api")
-    with playwright.sync_playwright() as tools:
-        yield tools.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
 
 
 class _Page:
