@@ -1,9 +1,10 @@
 """Measure a photo model on held-out photographs, with its student's text and with its teacher's.
 
-python tools/measure_photo.py MODEL OUT.json --set NAME PAIRS.json IMAGES [--set …] [--data DATA --run RUN]
+python tools/measure_photo.py MODEL OUT.json --set NAME PAIRS.json IMAGES [--set …] [--data DATA [--run RUN]]
+                         [--image-size N]
 
-PAIRS.json is what `tools/make_photo_pairs.py` wrote. With DATA and RUN (of `litetext photo train`) the text teacher is
-measured too, and words by kind. OUT.json gets the rows of the model card, under ``figures``, ``words``, ``confusions``
+PAIRS.json is what `tools/make_photo_pairs.py` wrote. With DATA (of `litetext photo train`) words by kind are measured too,
+and with its RUN the text teacher. OUT.json gets the rows of the model card, under ``figures``, ``words``, ``confusions``
 and ``calibration``.
 """
 
@@ -43,16 +44,18 @@ def main() -> None:
     arguments.add_argument("--set", action="append", nargs=3, required=True, metavar=("NAME", "PAIRS", "IMAGES"))
     arguments.add_argument("--data", type=Path)
     arguments.add_argument("--run", type=Path)
+    arguments.add_argument("--image-size", type=int)
     given = arguments.parse_args()
     torch.set_num_threads(1)
     texts: dict[str, TextEncoder] = {"student": load_encoder(given.model / "text" / "student")}
-    if given.data is not None:
+    if given.run is not None:
         texts["teacher"] = _teacher(given.data, given.run)
     facts: dict[str, Any] = {"figures": []}
     for name, pairs, images in given.set:
         truth = read_ground_truth(Path(pairs))
         for text, encoder in texts.items():
-            measured = _Measured(Segmenter.from_pretrained(given.model, encoder, device="cpu"), truth, Path(images))
+            segmenter = Segmenter.from_pretrained(given.model, encoder, device="cpu", image_size=given.image_size)
+            measured = _Measured(segmenter, truth, Path(images))
             facts["figures"].append({"what": name, "text": text, **measured.figures()})
             print(facts["figures"][-1], flush=True)
             if text == "student" and "calibration" not in facts:
@@ -136,15 +139,12 @@ class _Measured:
         return rows
 
     def confusions(self, most: int = 12) -> list[list[Any]]:
-        """Return which absent categories are found in photographs of what, most often first."""
+        """Return which categories are found where they are not: how often, and how often they were asked for in vain."""
         said = {(one["image_id"], one["category_id"]) for one in self.found if one["score"] >= 0.5}
-        counts: Counter[tuple[str, str]] = Counter()
-        for pairs in self.by_image.values():
-            shown = [pair.prompt for pair in pairs if self.truth.regions.get(pair.id, ())]
-            for pair in pairs:
-                if pair.id in said and not self.truth.regions.get(pair.id, ()):
-                    counts.update((pair.prompt, other) for other in shown)
-        return [[asked, shown, count] for (asked, shown), count in counts.most_common(most)]
+        absent = [pair for pair in self.order if not self.truth.regions.get(pair.id, ())]
+        asked = Counter(pair.prompt for pair in absent)
+        wrong = Counter(pair.prompt for pair in absent if pair.id in said)
+        return [[prompt, count, asked[prompt]] for prompt, count in wrong.most_common(most)]
 
     def words(self, data: Path) -> list[dict[str, Any]]:
         """Return presence by kind of word: names, synonyms, ImageNet's nouns that training never asked, nonsense."""

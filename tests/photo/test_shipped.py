@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from litetext.data import resolve, samples
+from litetext.photo.model import CONVENTION
 from litetext.segment import Segmenter
 from litetext.segment.beside import agreement_of
 
@@ -35,6 +38,16 @@ def test_the_first_result_needs_no_torch(model: str) -> None:
         "assert 'torch' not in sys.modules and 'transformers' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", program], check=True, stdout=subprocess.DEVNULL)
+
+
+def test_what_a_better_detection_repeats_is_dropped() -> None:
+    scene, phrases = samples()[0].image, ["dog", "person"]
+    every = replace(CONVENTION, suppression=None)
+    all_of_them = Segmenter.from_pretrained("photo", device="cpu", convention=every).segment(scene, phrases, threshold=0.02)
+    kept = Segmenter.from_pretrained("photo", device="cpu").segment(scene, phrases, threshold=0.02)
+    assert kept.scores.tolist() == all_of_them.nms(0.5, containment=0.5).scores.tolist()
+    assert 0 < len(kept) < len(all_of_them)
+    np.testing.assert_array_equal(kept.presence, all_of_them.presence)
 
 
 def test_the_python_api_takes_torch_where_it_is_and_onnx_where_asked() -> None:

@@ -81,7 +81,7 @@ def test_mini_has_its_own() -> None:
     ("stored", "message"),
     [
         ("sam", "detector convention 'sam'; choose one of: meta, transformers"),
-        ({"name": "own"}, "exactly the fields name, cls_token, vit_layer_norm_eps, mask_resampling"),
+        ({"name": "own"}, "the fields name, cls_token, vit_layer_norm_eps, mask_resampling and, if you will"),
         (META.to_dict() | {"cls_token": "seldom"}, "unknown cls_token 'seldom'"),
         (
             META.without_geometry().to_dict(),
@@ -89,6 +89,8 @@ def test_mini_has_its_own() -> None:
         ),
         (META.to_dict() | {"mask_resampling": []}, "unknown mask_resampling"),
         (META.to_dict() | {"vit_layer_norm_eps": "small"}, "must be a number or null, got 'small'"),
+        (META.to_dict() | {"suppression": 0}, "suppression must be a share above 0"),
+        (META.to_dict() | {"supression": 0.5}, "or the fields name, cls_token"),
         (7, "give meta or transformers"),
     ],
 )
@@ -97,6 +99,11 @@ def test_what_is_not_a_convention_is_refused(silent: Path, stored: Any, message:
     with pytest.raises(LitetextError, match=message) as refused:
         Segmenter.from_pretrained(silent, Constant(), device="cpu")
     assert "model/config.json: detector_convention: " in str(refused.value)
+
+
+def test_a_convention_stored_before_suppression_existed_is_read() -> None:
+    stored = {name: value for name, value in META.to_dict().items() if name != "suppression"}
+    assert convention_of(stored, "config.json") == META
 
 
 def test_an_unknown_name_is_refused(silent: Path) -> None:

@@ -34,9 +34,9 @@ the nouns of ImageNet and through what MiniLM thinks of them; expect less there.
 {_calibration(facts.get("calibration", []))}
 ## What it cannot do
 
-Small objects (under 2 % of the picture) are mostly missed or smeared; neighbours bleed into masks; one object often comes
-out as several that overlap, a crowd as one or two; colours, sizes and places in a phrase are often ignored. Absent things that look like present ones
-are sometimes "found". Example boxes run through a geometry encoder that was not trained. Do not use it where a mistake costs anything.
+Small objects (under 2 % of the picture) are mostly missed or smeared; neighbours bleed into masks; one object may come
+out in parts, a crowd as one or two; colours, sizes and places in a phrase are often ignored. Absent things that look like present ones
+are sometimes "found". Of several detections of one thing all but the best are dropped (`suppression` in `config.json`). Example boxes run through a geometry encoder that was not trained. Do not use it where a mistake costs anything.
 
 ## Data and licences
 
@@ -67,7 +67,8 @@ def _figures(rows: list[dict[str, Any]]) -> str:
     return f"""
 Photographs that training never saw: every category of COCO that covers 0.5 % of a photograph, and as many that are not
 there. Input size and score offset were chosen on the validation
-photographs. In brackets 95 % intervals of a bootstrap over photographs. Semantic IoU is of the union of what is asked for, from
+photographs. In brackets 95 % intervals of a bootstrap over photographs. "Repeats kept": before detections that repeat a
+better one were dropped; the text teacher was measured only so. Semantic IoU is of the union of what is asked for, from
 the model's semantic map, over all pairs and over those of more than 5 % of the photograph.
 
 | photographs | text | pairs | IoU | IoU > 5 % | IL_MCC | pmF1 | cgF1 | IL_MCC, phrases permuted |
@@ -96,8 +97,11 @@ By kind of word, validation photographs. "Said": the share of absent (last row: 
 def _confusions(rows: list[list[Any]]) -> str:
     if not rows:
         return ""
-    listed = "; ".join(f"{asked} in photographs of {shown} ({count})" for asked, shown, count in rows)
-    return f"\nMost frequent false alarms: {listed}.\n"
+    listed = ", ".join(f"{category} ({wrong} of {asked})" for category, wrong, asked in rows)
+    return f"""
+Most frequent false alarms, validation photographs: found where there is none, of the photographs without one that were
+asked for it: {listed}.
+"""
 
 
 def _calibration(rows: list[list[float]]) -> str:

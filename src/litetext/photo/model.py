@@ -26,8 +26,9 @@ from . import sentences
 
 STRIDE = 16
 
-CONVENTION = DetectorConvention("photo", "with boxes", None, "logits")
-"""As `PhotoModel` is trained: masks are judged after their logits are enlarged."""
+CONVENTION = DetectorConvention("photo", "with boxes", None, "logits", suppression=0.5)
+"""As `PhotoModel` is trained: masks are judged after their logits are enlarged. It finds most objects several times over,
+so what a better detection repeats is dropped."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ it is `META`: every published SAM3 was trained under it, whatever its layout, an
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import MISSING, asdict, dataclass, fields, replace
 from typing import Any, Literal, TypeAlias, get_args
 
 from ..errors import LitetextError, choice_error, short
@@ -31,12 +31,15 @@ class DetectorConvention:
         vit_layer_norm_eps: of the ViT's LayerNorms; None: what the model's configuration says.
         mask_resampling: what is resized to the image's size before it is cut at a half: ``logits`` or
             ``probabilities``.
+        suppression: of an image's detections of one prompt, those of whose mask more than this share lies inside a
+            better one are dropped; None: all stay, as in SAM3. A video tracker has a rule of its own.
     """
 
     name: str
     cls_token: ClsToken
     vit_layer_norm_eps: float | None
     mask_resampling: MaskResampling
+    suppression: float | None = None
 
     def __post_init__(self) -> None:
         if self.cls_token not in get_args(ClsToken):
@@ -45,6 +48,10 @@ class DetectorConvention:
             raise LitetextError(f"vit_layer_norm_eps must be a number or null, got {short(self.vit_layer_norm_eps)}")
         if self.mask_resampling not in get_args(MaskResampling):
             raise choice_error("mask_resampling", self.mask_resampling, get_args(MaskResampling))
+        if self.suppression is not None and not (
+            isinstance(self.suppression, int | float) and 0 < self.suppression <= 1
+        ):
+            raise LitetextError(f"suppression must be a share above 0, or null, got {short(self.suppression)}")
 
     @property
     def takes_boxes(self) -> bool:
@@ -101,9 +108,10 @@ def convention_of(stored: Any, source: str) -> DetectorConvention:
     try:
         if isinstance(stored, str):
             return named_convention(stored)
-        if not isinstance(stored, Mapping) or set(stored) != {field.name for field in fields(DetectorConvention)}:
-            names = ", ".join(field.name for field in fields(DetectorConvention))
-            raise LitetextError(f"give {' or '.join(CONVENTIONS)}, or exactly the fields {names}")
+        needed = [field.name for field in fields(DetectorConvention) if field.default is MISSING]
+        if not isinstance(stored, Mapping) or not set(needed) <= set(stored) <= {*needed, "suppression"}:
+            names = ", ".join(needed)
+            raise LitetextError(f"give {' or '.join(CONVENTIONS)}, or the fields {names} and, if you will, suppression")
         return DetectorConvention(**stored)
     except LitetextError as error:
         raise LitetextError(f"{source}: {KEY}: {error}") from None

@@ -418,7 +418,9 @@ class Segmenter:
                 order = np.argsort(-found.scores, kind="stable")
                 masks = masks_of(found.mask_logits[order], image.size, self.backend.convention.mask_resampling)
                 rows.add(index, found.boxes[order], found.scores[order], masks)
-        return rows.instances(prompts.names, presence, image.image)
+        instances = rows.instances(prompts.names, presence, image.image)
+        share = self.backend.convention.suppression
+        return instances if share is None else instances.nms(share, containment=share)
 
     def _passing(
         self, image: ImageFeatures, prompts: EncodedPrompts, threshold: float, batch_size: int

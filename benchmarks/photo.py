@@ -1,0 +1,139 @@
+"""What `photo` does on photographs that it never saw, and what its forms cost. Photographs do not come with litetext:
+
+    python benchmarks/photo.py sizes PAIRS.json IMAGES        # input size against cgF1, IL_MCC and the semantic map's IoU
+    python benchmarks/photo.py int8 PAIRS.json IMAGES         # exported in int8 against float32: paired interval of cgF1
+    python benchmarks/photo.py seen PAIRS.json IMAGES TRAINED.json    # held-out photographs against those of training
+    python benchmarks/photo.py time IMAGE                     # five phrases on a photograph, after start, ONNX Runtime
+    python benchmarks/photo.py paste RUN_WITH RUN_WITHOUT     # two runs of `litetext photo train`, with --paste 0.5 and 0
+
+PAIRS.json and TRAINED.json are what `tools/make_photo_pairs.py` wrote. Seconds are on the clock, medians; they want an
+idle machine, and the load is recorded beside them. Results go to benchmarks/photo.json.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from time import perf_counter as clock
+from typing import Any
+
+RESULTS = Path(__file__).with_suffix(".json")
+MEASURE = Path(__file__).resolve().parent.parent / "tools" / "measure_photo.py"
+SIZES = (256, 320, 416, 512, 608)
+PHRASES = ["person", "dog", "car", "a cup", "chair"]
+CARD = ("semantic_iou", "semantic_iou_large", "IL_MCC", "pmF1", "cgF1", "cgF1_low", "cgF1_high")
+
+
+def sizes(pairs: str, images: str) -> None:
+    """The card's figures at several input sizes."""
+    record("sizes", {str(size): _card(pairs, images, size) for size in SIZES})
+
+
+def seen(pairs: str, images: str, trained: str) -> None:
+    """The card's figures on held-out photographs and on as many of training."""
+    record("seen", {"held out": _card(pairs, images), "of training": _card(trained, images)})
+
+
+def _card(pairs: str, images: str, size: int | None = None) -> dict[str, float]:
+    """What tools/measure_photo.py says of the shipped model."""
+    from litetext.data import resolve
+
+    with tempfile.TemporaryDirectory() as folder:
+        out = Path(folder) / "facts.json"
+        options = [] if size is None else ["--image-size", str(size)]
+        command = [sys.executable, MEASURE, resolve("photo"), out, "--set", "pairs", pairs, images, *options]
+        subprocess.run([str(part) for part in command], check=True, stdout=subprocess.DEVNULL)
+        (figures,) = json.loads(out.read_text())["figures"]
+    return {name: round(figures[name], 3) for name in CARD}
+
+
+def int8(pairs: str, images: str) -> None:
+    """The scores of an int8 export against float32 on the same pairs."""
+    from litetext.data import SHIPPED_PHRASES
+    from litetext.encoders import read_checkpoint
+    from litetext.evaluate.compare import compare
+    from litetext.prompts import read_prompts
+    from litetext.segment.export import export_segmenter
+    from litetext.segment.sources import locate
+
+    parts = locate("photo")
+    with tempfile.TemporaryDirectory() as folder:
+        text, words = read_checkpoint(parts.text), read_prompts(SHIPPED_PHRASES)
+        written = export_segmenter(
+            parts.detector, text, f"{folder}/int8", words, precision="int8", graph_precision="int8"
+        )
+        exact, rough = (_scores(model, pairs, images, folder) for model in ("photo", f"{folder}/int8"))
+    differences = compare(exact, rough).to_dict()["differences"]
+    record("int8", {"bytes": written.bytes, **{name: differences[name] for name in ("cgF1", "pmF1", "IL_MCC")}})
+
+
+def _scores(model: str, pairs: str, images: str, folder: str) -> Any:
+    from litetext import Segmenter
+    from litetext.evaluate.image import score_pairs
+    from litetext.evaluate.predict import predict
+    from litetext.results.formats.saco import read_ground_truth, read_predictions
+
+    truth = read_ground_truth(Path(pairs))
+    segmenter = Segmenter.from_pretrained(model, backend="onnx", threads=1)
+    destination = Path(folder) / f"{Path(model).name}.json"
+    predict(segmenter, truth, Path(images), destination, settings={"model": model})
+    return score_pairs([truth], read_predictions(destination))
+
+
+def time(image: str, rounds: int = 9) -> None:
+    """Seconds of five phrases on a photograph, from its file to masks, by threads."""
+    from litetext import Segmenter
+
+    found: dict[str, Any] = {"phrases": len(PHRASES), "load_average": round(os.getloadavg()[0], 2)}
+    for threads in (1, 2):
+        segmenter = Segmenter.from_pretrained("photo", backend="onnx", threads=threads)
+        segmenter.segment(image, PHRASES)
+        seconds = []
+        for _ in range(rounds):
+            start = clock()
+            segmenter.segment(image, PHRASES)
+            seconds.append(clock() - start)
+        found[f"seconds_{threads}_threads"] = round(statistics.median(seconds), 3)
+    record("time", found)
+
+
+def paste(with_pasting: str, without: str) -> None:
+    """The last figures on held-out photographs of two runs that differ in --paste alone."""
+    record("paste", {"with": _last(Path(with_pasting)), "without": _last(Path(without))})
+
+
+def _last(run: Path) -> dict[str, float]:
+    with (run / "losses.csv").open(newline="") as file:
+        rows = [row for row in csv.DictReader(file) if row.get("semantic_iou")]
+    names = ("step", "semantic_iou", "semantic_iou_large", "presence_auc", "IL_MCC", "pmF1")
+    return {name: round(float(rows[-1][name]), 3) for name in names}
+
+
+def record(name: str, part: dict[str, Any]) -> None:
+    """Keep a result beside the others in benchmarks/photo.json."""
+    kept = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+    kept[name] = part
+    kept["setup"] = {"machine": platform.machine(), "cores": os.cpu_count()}
+    RESULTS.write_text(json.dumps(kept, indent=1) + "\n")
+    print(json.dumps(part), flush=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    stages = {"sizes": sizes, "int8": int8, "seen": seen, "time": time, "paste": paste}
+    parser.add_argument("stage", choices=stages)
+    parser.add_argument("rest", nargs="*")
+    given = parser.parse_args()
+    stages[given.stage](*given.rest)
+
+
+if __name__ == "__main__":
+    main()
