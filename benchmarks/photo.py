@@ -1,10 +1,10 @@
 """What `photo` does on photographs that it never saw, and what its forms cost. Photographs do not come with litetext:
 
-    python benchmarks/photo.py sizes PAIRS.json IMAGES        # input size against cgF1, IL_MCC and the semantic map's IoU
-    python benchmarks/photo.py int8 PAIRS.json IMAGES         # exported in int8 against float32: paired interval of cgF1
-    python benchmarks/photo.py seen PAIRS.json IMAGES TRAINED.json    # held-out photographs against those of training
+    python benchmarks/photo.py sizes PAIRS.json IMAGES        # at other input sizes
+    python benchmarks/photo.py int8 PAIRS.json IMAGES          # in int8 against float32, paired
+    python benchmarks/photo.py seen PAIRS.json IMAGES TRAINED.json    # against photographs of training
     python benchmarks/photo.py time IMAGE                     # five phrases on a photograph, after start, ONNX Runtime
-    python benchmarks/photo.py paste RUN_WITH RUN_WITHOUT     # two runs of `litetext photo train`, with --paste 0.5 and 0
+    python benchmarks/photo.py paste RUN_WITH RUN_WITHOUT     # of `litetext photo train --paste 0.5` and 0
 
 PAIRS.json and TRAINED.json are what `tools/make_photo_pairs.py` wrote. Seconds are on the clock, medians; they want an
 idle machine, and the load is recorded beside them. Results go to benchmarks/photo.json.

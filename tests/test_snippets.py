@@ -80,7 +80,8 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("pages")
     scene = samples()[1].image
     (folder / "more").mkdir()
-    for name in ("street.jpg", "yard.png", "photo.jpg", "scene.png", "bench.jpg", "other.jpg", "more/street.jpg"):
+    pictures = ("street.jpg", "yard.png", "photo.jpg", "scene.png", "coffee.jpg", "bench.jpg", "other.jpg")
+    for name in (*pictures, "more/street.jpg"):
         Image.open(scene).convert("RGB").save(folder / name)
     phrases = "".join(
         f"{color}{noun}\n" for color in ("", "red ", "small ") for noun in ("owl", "car", "whale", "crown")

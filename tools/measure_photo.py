@@ -3,9 +3,9 @@
 python tools/measure_photo.py MODEL OUT.json --set NAME PAIRS.json IMAGES [--set …] [--data DATA [--run RUN]]
                          [--image-size N]
 
-PAIRS.json is what `tools/make_photo_pairs.py` wrote. With DATA (of `litetext photo train`) words by kind are measured too,
-and with its RUN the text teacher. OUT.json gets the rows of the model card, under ``figures``, ``words``, ``confusions``
-and ``calibration``.
+PAIRS.json is what `tools/make_photo_pairs.py` wrote. With DATA (of `litetext photo train`) words by kind are measured
+too, and with its RUN the text teacher. OUT.json gets the rows of the model card, under ``figures``, ``words``,
+``confusions`` and ``calibration``.
 """
 
 from __future__ import annotations
@@ -139,7 +139,7 @@ class _Measured:
         return rows
 
     def confusions(self, most: int = 12) -> list[list[Any]]:
-        """Return which categories are found where they are not: how often, and how often they were asked for in vain."""
+        """Return which categories are found where they are not: how often, and of how many absent."""
         said = {(one["image_id"], one["category_id"]) for one in self.found if one["score"] >= 0.5}
         absent = [pair for pair in self.order if not self.truth.regions.get(pair.id, ())]
         asked = Counter(pair.prompt for pair in absent)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from PIL import Image
 
-from litetext.data import ROOT, resolve, samples
+from litetext.data import ROOT, Sample, photographs, resolve, samples
 from litetext.errors import LitetextError
 
 
@@ -20,9 +20,9 @@ def test_other_names_are_refused(name: str) -> None:
         resolve(name)
 
 
-def test_samples_are_pictures_with_phrases() -> None:
-    shipped = samples()
-    assert 3 <= len(shipped) <= 6
+@pytest.mark.parametrize("shipped", [samples(), photographs()], ids=["scenes", "photographs"])
+def test_samples_are_pictures_with_phrases(shipped: list[Sample]) -> None:
+    assert 2 <= len(shipped) <= 6
     for sample in shipped:
         with Image.open(sample.image) as picture:
             assert picture.mode == "RGB"

@@ -43,7 +43,9 @@ def test_the_first_result_needs_no_torch(model: str) -> None:
 def test_what_a_better_detection_repeats_is_dropped() -> None:
     scene, phrases = samples()[0].image, ["dog", "person"]
     every = replace(CONVENTION, suppression=None)
-    all_of_them = Segmenter.from_pretrained("photo", device="cpu", convention=every).segment(scene, phrases, threshold=0.02)
+    all_of_them = Segmenter.from_pretrained("photo", device="cpu", convention=every).segment(
+        scene, phrases, threshold=0.02
+    )
     kept = Segmenter.from_pretrained("photo", device="cpu").segment(scene, phrases, threshold=0.02)
     assert kept.scores.tolist() == all_of_them.nms(0.5, containment=0.5).scores.tolist()
     assert 0 < len(kept) < len(all_of_them)

@@ -1,4 +1,4 @@
-"""What ships inside the package: the weights of ``mini``, sample scenes with their phrases, the world's art.
+"""What ships inside the package: weights, sample scenes and photographs with their phrases, the world's art.
 
 Everything is resolved by name, so that ``"mini"`` can be given wherever a model's path can.
 """
@@ -28,10 +28,10 @@ SHIPPED_PHRASES = ROOT / "phrases.txt"
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """A shipped scene and phrases to ask of it, some of which are not there.
+    """A shipped picture and phrases to ask of it, some of which are not there.
 
     Attributes:
-        image: the path of the PNG.
+        image: the path of the PNG or JPEG.
         phrases: noun phrases, present and absent ones.
     """
 
@@ -55,6 +55,15 @@ def resolve(name: str) -> Path:
 
 
 def samples() -> list[Sample]:
-    """Return the shipped sample scenes, in a fixed order."""
-    folder = resolve("samples")
+    """Return the shipped sample scenes of ``mini``'s world, in a fixed order."""
+    return _samples_in("samples")
+
+
+def photographs() -> list[Sample]:
+    """Return the shipped sample photographs, in a fixed order."""
+    return _samples_in("samples/photographs")
+
+
+def _samples_in(name: str) -> list[Sample]:
+    folder = resolve(name)
     return [Sample(folder / entry["image"], tuple(entry["phrases"])) for entry in read_json(folder / "phrases.json")]

@@ -27,7 +27,7 @@ from . import sentences
 STRIDE = 16
 
 CONVENTION = DetectorConvention("photo", "with boxes", None, "logits", suppression=0.5)
-"""As `PhotoModel` is trained: masks are judged after their logits are enlarged. It finds most objects several times over,
+"""As `PhotoModel` is trained: masks are judged after their logits are enlarged. It finds most objects several times,
 so what a better detection repeats is dropped."""
 
 
