@@ -10,7 +10,18 @@ from scipy.ndimage import label
 
 from litetext import LitetextError
 from litetext.results.polygons import filled, outlines
-from litetext.results.rle import areas, bounding_boxes, box_ious, compress, decode, encode, mask_ious, merge, run_totals
+from litetext.results.rle import (
+    areas,
+    bounding_boxes,
+    box_ious,
+    compress,
+    corner_ious,
+    decode,
+    encode,
+    mask_ious,
+    merge,
+    run_totals,
+)
 
 sizes = st.tuples(st.integers(1, 12), st.integers(1, 12))
 masks = sizes.flatmap(lambda size: arrays(bool, size))
@@ -52,6 +63,13 @@ def test_box_ious_equal_pycocotools():
     ours, theirs = rng.random((30, 4)), rng.random((20, 4))
     np.testing.assert_array_equal(box_ious(ours, theirs), coco.iou(ours, theirs, [0] * 20))
     assert box_ious([[0, 0, 0, 0]], [[0, 0, 0, 0]]).item() == 0
+
+
+def test_boxes_by_their_corners_overlap_as_by_their_sides():
+    ones, others = np.array([[30, 40, 10, 20], [35, 40, 10, 20]]), np.array([[35, 45, 10, 20]])
+    corners = [np.concatenate([boxes[:, :2], boxes[:, :2] + boxes[:, 2:]], axis=1) for boxes in (ones, others)]
+    np.testing.assert_allclose(corner_ious(*corners), box_ious(ones, others))
+    assert corner_ious([[24, 24, 40, 40]], [[40, 40, 56, 56]]).item() == 0  # they touch
 
 
 def test_uncompressed_and_polygon_masks_become_run_lengths():

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from litetext import LitetextError
 from litetext.data import samples
 from litetext.images import read_image
-from litetext.results import Instances, Masklets, Masks
+from litetext.mini.facts import shipped_concepts
+from litetext.mini.motion import MotionWorld
+from litetext.mini.world import World, generator
+from litetext.results import FrameResult, Instances, Masklets, Masks
 from litetext.track import VideoSegmenter, named_policy
 from litetext.track.detection_session import DetectionSession
 from litetext.track.policy import BY_DETECTION
@@ -67,18 +74,70 @@ def test_weak_detections_continue_tracks_and_start_none() -> None:
     assert [one.tolist() for one in ids] == [[0]] * 5
 
 
-def _squares(scores: list[float]) -> Instances:
-    """Two squares far from each other."""
-    masks = np.zeros((2, 64, 64), bool)
-    masks[0, 4:20, 4:20] = masks[1, 40:56, 40:56] = True
+def test_an_added_mask_lets_no_weak_detection_start_a_track() -> None:
+    session = DetectionSession(BY_DETECTION)
+    weak = _squares([0.9, 0.3])
+    session.step(0, weak)
+    session.add(_squares([1.0], left=[24]).masks, "square")
+    ids = {id for frame in range(1, 4) for id in session.step(frame, weak).object_ids.tolist()}
+    assert ids == {0}  # the added one is not seen again
+
+
+@given(st.lists(st.lists(st.sampled_from([0.0, 0.2, 0.4, 0.6, 0.9]), min_size=4, max_size=4), max_size=40))
+def test_what_is_below_the_thresholds_changes_nothing(frames: list[list[float]]) -> None:
+    every, needed = DetectionSession(BY_DETECTION), DetectionSession(BY_DETECTION)
+    for frame, scores in enumerate(frames):
+        found = _squares(scores, prompts=("square", "box"))
+        least = np.array(needed.thresholds(found.prompts))[found.prompt_index]
+        seen = every.step(frame, found.filter(BY_DETECTION.weak_threshold))
+        needed_only = needed.step(frame, found[np.flatnonzero(found.scores >= least)])
+        assert _values(needed_only) == _values(seen)
+
+
+def test_masks_of_weak_detections_are_decoded_for_tracked_prompts_alone(
+    mini: VideoSegmenter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = MotionWorld(World(shipped_concepts(), size=128))
+    clip = world.clip(generator(5, 0), np.linspace(0, 1, 16))
+    prompts = [pair.text for pair in world.pairs(clip, generator(5, 1), 6)]
+    detect, found = mini.segmenter.detect, []
+
+    def noted(*arguments: Any, **options: Any) -> Instances:
+        found.append(detect(*arguments, **options))
+        return found[-1]
+
+    monkeypatch.setattr(mini.segmenter, "detect", noted)
+    needed = [_values(frame) for frame in mini.stream(clip.frames, prompts)]
+    decoded = sum(map(len, found))
+    monkeypatch.setattr(DetectionSession, "thresholds", lambda self, names: [self.policy.weak_threshold] * len(names))
+    assert [_values(frame) for frame in mini.stream(clip.frames, prompts)] == needed
+    assert 1 < len({id for _, ids, *_ in needed for id in ids})
+    assert decoded < sum(map(len, found)) - decoded
+
+
+def _values(frame: FrameResult) -> tuple[Any, ...]:
+    found = frame.instances
+    arrays = (frame.object_ids, found.prompt_index, found.scores, found.boxes, found.presence)
+    return frame.frame_index, *(array.tolist() for array in arrays), found.masks.counts
+
+
+def _squares(
+    scores: list[float], left: Sequence[int] = (4, 40, 4, 40), prompts: tuple[str, ...] = ("square",)
+) -> Instances:
+    """Squares of 16 pixels at the given places, two a prompt."""
+    corners = left[: len(scores)]
+    boxes = np.array([[corner, corner, corner + 16, corner + 16] for corner in corners], np.float32)
+    masks = np.zeros((len(scores), 64, 64), bool)
+    for mask, corner in zip(masks, corners, strict=True):
+        mask[corner : corner + 16, corner : corner + 16] = True
     return Instances(
         size=(64, 64),
-        prompts=("square",),
-        presence=np.ones(1, np.float32),
-        boxes=np.array([[4, 4, 20, 20], [40, 40, 56, 56]], np.float32),
+        prompts=prompts,
+        presence=np.ones(len(prompts), np.float32),
+        boxes=boxes,
         masks=Masks.from_dense(masks),
         scores=np.array(scores, np.float32),
-        prompt_index=np.zeros(2, np.int64),
+        prompt_index=np.arange(len(scores)) // 2,
     )
 
 

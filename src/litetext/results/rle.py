@@ -163,6 +163,16 @@ def box_ious(ones: ArrayLike, others: ArrayLike) -> NDArray[np.float64]:
     return np.divide(shared, union, out=np.zeros_like(shared), where=shared > 0)
 
 
+def corner_ious(ones: ArrayLike, others: ArrayLike) -> NDArray[np.float64]:
+    """Return `box_ious` of boxes that are given by their corners (x1, y1, x2, y2) [N, M]."""
+    return box_ious(_with_sides(ones), _with_sides(others))
+
+
+def _with_sides(corners: ArrayLike) -> NDArray[np.float64]:
+    boxes = np.asarray(corners, dtype=np.float64).reshape(-1, 4)
+    return np.concatenate([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]], axis=1)
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Runs:
     """The foreground of N masks, decoded: mask i has the runs ``first[i] : first[i + 1]``.

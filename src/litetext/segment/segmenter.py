@@ -190,7 +190,7 @@ class Segmenter:
         boxes: BoxPrompts = None,
         box_labels: BoxPrompts = None,
         *,
-        threshold: float = 0.5,
+        threshold: float | Sequence[float] = 0.5,
         batch_size: int = 8,
     ) -> Instances:
         """Find every instance of every prompt in an image that was encoded before.
@@ -200,18 +200,17 @@ class Segmenter:
             prompts: as in `segment`, of one image; so are the others. Or what `encode_prompts` made of all three.
             boxes: example boxes.
             box_labels: of the example boxes.
-            threshold: lowest score that counts.
+            threshold: lowest score that counts, one for all prompts or one each; a concept's own comes first.
             batch_size: prompts run through the detector together.
 
         Raises:
             LitetextError: features of another model, or whatever `segment` refuses of prompts and boxes.
         """
-        _check_threshold(threshold)
         _check_batches(batch_size=batch_size)
         self._check_features(features)
         if not isinstance(prompts, EncodedPrompts):
             prompts = self.encode_prompts(prompts, boxes, box_labels)
-        return self._detected(features, prompts, threshold, batch_size)
+        return self._detected(features, prompts, _one_each(threshold, len(prompts)), batch_size)
 
     def encode_prompts(
         self, prompts: Prompt | Sequence[Prompt] | None = None, boxes: BoxPrompts = None, box_labels: BoxPrompts = None
@@ -248,7 +247,7 @@ class Segmenter:
         _check_threshold(threshold)
         _check_batches(batch_size=batch_size)
         self._check_features(features)
-        found = self._passing(features, prompts, threshold, batch_size)
+        found = self._passing(features, prompts, [threshold] * len(prompts), batch_size)
         return [detections for _, detections in sorted(found, key=lambda one: one[0])]
 
     @overload
@@ -398,7 +397,8 @@ class Segmenter:
         found: list[Instances] = []
         for start in range(0, len(images), image_batch):
             for features in self._encoded(images[start : start + image_batch]):
-                found.append(self._detected(features, encoded[len(found)], threshold, batch_size))
+                asked = encoded[len(found)]
+                found.append(self._detected(features, asked, [threshold] * len(asked), batch_size))
         return found
 
     def _encoded(self, images: Sequence[ImageLike]) -> list[ImageFeatures]:
@@ -409,10 +409,12 @@ class Segmenter:
             for photo, image, state in zip(photos, images, self.backend.encode_images(photos), strict=True)
         ]
 
-    def _detected(self, image: ImageFeatures, prompts: EncodedPrompts, threshold: float, batch_size: int) -> Instances:
+    def _detected(
+        self, image: ImageFeatures, prompts: EncodedPrompts, thresholds: Sequence[float], batch_size: int
+    ) -> Instances:
         presence = np.zeros(len(prompts), dtype=np.float32)
         rows = _Rows(image.size)
-        for index, found in self._passing(image, prompts, threshold, batch_size):
+        for index, found in self._passing(image, prompts, thresholds, batch_size):
             presence[index] = found.presence
             if len(found.scores):
                 order = np.argsort(-found.scores, kind="stable")
@@ -423,9 +425,9 @@ class Segmenter:
         return instances if share is None else instances.nms(share, containment=share)
 
     def _passing(
-        self, image: ImageFeatures, prompts: EncodedPrompts, threshold: float, batch_size: int
+        self, image: ImageFeatures, prompts: EncodedPrompts, thresholds: Sequence[float], batch_size: int
     ) -> Iterator[tuple[int, PromptDetections]]:
-        """The detections that reach the threshold, prompt by prompt with its row; prompts of one kind come together."""
+        """The detections that reach their prompt's threshold, prompt by prompt with its row; prompts of one kind come together."""
         asked, texts = prompts.questions, prompts.texts
         kinds = [text.kind(len(question.boxes)) for text, question in zip(texts, asked, strict=True)]
         for batch in batches(kinds, batch_size):
@@ -433,7 +435,7 @@ class Segmenter:
                 image, [asked[index] for index in batch], [texts[index] for index in batch]
             )
             for row, index in enumerate(batch):
-                queries = np.flatnonzero(detections.scores[row] >= texts[index].threshold(threshold))
+                queries = np.flatnonzero(detections.scores[row] >= texts[index].threshold(thresholds[index]))
                 logits = (
                     self.backend.decode_masks(image.state, detections, row, queries)
                     if len(queries)
@@ -618,6 +620,16 @@ def _named(text: TextEncoder) -> str:
 def _check_threshold(threshold: float) -> None:
     if not 0 <= threshold <= 1:
         raise LitetextError(f"threshold must lie in 0..1, got {threshold}")
+
+
+def _one_each(threshold: float | Sequence[float], count: int) -> Sequence[float]:
+    """The threshold of each of ``count`` prompts."""
+    thresholds = threshold if isinstance(threshold, Sequence) else [threshold] * count
+    if len(thresholds) != count:
+        raise LitetextError(f"give one threshold, or one for each of the {count} prompts, not {len(thresholds)}")
+    for one in thresholds:
+        _check_threshold(one)
+    return thresholds
 
 
 def _check_batches(**sizes: int) -> None:

@@ -7,6 +7,7 @@ among detections whose boxes all but coincide, identities follow the overlap wit
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 
 from ..errors import LitetextError, extras_named
 from ..results import FrameResult, Instances, Masks
-from ..results.rle import box_ious
+from ..results.rle import corner_ious
 from .policy import TrackingPolicy
 
 if TYPE_CHECKING:
@@ -47,18 +48,27 @@ class DetectionSession:
     _links: dict[str, _PromptLinks] = field(default_factory=dict)
     _next_id: int = 0
 
+    def thresholds(self, prompts: Sequence[str]) -> list[float]:
+        """Return the score from which a detection of each prompt can matter in the next frame.
+
+        Weak detections only continue tracks: a prompt without any needs none of them.
+        """
+        weak, strong = self.policy.weak_threshold, self.policy.new_object_threshold
+        tracked = {prompt for prompt, links in self._links.items() if links.has_tracks}
+        return [weak if prompt in tracked else max(weak, strong) for prompt in prompts]
+
     def step(self, frame: int, found: Instances) -> FrameResult:
         """Go on by one frame.
 
         Args:
             frame: its index, above the last.
-            found: the detections of all prompts in it, from the policy's `weak_threshold` on.
+            found: the detections of all prompts in it, at least from their `thresholds` on.
         """
         if self.policy.nms_iou:
             found = found.nms(self.policy.nms_iou)
         found = found[np.flatnonzero(found.masks.areas > 0)]
         ids = np.full(len(found), _UNTRACKED, dtype=np.int64)
-        for prompt in dict.fromkeys([*self._links, *found.labels]):
+        for prompt in dict.fromkeys([*self._links, *found.prompts]):
             rows = np.flatnonzero([label == prompt for label in found.labels])
             links = self._links.setdefault(prompt, _PromptLinks(self.policy))
             ids[rows] = links.assign(found[rows], self._new_ids)
@@ -116,13 +126,18 @@ class _PromptLinks:
         self._note(found, ids)
         return ids
 
+    @property
+    def has_tracks(self) -> bool:
+        """Whether there are tracks that a weak detection could continue."""
+        return bool(self._tracker.tracks)
+
     def add(self, id: int, mask: Masks) -> None:
         """Let a mask of the last frame be a track."""
         import supervision as sv
 
         last = self._last
         boxes, ids = np.concatenate([last.boxes, mask.boxes]), np.append(last.ids, id)
-        # the library starts tracks from what no track fits: all detections of the frame are given once more
+        # the library starts tracks from what no track fits: all tracked detections of the frame are given once more
         self._tracker.update(sv.Detections(xyxy=boxes, confidence=np.ones(len(ids), np.float32)))
         self._last = _Placed(boxes, mask if last.masks is None else Masks.concatenate([last.masks, mask]), ids)
         self._places[id] = (self._steps, mask.boxes[0])
@@ -144,18 +159,19 @@ class _PromptLinks:
         held = {*self._id_of.values(), *taken.tolist()}
         free = [id for id, (step, _) in self._places.items() if id not in held and self._steps - step <= _PENDING]
         if free:
-            ious = box_ious(box[None], np.stack([self._places[id][1] for id in free]))[0]
+            ious = corner_ious(box[None], np.stack([self._places[id][1] for id in free]))[0]
             if ious.max() >= _LEAST_IOU:
                 return free[int(ious.argmax())]
         return new_ids(1)[0]
 
     def _note(self, found: Instances, ids: NDArray[np.int64]) -> None:
         """Remember where everything is; of tracks that are gone for good, nothing."""
-        self._last = _Placed(found.boxes, found.masks, ids)
-        self._places |= {int(id): (self._steps, box) for id, box in zip(ids, found.boxes, strict=True)}
+        tracked = np.flatnonzero(ids != _UNTRACKED)
+        last = self._last = _Placed(found.boxes[tracked], found.masks[tracked], ids[tracked])
+        self._places |= {int(id): (self._steps, box) for id, box in zip(last.ids, last.boxes, strict=True)}
         alive = {track.tracker_id for track in self._tracker.tracks}
         self._id_of = {theirs: ours for theirs, ours in self._id_of.items() if theirs in alive}
-        kept = {*self._id_of.values(), *ids.tolist()} - {_UNTRACKED}
+        kept = {*self._id_of.values(), *last.ids.tolist()}
         self._places = {
             id: (step, box) for id, (step, box) in self._places.items() if id in kept or self._steps - step <= _PENDING
         }
@@ -166,7 +182,7 @@ class _PromptLinks:
         known = np.flatnonzero(np.isin(ids, last.ids) & (ids != _UNTRACKED))
         if len(known) < 2 or last.masks is None:
             return
-        for group in _groups(box_ious(found.boxes[known], found.boxes[known]) >= _TIED):
+        for group in _groups(corner_ious(found.boxes[known], found.boxes[known]) >= _TIED):
             rows = known[group]
             if len(rows) > 1:
                 places = np.array([int(np.flatnonzero(last.ids == id)[0]) for id in ids[rows]])
@@ -175,7 +191,7 @@ class _PromptLinks:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Placed:
-    """The detections of a frame and their ids."""
+    """The detections of a frame that belong to tracks, and their ids."""
 
     boxes: NDArray[np.float32]
     masks: Masks | None

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from ..errors import LitetextError
 from ..results import FrameResult, Masks
-from ..results.rle import box_ious
+from ..results.rle import corner_ious
 from .detection_session import DetectionSession
 
 if TYPE_CHECKING:
@@ -80,7 +80,6 @@ class LinkedDetections:
 
     def __init__(self, segmenter: VideoSegmenter) -> None:
         self._segmenter = segmenter.segmenter
-        self._policy = segmenter.policy
         self._prompt_batch = segmenter.prompt_batch
         self._session = DetectionSession(segmenter.policy)
 
@@ -88,9 +87,8 @@ class LinkedDetections:
         self, frame: int, image: ImageFeatures, encoded: EncodedPrompts, prompts: Mapping[int, str]
     ) -> list[FrameResult]:
         """Go on by one frame, see `VideoTracks`."""
-        found = self._segmenter.detect(
-            image, encoded, threshold=self._policy.weak_threshold, batch_size=self._prompt_batch
-        )
+        thresholds = self._session.thresholds(encoded.names)
+        found = self._segmenter.detect(image, encoded, threshold=thresholds, batch_size=self._prompt_batch)
         return [self._session.step(frame, found)]
 
     def finish(self) -> list[FrameResult]:
@@ -108,7 +106,7 @@ class LinkedDetections:
         names = encoded.names
         asked = encoded[[names.index(name)]] if name in names else self._segmenter.encode_prompts(name)
         found = self._segmenter.detect(image, asked, threshold=_WEAK)
-        ious = box_ious(box[None], found.boxes)[0] if len(found) else np.zeros(0)
+        ious = corner_ious(box[None], found.boxes)[0] if len(found) else np.zeros(0)
         if not len(ious) or ious.max() < _LEAST_BOX_IOU:
             raise LitetextError(f"the detector finds no {name!r} in the box {box.tolist()}; give the object's mask")
         return self._session.add(found.masks[[int(ious.argmax())]], name)
