@@ -184,7 +184,7 @@ def run_full_size(folder: str, photos: list[str], prompts: int) -> None:
         # Random weights score all queries alike: take the threshold that about ten of a prompt's 200 reach.
         threshold = float(found.scores.flatten().topk(10).values[-1])
         start = clock()
-        decode.mask_logits(segmenter.backend.detector, image, found, 0, torch.arange(10))
+        decode.mask_logits(segmenter.backend.detector, image, found, [0], torch.arange(10)[None])
         pixel_decoder = clock() - start
     del image, found
     stages = {

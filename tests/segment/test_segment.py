@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from litetext import Instances, LitetextError, Segmenter
-from litetext.segment import decode
+from litetext.segment import decode, torch_backend
 
 from .conftest import PROMPTS, Reference
 
@@ -120,6 +120,35 @@ def test_batching_and_order_change_nothing(
         np.testing.assert_allclose(straight[prompt].scores, shuffled[prompt].scores, atol=1e-5)
     for row, index in enumerate(order):
         assert abs(shuffled.presence[row] - straight.presence[index]) < 1e-5
+
+
+def test_masks_of_several_prompts_are_those_of_each(
+    segmenter: Segmenter, photo: NDArray[np.uint8], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    backend = segmenter.backend
+    (state,) = backend.encode_images([photo])
+    found = backend.detect(state, backend.prepare_text(segmenter.text.encode(PROMPTS[:5])))
+    queries = {row: np.arange(row, 7 - row) for row in (3, 0, 1)}
+    alone = [backend.decode_masks(state, found, row, chosen) for row, chosen in queries.items()]
+    together = list(backend.decode_masks_together(state, found, queries))
+    monkeypatch.setattr(torch_backend, "_ENTRIES_TOGETHER", 2 * state.maps[0].numel())
+    in_pairs = list(backend.decode_masks_together(state, found, queries))
+    for one, other, third in zip(alone, together, in_pairs, strict=True):
+        scale = max(1.0, float(np.abs(one).max()))  # random weights draw logits of up to some tens
+        np.testing.assert_allclose(other, one, atol=1e-5 * scale, rtol=0)
+        np.testing.assert_allclose(third, one, atol=1e-5 * scale, rtol=0)
+
+
+def test_thresholds_are_one_or_one_each(segmenter: Segmenter, photo: NDArray[np.uint8]) -> None:
+    features = segmenter.encode_image(photo)
+    every = segmenter.detect(features, PROMPTS[:2], threshold=0.0)
+    middle = float(np.median(every[PROMPTS[0]].scores))
+    found = segmenter.detect(features, PROMPTS[:2], threshold=[middle, 0.0])
+    _same(found, every[np.flatnonzero((every.scores >= middle) | (every.prompt_index == 1))])
+    with pytest.raises(LitetextError, match="one for each of the 2 prompts, not 3"):
+        segmenter.detect(features, PROMPTS[:2], threshold=[0.5] * 3)
+    with pytest.raises(LitetextError, match=r"0\.\.1"):
+        segmenter.detect(features, PROMPTS[:2], threshold=[0.5, 2.0])
 
 
 def test_a_score_equal_to_the_threshold_counts(segmenter: Segmenter, photo: NDArray[np.uint8]) -> None:

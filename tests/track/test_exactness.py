@@ -37,12 +37,13 @@ def _load(reference: VideoReference, batch: int = 1, **options: Any) -> VideoSeg
 @pytest.fixture
 def all_queries(monkeypatch: pytest.MonkeyPatch) -> None:
     """Decode the masks of every query, as transformers does; the chosen ones alone round differently."""
-    chosen = TorchBackend.decode_masks
+    chosen = TorchBackend.decode_masks_together
 
-    def every(self: Any, state: Any, detections: Any, prompt: int, queries: Any) -> Any:
-        return chosen(self, state, detections, prompt, np.arange(detections.logits.shape[1]))[queries]
+    def every(self: Any, state: Any, detections: Any, queries: Any) -> Any:
+        of_all = chosen(self, state, detections, dict.fromkeys(queries, np.arange(detections.logits.shape[1])))
+        return (masks[rows] for masks, rows in zip(of_all, queries.values(), strict=True))
 
-    monkeypatch.setattr(TorchBackend, "decode_masks", every)
+    monkeypatch.setattr(TorchBackend, "decode_masks_together", every)
 
 
 def _by_id(frame: FrameResult) -> dict[int, Any]:

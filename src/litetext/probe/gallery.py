@@ -79,10 +79,10 @@ class _SoftMasks:
         detector = self._model.detector
         with torch.inference_mode():
             found = decode.detect(detector, self._image, self._model.prepare_text(text))
-            queries = torch.arange(found.logits.shape[1])
+            queries = torch.arange(found.logits.shape[1])[None]
             masks = [
                 (found.scores[row][:, None, None] * logits.float().sigmoid()).amax(0)
                 for row in range(len(found.logits))
-                for logits in [decode.mask_logits(detector, self._image, found, row, queries)]
+                for logits in [decode.mask_logits(detector, self._image, found, [row], queries)[0]]
             ]
             return torch.stack(masks)

@@ -6,7 +6,7 @@ tied to their prompts) is in `segmenter`, once. A backend's own tensors stay ins
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Protocol
@@ -123,6 +123,18 @@ class Backend(Protocol):
         self, state: Any, detections: Detections, prompt: int, queries: NDArray[np.int64]
     ) -> NDArray[np.float32]:
         """Return mask logits, float32 [n, h, w], of the chosen ``queries`` [n] of one prompt (its row)."""
+        ...
+
+    def decode_masks_together(
+        self, state: Any, detections: Detections, queries: Mapping[int, NDArray[np.int64]]
+    ) -> Iterator[NDArray[np.float32]]:
+        """Yield what `decode_masks` returns of several prompts, as many at once as pay and fit into memory.
+
+        Args:
+            state: of the image, from `encode_images`.
+            detections: of these prompts and others, from `detect`.
+            queries: one or more chosen queries of each prompt, by its row; masks come in this order.
+        """
         ...
 
     def return_memory(self) -> None:

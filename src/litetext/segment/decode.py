@@ -246,21 +246,27 @@ def example_tokens(detector: Detector, pyramid: FeaturePyramid, boxes: Tensor, l
 
 
 def mask_logits(
-    detector: Detector, pyramid: FeaturePyramid, output: DetectorOutput, prompt: int, queries: Tensor
+    detector: Detector, pyramid: FeaturePyramid, output: DetectorOutput, prompts: Sequence[int], queries: Tensor
 ) -> Tensor:
-    """Return the mask logits [n, h, w] of the chosen ``queries`` [n] of one prompt (a row of ``output``).
+    """Return the mask logits [m, n, h, w] of chosen queries of m prompts.
 
-    One prompt at a time: the pixel decoder's maps are the largest tensors of the whole model, and a batch of
-    them is no faster.
+    The pixel decoder's maps, m times as large as the pyramid's, are the largest tensors of the whole model.
+
+    Args:
+        detector: whose modules are run.
+        pyramid: of one image.
+        output: what `detect` returned for it.
+        prompts: the m rows of ``output``.
+        queries: [m, n] int64, of each of these prompts.
     """
-    row = slice(prompt, prompt + 1)
+    rows = torch.tensor(prompts, device=queries.device)
     return run_mask_decoder(
         detector,
-        pyramid.maps,
-        output.decoder_hidden_states[row, queries],
-        output.encoder_hidden_states[row],
-        output.prompt[row],
-        output.valid[row],
+        pyramid.expand(len(prompts)).maps,
+        output.decoder_hidden_states[rows[:, None], queries],
+        output.encoder_hidden_states[rows],
+        output.prompt[rows],
+        output.valid[rows],
     )
 
 
@@ -272,15 +278,15 @@ def run_mask_decoder(
     prompt: Tensor,
     valid: Tensor,
 ) -> Tensor:
-    """Return the mask logits [n, h, w] of n queries of one prompt.
+    """Return the mask logits [m, n, h, w] of n queries of each of m prompts.
 
     Args:
         detector: whose modules are run.
-        maps: the pyramid's levels, [1, C, h, w] each.
-        decoder_hidden_states: [1, n, C].
-        encoder_hidden_states: of one prompt, as in `DetectorOutput`.
-        prompt: of the same prompt.
-        valid: of the same prompt.
+        maps: the pyramid's levels, [m, C, h, w] each.
+        decoder_hidden_states: [m, n, C].
+        encoder_hidden_states: of m prompts, as in `DetectorOutput`.
+        prompt: of the same prompts.
+        valid: of the same prompts.
     """
     decoded = detector.mask_decoder(
         decoder_queries=decoder_hidden_states,
@@ -289,4 +295,5 @@ def run_mask_decoder(
         prompt_features=prompt,
         prompt_mask=valid,
     )
-    return decoded.pred_masks[0]
+    masks: Tensor = decoded.pred_masks
+    return masks

@@ -237,7 +237,7 @@ class _Pixels(_Graph):
     def forward(self, inputs: dict[str, Tensor]) -> Tensor:
         *finer, decoder, encoder, text, mask = inputs.values()
         coarsest = encoder.transpose(1, 2).reshape(self.grid)
-        return decode.run_mask_decoder(self.detector, [*finer, coarsest], decoder, encoder, text, ~mask)
+        return decode.run_mask_decoder(self.detector, [*finer, coarsest], decoder, encoder, text, ~mask)[0]
 
 
 class _Examples(_Graph):

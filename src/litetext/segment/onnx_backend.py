@@ -25,7 +25,7 @@ query of every prompt. Example boxes are one because most prompts have none.
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -197,6 +197,16 @@ class OnnxBackend:
         feeds |= dict(zip(self._mask_inputs, of_prompt, strict=True))
         masks: NDArray[np.float32] = self._run("pixels", feeds)[0]
         return logit(masks) if self._version == 1 else masks
+
+    def decode_masks_together(
+        self,
+        state: dict[str, NDArray[np.float32]],
+        detections: Detections,
+        queries: Mapping[int, NDArray[np.int64]],
+    ) -> Iterator[NDArray[np.float32]]:
+        """Yield the mask logits of several prompts; the graph takes one prompt's at a time."""
+        for prompt, chosen in queries.items():
+            yield self.decode_masks(state, detections, prompt, chosen)
 
     def _run(self, graph: str, feeds: Mapping[str, Any]) -> list[Any]:
         return run_session(self._sessions[graph], None, feeds, self._folder / f"{graph}.onnx")

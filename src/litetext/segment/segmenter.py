@@ -434,20 +434,18 @@ class Segmenter:
             detections = self._batch_detected(
                 image, [asked[index] for index in batch], [texts[index] for index in batch]
             )
-            for row, index in enumerate(batch):
-                queries = np.flatnonzero(detections.scores[row] >= texts[index].threshold(thresholds[index]))
-                logits = (
-                    self.backend.decode_masks(image.state, detections, row, queries)
-                    if len(queries)
-                    else np.zeros((0, 1, 1), np.float32)
-                )
+            least = [texts[index].threshold(thresholds[index]) for index in batch]
+            chosen = [np.flatnonzero(scores >= one) for scores, one in zip(detections.scores, least, strict=True)]
+            shown = {row: queries for row, queries in enumerate(chosen) if len(queries)}
+            masks = self.backend.decode_masks_together(image.state, detections, shown)
+            for row, (index, queries) in enumerate(zip(batch, chosen, strict=True)):
                 yield (
                     index,
                     PromptDetections(
                         float(detections.presence[row]),
                         detections.boxes[row, queries],
                         detections.scores[row, queries],
-                        logits,
+                        next(masks) if row in shown else np.zeros((0, 1, 1), np.float32),
                     ),
                 )
 

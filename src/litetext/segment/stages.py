@@ -162,7 +162,7 @@ class _Recorder:
         self.dim, self.convention, self.image_size = backend.dim, backend.convention, backend.image_size
         self.prepare_text, self.encode_images = backend.prepare_text, backend.encode_images
         self.encode_boxes, self.feature_maps = backend.encode_boxes, backend.feature_maps
-        self.decode_masks = backend.decode_masks
+        self.decode_masks, self.decode_masks_together = backend.decode_masks, backend.decode_masks_together
         self.return_memory = backend.return_memory
         self.detections: list[Detections] = []
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,13 @@ from .backend import Detections
 from .checkpoint import Detector, load_detector, load_image_processor
 from .convention import ConventionLike, DetectorConvention
 from .image_size import set_image_size
+
+
+_ENTRIES_TOGETHER = 2**24
+"""Prompts share a run of the pixel decoder while its finest maps hold no more numbers than this (64 MB in float32).
+
+Small maps are faster together; at SAM3's size the maps of one prompt are more, and a batch of them is no faster.
+"""
 
 
 class TorchBackend:
@@ -120,13 +127,27 @@ class TorchBackend:
         output = decode.detect(self.detector, state, text.to_torch(), tokens)
         return Detections(_numpy(output.logits), _numpy(output.presence), _numpy(output.boxes), output)
 
-    @torch.inference_mode()
     def decode_masks(
         self, state: decode.FeaturePyramid, detections: Detections, prompt: int, queries: NDArray[np.int64]
     ) -> NDArray[np.float32]:
-        """Return mask probabilities, float32 [n, h, w], of some queries of one prompt."""
-        rows = torch.from_numpy(queries).to(self.device)
-        return _numpy(decode.mask_logits(self.detector, state, detections.state, prompt, rows))
+        """Return mask logits, float32 [n, h, w], of some queries of one prompt."""
+        return next(self.decode_masks_together(state, detections, {prompt: queries}))
+
+    @torch.inference_mode()
+    def decode_masks_together(
+        self, state: decode.FeaturePyramid, detections: Detections, queries: Mapping[int, NDArray[np.int64]]
+    ) -> Iterator[NDArray[np.float32]]:
+        """Yield the mask logits, float32 [n, h, w], of several prompts, see `Backend.decode_masks_together`."""
+        prompts = list(queries)
+        together = max(1, _ENTRIES_TOGETHER // state.maps[0].numel())
+        for start in range(0, len(prompts), together):
+            rows = prompts[start : start + together]
+            chosen = _in_rows([queries[row] for row in rows])
+            masks = decode.mask_logits(
+                self.detector, state, detections.state, rows, torch.from_numpy(chosen).to(self.device)
+            )
+            for mask, row in zip(masks, rows, strict=True):
+                yield _numpy(mask[: len(queries[row])])
 
     def pixels(self, image: NDArray[np.uint8]) -> Tensor:
         """Return an image [H, W, 3] as the vision encoder reads it: [1, 3, S, S], on its device and of its dtype."""
@@ -139,6 +160,14 @@ class TorchBackend:
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
         return_freed_memory()
+
+
+def _in_rows(queries: Sequence[NDArray[np.int64]]) -> NDArray[np.int64]:
+    """Queries of several prompts as one array, the shorter rows filled up with the query 0."""
+    filled = np.zeros((len(queries), max(map(len, queries))), np.int64)
+    for row, chosen in zip(filled, queries, strict=True):
+        row[: len(chosen)] = chosen
+    return filled
 
 
 def _numpy(tensor: Tensor) -> NDArray[np.float32]:
