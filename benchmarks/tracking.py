@@ -247,7 +247,7 @@ def _theirs(model: Any, pixels: list[torch.Tensor], groups: list[list[str]]) -> 
 
 
 def mini(threads: int) -> dict[str, Any]:
-    """Frames a second of mini, 4 prompts, a clip of 256 px: one thread's processor seconds, more threads by the clock."""
+    """Frames a second of mini, 4 prompts, a clip of 256 px, by one thread's processor or the clock."""
     torch.set_num_threads(threads)
     name, now = ("processor_second", clock) if threads == 1 else ("second", perf_counter)
     frames = _clip(30)

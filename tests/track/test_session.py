@@ -111,7 +111,7 @@ def test_masks_of_weak_detections_are_decoded_for_tracked_prompts_alone(
     decoded = sum(map(len, found))
     monkeypatch.setattr(DetectionSession, "thresholds", lambda self, names: [self.policy.weak_threshold] * len(names))
     assert [_values(frame) for frame in mini.stream(clip.frames, prompts)] == needed
-    assert 1 < len({id for _, ids, *_ in needed for id in ids})
+    assert len({id for _, ids, *_ in needed for id in ids}) > 1
     assert decoded < sum(map(len, found)) - decoded
 
 
@@ -205,14 +205,14 @@ def test_what_a_session_refuses(name: str, request: pytest.FixtureRequest) -> No
     with pytest.raises(LitetextError, match="give the frame first"):
         session.add_object("dog", box=[0, 0, 5, 5])
     session.step(np.zeros((*FRAME_SIZE, 3), np.uint8))
-    for given, message in (
+    for pointing, message in (
         ({}, "one of the two"),
         ({"mask": np.ones((3, 3), bool)}, "the frame is"),
         ({"box": [5, 5, 5, 9]}, "no pixel"),
         ({"box": [1, 2, 3]}, "x1, y1, x2, y2"),
     ):
         with pytest.raises(LitetextError, match=message):
-            session.add_object("dog", **given)
+            session.add_object("dog", **pointing)
     with pytest.raises(LitetextError, match="there is no track 99"):
         session.remove(99)
     with pytest.raises(LitetextError, match="'cat' is not asked"):

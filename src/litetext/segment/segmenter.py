@@ -427,7 +427,7 @@ class Segmenter:
     def _passing(
         self, image: ImageFeatures, prompts: EncodedPrompts, thresholds: Sequence[float], batch_size: int
     ) -> Iterator[tuple[int, PromptDetections]]:
-        """The detections that reach their prompt's threshold, prompt by prompt with its row; prompts of one kind come together."""
+        """Detections that reach their prompt's threshold, with its row; prompts of one kind come together."""
         asked, texts = prompts.questions, prompts.texts
         kinds = [text.kind(len(question.boxes)) for text, question in zip(texts, asked, strict=True)]
         for batch in batches(kinds, batch_size):

@@ -23,7 +23,6 @@ from .checkpoint import Detector, load_detector, load_image_processor
 from .convention import ConventionLike, DetectorConvention
 from .image_size import set_image_size
 
-
 _ENTRIES_TOGETHER = 2**24
 """Prompts share a run of the pixel decoder while its finest maps hold no more numbers than this (64 MB in float32).
 
