@@ -19,7 +19,7 @@ ENCODER_DEVICE: Any = typer.Option(None, "--device", help="cpu, cuda, cuda:1, mp
 DTYPE: Any = typer.Option(
     None,
     "--dtype",
-    help=f"Compute in {', '.join(DTYPES[:-1])} or {DTYPES[-1]}; float32 unless said, whatever is stored.",
+    help=f"Compute in {', '.join(DTYPES)} or auto (bfloat16 where the device multiplies it fast); by default float32.",
 )
 IMAGE_SIZE: Any = typer.Option(
     None,

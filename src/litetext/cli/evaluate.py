@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import typer
 from rich.table import Table
 
+from ..devices import known_dtype
 from ..errors import LitetextError, choice_error, require
 from ..outputs import check_file
 from .command import add
@@ -174,6 +175,7 @@ def _model(
     video: bool,
     policy: str | None,
 ) -> _System:
+    dtype = known_dtype(dtype, device)
     if policy is not None and not video:
         raise LitetextError("--policy is of videos: give --video, or leave it out")
 

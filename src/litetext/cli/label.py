@@ -9,6 +9,7 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
+from ..devices import known_dtype
 from ..errors import LitetextError, choice_error
 from ..segment.sources import PUBLISHED, quickest_backend
 from .command import add
@@ -166,7 +167,7 @@ def _job(given: dict[str, Any]) -> Job:
         given["text"],
         _backend(given),
         given["device"],
-        given["dtype"],
+        known_dtype(given["dtype"], given["device"]),
         given["convention"],
         given["allow_nan"],
     )

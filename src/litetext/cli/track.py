@@ -17,6 +17,7 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
+from ..devices import known_dtype
 from ..errors import LitetextError, choice_error
 from ..segment.sources import PUBLISHED, quickest_backend
 from ..videos import VideoReader, open_video
@@ -108,7 +109,7 @@ def track(
     if out is None and not as_json:
         out = Path(f"{_stem(video)}_tracks")
     times = {"start": _seconds("--start", start), "end": _seconds("--end", end)}
-    loaded = _Model(model, text, policy, convention, threshold, dtype, image_size)
+    loaded = _Model(model, text, policy, convention, threshold, known_dtype(dtype, device), image_size)
     with open_video(video, every=every, max_side=max_side, **times) as reader:
         run = {
             "video": video,

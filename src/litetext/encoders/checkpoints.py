@@ -96,7 +96,7 @@ def load_torch_encoder(
     checkpoint = read_checkpoint(
         name_or_path, heads=heads, context_length=context_length, positions=positions, allow_nan=allow_nan
     )
-    return TorchTextEncoder(checkpoint.module(floating_dtype(dtype)).to(where), checkpoint.tokenizer)
+    return TorchTextEncoder(checkpoint.module(floating_dtype(dtype, where)).to(where), checkpoint.tokenizer)
 
 
 def read_checkpoint(

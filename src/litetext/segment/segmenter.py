@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, overload
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from ..devices import AUTO, fast_cpu_dtype
 from ..encoders.config import Positions
 from ..encoders.exemplar import ExemplarConcept
 from ..encoders.features import TextEncoder, TextFeatures
@@ -93,8 +94,8 @@ class Segmenter:
                 whole model's export, for which neither torch nor transformers is imported.
             text: the text encoder, or what `litetext.load_encoder` takes; by default the model's own.
             device: ``"cpu"``, ``"cuda"``, …; by default a GPU if there is one. An export runs on the CPU.
-            dtype: of the weights and the computing, such as ``"bfloat16"``; float32 by default. An export's is fixed,
-                unless OpenVINO runs it.
+            dtype: of the weights and the computing, such as ``"bfloat16"``, or ``"auto"``: bfloat16 where the device
+                multiplies it fast; float32 by default. An export's is fixed, unless OpenVINO runs it.
             threads: CPU threads of an export; by default as many as there are cores.
             convention: how the detector is run, ``"meta"`` or ``"transformers"``; by default as its checkpoint says,
                 and where that says nothing as Meta runs it (see `litetext.segment.convention`). An export's is fixed.
@@ -669,6 +670,7 @@ def _onnx_backend(folder: Path, threads: int | None, _: object) -> Backend:
 def _openvino_backend(folder: Path, threads: int | None, dtype: Any) -> Backend:
     from .openvino_backend import OpenVinoBackend
 
+    dtype = fast_cpu_dtype() if dtype == AUTO else dtype
     return OpenVinoBackend(folder, threads=threads, dtype=None if dtype is None else str(dtype).removeprefix("torch."))
 
 

@@ -61,7 +61,8 @@ class TorchBackend:
         image_size: int | None = None,
     ) -> TorchBackend:
         """Load a detector (see `load_detector`), by default onto a GPU if there is one, in float32, at its own size."""
-        detector = load_detector(source, torch_device(device), floating_dtype(dtype), convention, allow_nan=allow_nan)
+        where = torch_device(device)
+        detector = load_detector(source, where, floating_dtype(dtype, where), convention, allow_nan=allow_nan)
         processor = load_image_processor(source, detector.config.image_size)
         if image_size is not None:
             set_image_size(detector, processor, image_size)
