@@ -143,3 +143,28 @@ def test_models_out_of_reach_are_one_line_and_code_2(capsys: pytest.CaptureFixtu
     assert (code, stdout) == (2, "")
     assert len(stderr.splitlines()) == 1
     assert "someone/sam3 is not on this machine, and this is offline" in stderr
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ("auto", "milliseconds that an image may take, such as auto:500; got 'auto'"),
+        ("auto:-3", "got 'auto:-3'"),
+        ("0", "got '0'"),
+        ("auto:0.001", "at 40 pixels, the least that is tried, an image with 1 prompt takes"),
+    ],
+)
+def test_sizes_that_are_none(
+    capsys: pytest.CaptureFixture[str], photos: list[Path], given: str, message: str
+) -> None:
+    code, stdout, stderr = _run(capsys, photos[0], "-p", "owl", "--json", "--image-size", given)
+    assert (code, stdout) == (2, "")
+    assert message in stderr and stderr.count("\n") == 1
+
+
+def test_a_size_is_chosen_by_a_budget(capsys: pytest.CaptureFixture[str], photos: list[Path]) -> None:
+    code, stdout, stderr = _run(capsys, photos[0], "-p", "owl", "--json", "--image-size", "auto:60000")
+    assert code == 0, stderr
+    assert "litetext: image size 128: an image with 1 prompt takes" in stderr
+    assert [row["image_size"] for row in json.loads(stdout)] == [128]
+    assert json.loads(_run(capsys, photos[0], "-p", "owl", "--json", "--image-size", "64")[1])[0]["image_size"] == 64

@@ -7,6 +7,7 @@ import tempfile
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +22,8 @@ from ..segment.questions import VISUAL
 from ..segment.sources import PUBLISHED, quickest_backend
 from .command import add
 from .convention_option import AS
-from .encoder_options import ALLOW_NAN, CONTEXT, DEVICE, DTYPE, IMAGE_SIZE, POSITIONS, position_reading
+from .encoder_options import ALLOW_NAN, CONTEXT, DEVICE, DTYPE, POSITIONS, position_reading
+from .image_size_option import IMAGE_SIZE_OR_BUDGET, chosen_image_size
 from .inputs import STDIN, Boxes, ImageInput, box_inputs, image_inputs, phrase_inputs
 from .output import console, notes, print_json, progress_bar, tell
 
@@ -81,7 +83,7 @@ def segment(
     ),
     device: str = DEVICE,
     dtype: str = DTYPE,
-    image_size: int = IMAGE_SIZE,
+    image_size: str = IMAGE_SIZE_OR_BUDGET,
     allow_nan: bool = ALLOW_NAN,
     as_json: bool = typer.Option(False, "--json", help="Print one JSON list of what was found."),
 ) -> None:
@@ -105,8 +107,11 @@ def segment(
         if out is not None:
             folder = OutputFolder(out, "segmentation")
             folder.check([_COCO, *overlays])
-        segmenter = _load(model, text, context, positions, convention, allow_nan, backend, device, dtype, image_size)
-        run.over(segmenter, inputs, overlays, folder)
+        load = partial(_load, model, text, context, positions, convention, allow_nan, device=device, dtype=dtype)
+        size = chosen_image_size(image_size, partial(load, "torch"), asked.prompts)
+        run.over(load(backend, image_size=size), inputs, overlays, folder)
+        if size is not None:
+            run.rows = [row | {"image_size": size} for row in run.rows]
     _show(run, model, out, as_json)
     if run.failed:
         raise typer.Exit(2)
@@ -143,9 +148,10 @@ def _load(
     convention: str | None,
     allow_nan: bool,
     backend: str,
+    *,
     device: str | None,
     dtype: str | None,
-    image_size: int | None,
+    image_size: int | None = None,
 ) -> Segmenter:
     if backend not in ("auto", "torch", "onnx", "openvino"):
         raise choice_error("--backend", backend, ("auto", "torch", "onnx", "openvino"))

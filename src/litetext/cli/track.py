@@ -25,13 +25,15 @@ from ..videos.opening import files_of
 from .command import add
 from .convention_option import AS
 from .destination import OVERWRITE
-from .encoder_options import ALLOW_NAN, DEVICE, DTYPE, IMAGE_SIZE
+from .encoder_options import ALLOW_NAN, DEVICE, DTYPE
+from .image_size_option import IMAGE_SIZE_OR_BUDGET, chosen_image_size
 from .inputs import STDIN, phrase_inputs
 from .output import console, duration, notes, print_json, progress_bar, tell
 from .stamps import model_stamps, stamps
 
 if TYPE_CHECKING:
     from ..progress import Progress
+    from ..segment import Segmenter
     from ..track import VideoSegmenter
 
 _DEFAULT_MODEL = "mini"
@@ -88,7 +90,7 @@ def track(
     ),
     device: str = DEVICE,
     dtype: str = DTYPE,
-    image_size: int = IMAGE_SIZE,
+    image_size: str = IMAGE_SIZE_OR_BUDGET,
     allow_nan: bool = ALLOW_NAN,
     as_json: bool = typer.Option(False, "--json", help="Print one JSON document of what was found."),
     overwrite: bool = OVERWRITE,
@@ -109,7 +111,9 @@ def track(
     if out is None and not as_json:
         out = Path(f"{_stem(video)}_tracks")
     times = {"start": _seconds("--start", start), "end": _seconds("--end", end)}
-    loaded = _Model(model, text, policy, convention, threshold, known_dtype(dtype, device), image_size)
+    dtype = known_dtype(dtype, device)
+    size = chosen_image_size(image_size, partial(_detector, model, text, device, dtype, convention, allow_nan), asked)
+    loaded = _Model(model, text, policy, convention, threshold, dtype, size)
     with open_video(video, every=every, max_side=max_side, **times) as reader:
         run = {
             "video": video,
@@ -123,9 +127,27 @@ def track(
             "save": sorted(set(save)),
         }
         summary = _summary(reader, asked, partial(loaded.load, device, allow_nan), out, run, overwrite)
+    if size is not None:
+        summary = summary | {"image_size": size}
     _show(summary, out, save, model, as_json)
     if summary["damage"]:
         raise LitetextError(summary["damage"])
+
+
+def _detector(
+    model: str,
+    text: str | None,
+    device: str | None,
+    dtype: str | None,
+    convention: str | None,
+    allow_nan: bool,
+) -> Segmenter:
+    """The detector of a video segmenter, in torch and at its own size."""
+    from ..segment import Segmenter
+
+    return Segmenter.from_pretrained(
+        model, text, device, dtype, convention=convention, allow_nan=allow_nan, backend="torch"
+    )
 
 
 @dataclass(frozen=True)
