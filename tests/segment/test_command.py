@@ -154,9 +154,7 @@ def test_models_out_of_reach_are_one_line_and_code_2(capsys: pytest.CaptureFixtu
         ("auto:0.001", "at 40 pixels, the least that is tried, an image with 1 prompt takes"),
     ],
 )
-def test_sizes_that_are_none(
-    capsys: pytest.CaptureFixture[str], photos: list[Path], given: str, message: str
-) -> None:
+def test_sizes_that_are_none(capsys: pytest.CaptureFixture[str], photos: list[Path], given: str, message: str) -> None:
     code, stdout, stderr = _run(capsys, photos[0], "-p", "owl", "--json", "--image-size", given)
     assert (code, stdout) == (2, "")
     assert message in stderr and stderr.count("\n") == 1

@@ -111,9 +111,8 @@ def track(
     if out is None and not as_json:
         out = Path(f"{_stem(video)}_tracks")
     times = {"start": _seconds("--start", start), "end": _seconds("--end", end)}
-    dtype = known_dtype(dtype, device)
     size = chosen_image_size(image_size, partial(_detector, model, text, device, dtype, convention, allow_nan), asked)
-    loaded = _Model(model, text, policy, convention, threshold, dtype, size)
+    loaded = _Model(model, text, policy, convention, threshold, known_dtype(dtype, device), size)
     with open_video(video, every=every, max_side=max_side, **times) as reader:
         run = {
             "video": video,

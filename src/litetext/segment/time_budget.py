@@ -54,8 +54,7 @@ def fit_image_size(
     """Set a segmenter to the largest input size at which an image takes no more than a number of milliseconds.
 
     A third, half, two thirds and all of the model's own size are tried, from the smallest on. What is measured is the
-    vision encoder once, the detector for all prompts and the pixels of one mask of each; reading and drawing pictures is
-    not.
+    vision encoder once, the detector for all prompts and the pixels of one mask of each, without reading and drawing.
 
     Args:
         segmenter: in torch, at its own size; it is changed.
