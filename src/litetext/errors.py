@@ -45,7 +45,7 @@ EXTRAS = {
     "label": (*_SAM3, "fsspec", "imagehash", "jinja2", "pyarrow", "ray"),
     "distill": _DISTILL,
     "photo": (*_DISTILL, "cv2"),
-    "serve": ("PIL", "fastapi", "httpx", "multipart", "prometheus_client", "uvicorn"),
+    "serve": ("PIL", "fastapi", "h11", "httpx", "multipart", "prometheus_client", "uvicorn"),
 }
 """The extras of `pyproject.toml`, the smallest first, and the modules of each that litetext imports."""
 

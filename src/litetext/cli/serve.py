@@ -103,7 +103,7 @@ def serve(
         shown = bound.getsockname()[1]
         notes.print(f"litetext serves {', '.join(models)} at http://{host}:{shown}", highlight=False, soft_wrap=True)
         with contextlib.suppress(KeyboardInterrupt):
-            run(app, bound)
+            run(app, bound, limits)
 
 
 def _folder(state: Path) -> Path:

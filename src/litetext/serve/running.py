@@ -10,6 +10,8 @@ import uvicorn
 from fastapi import FastAPI
 
 from ..errors import LitetextError
+from .connections import timed_connections
+from .settings import Limits
 
 _SECONDS_TO_FINISH = 30
 
@@ -38,16 +40,18 @@ def bound_socket(host: str, port: int) -> socket.socket:
     return bound
 
 
-def run(app: FastAPI, bound: socket.socket) -> None:
+def run(app: FastAPI, bound: socket.socket, limits: Limits) -> None:
     """Answer requests until SIGINT or SIGTERM; requests that are worked on are finished first.
 
     Args:
         app: from `litetext.serve.create_app`.
         bound: from `bound_socket`.
+        limits: of requests.
     """
     logging.getLogger("litetext.serve").setLevel(logging.INFO)
     config = uvicorn.Config(
         app,
+        http=timed_connections(limits),
         log_level="warning",
         access_log=False,
         server_header=False,

@@ -19,7 +19,9 @@ class Limits:
         phrases: of one request.
         boxes: example boxes of one request.
         characters: of one phrase or name.
-        seconds: for a body to arrive, and for a request to wait until the model takes it.
+        header_seconds: for a request's headers to arrive.
+        seconds: for a body to arrive, for a request to wait until the model takes it, and for a client to read on in an
+            answer.
         queue: requests that are worked on or wait at the same time.
         concepts: that the server keeps.
         jobs: videos that wait or are kept with their results.
@@ -31,6 +33,7 @@ class Limits:
     phrases: int = ranged(1, 100_000, 256)
     boxes: int = ranged(1, 10_000, 64)
     characters: int = ranged(1, 10_000, 512)
+    header_seconds: float = ranged(0.1, 3600, 10.0)
     seconds: float = ranged(0.1, 3600, 60.0)
     queue: int = ranged(1, 100_000, 128)
     concepts: int = ranged(1, 1_000_000, 1000)
