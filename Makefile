@@ -2,6 +2,7 @@
 # make test   set everything up, run the test suite, all but the slow tests
 # make test-slow   the slow tests alone
 # make test-oldest   the base install on the lower bounds of pyproject.toml; with EXTRAS=all, the fast tests of everything
+# make browser   the page that segments in a browser by itself, in out/browser (needs npm)
 # make lint   ruff and mypy
 PYTHON ?= python3
 VENV := .venv
@@ -17,9 +18,12 @@ OLDEST_BASE := $(addprefix tests/,install/test_base.py test_hub.py test_hub_name
 PARALLEL := -n auto --maxprocesses 4
 OLDEST_TESTS := $(if $(EXTRAS),-m "not slow" tests,$(OLDEST_BASE))
 
-.PHONY: demo test test-slow test-oldest lint clean
+.PHONY: demo browser test test-slow test-oldest lint clean
 demo: $(VENV)/.run
 	$(BIN)/python examples/demo.py out/demo
+
+browser: $(VENV)/.run
+	$(BIN)/python tools/build_browser.py out/browser
 
 test: $(VENV)/.dev
 	LD_PRELOAD=$(TCMALLOC) OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(PARALLEL) --dist loadfile -m "not slow" $(PYTEST_ARGS)
