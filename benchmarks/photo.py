@@ -3,6 +3,7 @@
     python benchmarks/photo.py sizes PAIRS.json IMAGES        # at other input sizes
     python benchmarks/photo.py int8 PAIRS.json IMAGES          # in int8 against float32, paired
     python benchmarks/photo.py seen PAIRS.json IMAGES TRAINED.json    # against photographs of training
+    python benchmarks/photo.py guided PAIRS.json IMAGES       # the semantic map, sharpened along the photograph's edges
     python benchmarks/photo.py time IMAGE                     # five phrases on a photograph, after start, ONNX Runtime
     python benchmarks/photo.py paste RUN_WITH RUN_WITHOUT     # of `litetext photo train --paste 0.5` and 0
 
@@ -27,6 +28,7 @@ from typing import Any
 
 RESULTS = Path(__file__).with_suffix(".json")
 MEASURE = Path(__file__).resolve().parent.parent / "tools" / "measure_photo.py"
+sys.path.append(str(MEASURE.parent))
 SIZES = (256, 320, 416, 512, 608)
 PHRASES = ["person", "dog", "car", "a cup", "chair"]
 CARD = ("semantic_iou", "semantic_iou_large", "IL_MCC", "pmF1", "cgF1", "cgF1_low", "cgF1_high")
@@ -88,6 +90,52 @@ def _scores(model: str, pairs: str, images: str, folder: str) -> Any:
     return score_pairs([truth], read_predictions(destination))
 
 
+def guided(pairs: str, images: str, radius: int = 8, epsilon: float = 1e-3) -> None:
+    """The semantic map's IoU as it is, and after a guided filter, at two thresholds of its probability."""
+    import numpy as np
+    import torch
+    from measure_photo import iou, semantic_maps, union
+
+    from litetext import Segmenter
+    from litetext.results.formats.saco import read_ground_truth
+
+    truth = read_ground_truth(Path(pairs))
+    by_image: dict[str, list[Any]] = {}
+    for pair in truth.pairs.values():
+        by_image.setdefault(pair.file_name, []).append(pair)
+    found: dict[str, list[float]] = {}
+    with torch.inference_mode():
+        segmenter = Segmenter.from_pretrained("photo", device="cpu")
+        for image, asked, _, maps in semantic_maps(segmenter, by_image, Path(images)):
+            for row, pair in enumerate(asked):
+                if regions := truth.regions.get(pair.id, ()):
+                    wanted, plain = union(regions, image.shape[:2]), 1 / (1 + np.exp(-maps(row)))
+                    sharp = _guided(image.astype(np.float32) / 255, plain, radius, epsilon)
+                    for name, probability in (("plain", plain), ("guided", sharp)):
+                        for least in (0.3, 0.5):
+                            found.setdefault(f"{name}, from {least} on", []).append(iou(probability > least, wanted))
+    record(
+        "guided",
+        {"radius": radius, "epsilon": epsilon, **{name: round(np.mean(one), 3) for name, one in found.items()}},
+    )
+
+
+def _guided(image: Any, values: Any, radius: int, epsilon: float) -> Any:
+    """The guided filter of He, Sun and Tang (2010): `values` [h, w] as a linear map of colours, `image` [h, w, 3]."""
+    import cv2
+    import numpy as np
+
+    def mean(maps: Any) -> Any:
+        return cv2.boxFilter(maps, -1, (2 * radius + 1, 2 * radius + 1))
+
+    color, value = mean(image), mean(values)
+    products = mean((image[..., :, None] * image[..., None, :]).reshape(*values.shape, 9)).reshape(*values.shape, 3, 3)
+    spread = products - color[..., :, None] * color[..., None, :] + epsilon * np.eye(3, dtype=np.float32)
+    together = mean(image * values[..., None]) - color * value[..., None]
+    slope = np.linalg.solve(spread, together[..., None])[..., 0]
+    return (mean(slope) * image).sum(-1) + mean(value - (slope * color).sum(-1))
+
+
 def time(image: str, rounds: int = 9) -> None:
     """Seconds of five phrases on a photograph, from its file to masks, by threads."""
     from litetext import Segmenter
@@ -128,7 +176,7 @@ def record(name: str, part: dict[str, Any]) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    stages = {"sizes": sizes, "int8": int8, "seen": seen, "time": time, "paste": paste}
+    stages = {"sizes": sizes, "int8": int8, "seen": seen, "guided": guided, "time": time, "paste": paste}
     parser.add_argument("stage", choices=stages)
     parser.add_argument("rest", nargs="*")
     given = parser.parse_args()

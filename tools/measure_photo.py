@@ -13,7 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -212,32 +212,47 @@ class _Measured:
     @torch.inference_mode()
     def _semantic(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Return the presence logit of every pair, and of those that are there the semantic map's IoU and the area."""
-        backend: Any = self.segmenter.backend
-        model = backend.detector
         presence, ious, areas = [], [], []
-        for name, pairs in self.by_image.items():
-            image = read_image(self.images / name)
-            state = backend.encode_images([image])[0]
-            text = backend.prepare_text(self.segmenter.text.encode([pair.prompt for pair in pairs]))
-            output = detect(model, state, text)
+        for image, pairs, output, maps in semantic_maps(self.segmenter, self.by_image, self.images):
             presence.extend(output.presence.tolist())
             for row, pair in enumerate(pairs):
-                regions = self.truth.regions.get(pair.id, ())
-                if not regions:
-                    continue
-                one = slice(row, row + 1)
-                semantic = model.mask_decoder(
-                    decoder_queries=output.decoder_hidden_states[one],
-                    backbone_features=list(state.maps),
-                    encoder_hidden_states=output.encoder_hidden_states[one],
-                    prompt_features=output.prompt[one],
-                    prompt_mask=output.valid[one],
-                ).semantic_seg
-                found = F.interpolate(semantic, image.shape[:2], mode="bilinear")[0, 0].numpy() > 0
-                wanted = _union(regions, image.shape[:2])
-                ious.append((found & wanted).sum() / max((found | wanted).sum(), 1))
-                areas.append(wanted.mean())
+                if regions := self.truth.regions.get(pair.id, ()):
+                    wanted = union(regions, image.shape[:2])
+                    ious.append(iou(maps(row) > 0, wanted))
+                    areas.append(wanted.mean())
         return np.array(presence), np.array(ious), np.array(areas)
+
+
+def semantic_maps(
+    segmenter: Segmenter, by_image: dict[str, list[Pair]], images: Path
+) -> Iterator[tuple[np.ndarray, list[Pair], Any, Callable[[int], np.ndarray]]]:
+    """Yield each photograph, its pairs, what the detector gives of them, and what makes a pair's semantic logits."""
+    backend: Any = segmenter.backend
+    for name, pairs in by_image.items():
+        image = read_image(images / name)
+        state = backend.encode_images([image])[0]
+        output = detect(
+            backend.detector, state, backend.prepare_text(segmenter.text.encode([pair.prompt for pair in pairs]))
+        )
+
+        def semantic(row: int, image: np.ndarray = image, state: Any = state, output: Any = output) -> np.ndarray:
+            one = slice(row, row + 1)
+            found = backend.detector.mask_decoder(
+                decoder_queries=output.decoder_hidden_states[one],
+                backbone_features=list(state.maps),
+                encoder_hidden_states=output.encoder_hidden_states[one],
+                prompt_features=output.prompt[one],
+                prompt_mask=output.valid[one],
+            ).semantic_seg
+            resized: np.ndarray = F.interpolate(found, image.shape[:2], mode="bilinear")[0, 0].numpy()
+            return resized
+
+        yield image, pairs, output, semantic
+
+
+def iou(found: np.ndarray, wanted: np.ndarray) -> float:
+    """The share of two masks' union that both cover."""
+    return float((found & wanted).sum() / max((found | wanted).sum(), 1))
 
 
 def _headline(summary: dict[str, np.ndarray]) -> dict[str, float]:
@@ -248,7 +263,8 @@ def _headline(summary: dict[str, np.ndarray]) -> dict[str, float]:
     }
 
 
-def _union(regions: Sequence[Any], size: tuple[int, ...]) -> np.ndarray:
+def union(regions: Sequence[Any], size: tuple[int, ...]) -> np.ndarray:
+    """The mask of what regions cover together."""
     from pycocotools import mask as rle
 
     masks = [rle.decode({"size": list(size), "counts": region.shape}) for region in regions]
