@@ -99,6 +99,11 @@ def test_one_encoder_serves_threads_and_batches_alike(exported: Path) -> None:
     assert encoder.encode([]).tokens.shape == (0, 16, 32)
 
 
+def test_threads_sleep_while_they_wait(exported: Path) -> None:
+    options = runtime.open_session(exported / "model.onnx", None).get_session_options()
+    assert options.get_session_config_entry("session.intra_op.allow_spinning") == "0"
+
+
 def test_torch_is_never_imported(exported: Path, tmp_path: Path) -> None:
     build_bank(PROMPTS, OnnxTextEncoder(exported), tmp_path / "bank.safetensors", encoder_name="s0")
     code = f"""

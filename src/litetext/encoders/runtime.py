@@ -171,6 +171,8 @@ def open_session(path: Path, threads: int | None, *, keep_memory: bool = True, i
     """Return an ``onnxruntime.InferenceSession`` of one graph on the CPU, by default with a thread a core.
 
     What a run computes in is kept for the next one, which is faster; ``keep_memory=False`` gives it back after each.
+    Threads sleep while they wait for the next operator or run; to spin, ONNX Runtime's default, takes cores from
+    whatever else runs, the other graphs of a model among it.
     ``in_order`` takes nodes in the order of the file: what is read along the way does not wait for the end.
 
     Raises:
@@ -185,6 +187,7 @@ def open_session(path: Path, threads: int | None, *, keep_memory: bool = True, i
     options.intra_op_num_threads = threads or 0
     options.inter_op_num_threads = 1
     options.enable_cpu_mem_arena = keep_memory
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     if in_order:
         options.execution_order = onnxruntime.ExecutionOrder.PRIORITY_BASED
     options.log_severity_level = 4  # what goes wrong is raised
