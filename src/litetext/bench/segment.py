@@ -25,7 +25,7 @@ from ..images import read_image
 from .memory import peak_resident_bytes
 
 _QUERIES = 10  # masks of a prompt that are drawn
-_SIDE, _RUNS = 2048, 5  # of the matrix product that the others are set against
+_SIDE, _GPU_SIDE, _RUNS = 2048, 8192, 5  # of the matrix product that the others are set against
 
 
 @dataclass(frozen=True)
@@ -38,6 +38,7 @@ class SegmentTask:
         backend, device, dtype, image_size, threads: as there.
         rounds: how often each stage is taken.
         batch_size: prompts that the detector decodes together.
+        compile: as in `Segmenter.from_pretrained`; what is compiled at a stage's first run is not timed.
     """
 
     model: str
@@ -49,6 +50,7 @@ class SegmentTask:
     threads: int | None = None
     rounds: int = 3
     batch_size: int = 8
+    compile: bool = False
 
 
 @dataclass(frozen=True)
@@ -78,7 +80,8 @@ class SegmentSpeed:
         image_size: side of the picture in pixels.
         stages: what each took.
         peak_mb: peak resident memory of the process (on a GPU: of its memory), 10^6 bytes.
-        matmul_gflops: 10^9 operations a second of a matrix product of 2,048 rows and columns; None outside torch.
+        matmul_gflops: 10^9 operations a second of a matrix product of 2,048 rows and columns, of 8,192 on a GPU; None
+            outside torch.
     """
 
     model: str
@@ -131,6 +134,7 @@ def _measured(task: SegmentTask) -> SegmentSpeed:
         threads=task.threads,
         backend=task.backend,
         image_size=task.image_size,
+        compile=task.compile,
     )
     torch_backend = _in_torch(segmenter.backend)
     if torch_backend and task.threads:
@@ -158,7 +162,7 @@ def _measured(task: SegmentTask) -> SegmentSpeed:
         prompts=len(text),
         threads=0 if on_gpu else _threads(task, torch_backend),
         stages=stages,
-        peak_mb=_peak_bytes(on_gpu) / 1e6,
+        peak_mb=_peak_bytes(backend if on_gpu else None) / 1e6,
         matmul_gflops=peak,
     )
 
@@ -178,8 +182,10 @@ def _threads(task: SegmentTask, in_torch: bool) -> int:
 
 
 def _stage(name: str, run: Callable[[], object], count: int, rounds: int, backend: Any, peak: float | None) -> Stage:
-    """Take a stage, which has run before; where torch runs it, it is counted first."""
+    """Take a stage, which has run before; where torch runs it, it is counted first, and compiled where it is to be."""
     gflops = _counted(run) / count if peak is not None else None
+    if getattr(backend, "compiled", None):
+        run()
     seconds = statistics.median(_seconds(run, backend) for _ in range(rounds)) / count
     share = None if gflops is None or peak is None else gflops / seconds / peak
     return Stage(name, 1e3 * seconds, gflops, share)
@@ -196,14 +202,15 @@ def _seconds(run: Callable[[], object], backend: Any) -> float:
 def _wait_for(backend: Any) -> None:
     """Wait until a GPU has done what it was given."""
     if getattr(getattr(backend, "device", None), "type", "cpu") == "cuda":
-        sys.modules["torch"].cuda.synchronize()
+        sys.modules["torch"].cuda.synchronize(backend.device)
 
 
 def _counted(run: Callable[[], object]) -> float:
-    """10^9 operations of a run in torch."""
+    """10^9 operations of a run in torch, which are those of its modules whatever is compiled."""
+    import torch
     from torch.utils.flop_counter import FlopCounterMode
 
-    with FlopCounterMode(display=False) as counter:
+    with torch.compiler.set_stance("force_eager"), FlopCounterMode(display=False) as counter:
         run()
     return counter.get_total_flops() / 1e9
 
@@ -212,14 +219,18 @@ def _matmul_gflops(backend: Any) -> float:
     """10^9 operations a second of a matrix product, where and in what the backend computes."""
     import torch
 
+    side = _GPU_SIDE if backend.device.type == "cuda" else _SIDE
     with torch.inference_mode():
-        rows, layer = torch.randn(2, _SIDE, _SIDE, device=backend.device, dtype=backend.dtype)
+        rows, layer = torch.randn(2, side, side, device=backend.device, dtype=backend.dtype)
         fastest = min(_seconds(lambda: torch.nn.functional.linear(rows, layer), backend) for _ in range(_RUNS))
-    return 2 * _SIDE**3 / fastest / 1e9
+    return 2 * side**3 / fastest / 1e9
 
 
-def _peak_bytes(on_gpu: bool) -> int:
-    return int(sys.modules["torch"].cuda.max_memory_allocated()) if on_gpu else peak_resident_bytes()
+def _peak_bytes(on_gpu: Any) -> int:
+    """Of the card that a backend is on, or of the process where it is on none."""
+    if on_gpu is None:
+        return peak_resident_bytes()
+    return int(sys.modules["torch"].cuda.max_memory_allocated(on_gpu.device))
 
 
 def phrases_for(prompts: Sequence[str], count: int) -> tuple[str, ...]:

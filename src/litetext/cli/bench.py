@@ -10,7 +10,7 @@ from rich.table import Table
 
 from ..data import SHIPPED_PHRASES
 from .command import add
-from .encoder_options import ALLOW_NAN, DEVICE, DTYPE, IMAGE_SIZE
+from .encoder_options import ALLOW_NAN, COMPILE, DEVICE, DTYPE, IMAGE_SIZE
 from .output import console, notes, print_json, tell
 
 
@@ -85,6 +85,7 @@ def segment(
     threads: int = typer.Option(None, min=1, help="CPU threads; all by default."),
     device: str = DEVICE,
     dtype: str = DTYPE,
+    compiled: bool = COMPILE,
     rounds: int = typer.Option(3, min=1, help="How often each stage is taken; figures are medians."),
     as_json: bool = typer.Option(False, "--json", help="Print one JSON document."),
 ) -> None:
@@ -93,7 +94,7 @@ def segment(
     from ..prompts import read_prompts
 
     phrases = phrases_for(read_prompts(SHIPPED_PHRASES), prompts)
-    task = SegmentTask(model, phrases, backend, device, dtype, image_size, threads, rounds, batch)
+    task = SegmentTask(model, phrases, backend, device, dtype, image_size, threads, rounds, batch, compiled)
     with notes.status(f"timing {model}"):
         found = bench_segment(task)
     if as_json:

@@ -27,6 +27,11 @@ IMAGE_SIZE: Any = typer.Option(
     min=1,
     help="Side that pictures are resized to, a multiple of the model's patch; as trained unless said. Fewer is faster.",
 )
+COMPILE: Any = typer.Option(
+    False,
+    "--compile",
+    help="Compile the model for this machine (torch.compile): minutes at first, faster after.",
+)
 ALLOW_NAN: Any = typer.Option(False, "--allow-nan", help="Go on with weights that are NaN or infinite.")
 
 

@@ -22,7 +22,7 @@ from ..segment.questions import VISUAL
 from ..segment.sources import PUBLISHED, quickest_backend
 from .command import add
 from .convention_option import AS
-from .encoder_options import ALLOW_NAN, CONTEXT, DEVICE, DTYPE, POSITIONS, position_reading
+from .encoder_options import ALLOW_NAN, COMPILE, CONTEXT, DEVICE, DTYPE, POSITIONS, position_reading
 from .image_size_option import IMAGE_SIZE_OR_BUDGET, chosen_image_size
 from .inputs import STDIN, Boxes, ImageInput, box_inputs, image_inputs, phrase_inputs
 from .output import console, notes, print_json, progress_bar, tell
@@ -84,6 +84,7 @@ def segment(
     device: str = DEVICE,
     dtype: str = DTYPE,
     image_size: str = IMAGE_SIZE_OR_BUDGET,
+    compiled: bool = COMPILE,
     allow_nan: bool = ALLOW_NAN,
     as_json: bool = typer.Option(False, "--json", help="Print one JSON list of what was found."),
 ) -> None:
@@ -109,7 +110,7 @@ def segment(
             folder.check([_COCO, *overlays])
         load = partial(_load, model, text, context, positions, convention, allow_nan, device=device, dtype=dtype)
         size = chosen_image_size(image_size, partial(load, "torch"), asked.prompts)
-        run.over(load(backend, image_size=size), inputs, overlays, folder)
+        run.over(load(backend, image_size=size, compiled=compiled), inputs, overlays, folder)
         if size is not None:
             run.rows = [row | {"image_size": size} for row in run.rows]
     _show(run, model, out, as_json)
@@ -152,6 +153,7 @@ def _load(
     device: str | None,
     dtype: str | None,
     image_size: int | None = None,
+    compiled: bool = False,
 ) -> Segmenter:
     if backend not in ("auto", "torch", "onnx", "openvino"):
         raise choice_error("--backend", backend, ("auto", "torch", "onnx", "openvino"))
@@ -160,7 +162,9 @@ def _load(
 
         chosen: str | None = backend
         if backend == "auto":
-            chosen = quickest_backend(model, device, convention, context, positions, dtype, image_size)
+            chosen = quickest_backend(
+                model, device, convention, context, positions, dtype, image_size, compiled or None
+            )
         return Segmenter.from_pretrained(
             model,
             text,
@@ -172,6 +176,7 @@ def _load(
             context_length=context,
             positions=position_reading(positions),
             image_size=image_size,
+            compile=compiled,
         )
 
 

@@ -25,7 +25,7 @@ from ..videos.opening import files_of
 from .command import add
 from .convention_option import AS
 from .destination import OVERWRITE
-from .encoder_options import ALLOW_NAN, DEVICE, DTYPE
+from .encoder_options import ALLOW_NAN, COMPILE, DEVICE, DTYPE
 from .image_size_option import IMAGE_SIZE_OR_BUDGET, chosen_image_size
 from .inputs import STDIN, phrase_inputs
 from .output import console, duration, notes, print_json, progress_bar, tell
@@ -91,6 +91,7 @@ def track(
     device: str = DEVICE,
     dtype: str = DTYPE,
     image_size: str = IMAGE_SIZE_OR_BUDGET,
+    compiled: bool = COMPILE,
     allow_nan: bool = ALLOW_NAN,
     as_json: bool = typer.Option(False, "--json", help="Print one JSON document of what was found."),
     overwrite: bool = OVERWRITE,
@@ -125,7 +126,7 @@ def track(
             "files": model_stamps(model, text),
             "save": sorted(set(save)),
         }
-        summary = _summary(reader, asked, partial(loaded.load, device, allow_nan), out, run, overwrite)
+        summary = _summary(reader, asked, partial(loaded.load, device, allow_nan, compiled), out, run, overwrite)
     if size is not None:
         summary = summary | {"image_size": size}
     _show(summary, out, save, model, as_json)
@@ -165,7 +166,7 @@ class _Model:
         if self.policy not in (None, *_POLICIES):
             raise choice_error("--policy", self.policy, _POLICIES)
 
-    def load(self, device: str | None, allow_nan: bool) -> VideoSegmenter:
+    def load(self, device: str | None, allow_nan: bool, compiled: bool) -> VideoSegmenter:
         """Load it."""
         with notes.status(f"loading {self.model}"):
             from ..track import VideoSegmenter, with_threshold
@@ -177,9 +178,12 @@ class _Model:
                 device,
                 self.dtype,
                 convention=self.convention,
-                backend=quickest_backend(self.model, device, self.convention, self.dtype, self.image_size),
+                backend=quickest_backend(
+                    self.model, device, self.convention, self.dtype, self.image_size, compiled or None
+                ),
                 allow_nan=allow_nan,
                 image_size=self.image_size,
+                compile=compiled,
             )
             if self.threshold is not None:
                 segmenter.policy = with_threshold(segmenter.policy, self.threshold)

@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 from torch import Tensor
 from transformers.masking_utils import create_bidirectional_mask
@@ -204,10 +203,24 @@ def run_detr(
         text_features=prompt,
         vision_pos_encoding=encoded.pos_embeds_flattened,
         text_mask=valid,
-        # Numbers, not a tensor of them: a traced graph cannot know what a tensor holds, and a GPU would be waited for.
-        spatial_shapes=np.array([level.shape[-2:]]),
+        spatial_shapes=_OneShape(*level.shape[-2:]),
     )
     return encoded, decoded
+
+
+class _OneShape:
+    """Height and width of one level, where transformers reads a tensor [1, 2].
+
+    These are numbers: a traced graph cannot know what a tensor holds, and a GPU would be waited for.
+    """
+
+    shape = (1, 2)
+
+    def __init__(self, height: int, width: int) -> None:
+        self._sides = (height, width)
+
+    def __getitem__(self, place: tuple[int, int]) -> int:
+        return self._sides[place[1]]
 
 
 def _encoded_from(encoder: Any, attended: Tensor, positions: Tensor, prompt: Tensor, valid: Tensor) -> Any:

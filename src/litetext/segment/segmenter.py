@@ -84,6 +84,7 @@ class Segmenter:
         context_length: int | None = None,
         positions: Positions | None = None,
         image_size: int | None = None,
+        compile: bool = False,
     ) -> Segmenter:
         """Load a segmenter.
 
@@ -108,6 +109,8 @@ class Segmenter:
             image_size: side of the square that pictures are resized to, in pixels: a multiple of the model's patch (14
                 for SAM3); by default the one it was trained at. Fewer pixels take less time and show less. An export's
                 is fixed.
+            compile: run vision encoder and detector through `torch.compile`: minutes at the first image and the first
+                numbers of prompts, for faster ones after (see `litetext.segment.compiled`).
 
         Raises:
             LitetextError: an unknown name, a model out of reach, or a checkpoint that does not fit exactly.
@@ -117,21 +120,27 @@ class Segmenter:
             raise choice_error("backend", backend, BACKENDS)
         text_options = {"context_length": context_length, "positions": positions}
         text_options = {name: value for name, value in text_options.items() if value is not None}
-        fixed = (dtype, convention, image_size)
+        fixed = (dtype, convention, image_size, compile or None)
         wants_torch = device is not None or any(one is not None for one in fixed) or bool(text_options)
         if _runs_in_onnx(parts.detector, os.fspath(name_or_path), backend, wants_torch):
             in_openvino = backend == "openvino"
             if str(device or "cpu") != "cpu" or any(one is not None for one in fixed[in_openvino:]):
                 raise LitetextError(
                     f"{name_or_path} is an export: it runs on the CPU in the precision, at the size and under the "
-                    "convention it was written in; leave out device, dtype, image_size and convention, or give the "
+                    "convention it was written in; leave out device, dtype, image_size, convention and compile, or give the "
                     "model it was made from"
                 )
             detector: Backend = (_openvino_backend if in_openvino else _onnx_backend)(parts.detector, threads, dtype)
             text_device, text_backend = None, "onnx"
         else:
             detector = in_torch = _torch_backend().load(
-                parts.detector, device, dtype, convention, allow_nan=allow_nan, image_size=image_size
+                parts.detector,
+                device,
+                dtype,
+                convention,
+                allow_nan=allow_nan,
+                image_size=image_size,
+                compile=compile,
             )
             text_device, text_backend = in_torch.device, None
         text = parts.text if text is None else parts.encoder(text)

@@ -20,8 +20,10 @@ from ..memory import return_freed_memory
 from . import decode
 from .backend import Detections
 from .checkpoint import Detector, load_detector, load_image_processor
+from .compiled import CompiledDetector
 from .convention import ConventionLike, DetectorConvention
 from .image_size import set_image_size
+from .upload import device_pixels
 
 _ENTRIES_TOGETHER = 2**24
 """Prompts share a run of the pixel decoder while its finest maps hold no more numbers than this (64 MB in float32).
@@ -37,12 +39,14 @@ class TorchBackend:
         detector: transformers' SAM3 without its text tower.
         processor: its image processor.
         keep_trunk: whether encoded images hold what a video tracker reads, see `decode.FeaturePyramid.trunk`.
+        compiled: the detector's compiled functions, where they are to be used.
     """
 
     def __init__(self, detector: Detector, processor: Any, *, keep_trunk: bool = False) -> None:
         self.detector = detector
         self.processor = processor
         self.keep_trunk = keep_trunk
+        self.compiled: CompiledDetector | None = None
 
     def __repr__(self) -> str:
         parameters = sum(one.numel() for one in self.detector.parameters())
@@ -59,6 +63,7 @@ class TorchBackend:
         *,
         allow_nan: bool = False,
         image_size: int | None = None,
+        compile: bool = False,
     ) -> TorchBackend:
         """Load a detector (see `load_detector`), by default onto a GPU if there is one, in float32, at its own size."""
         where = torch_device(device)
@@ -66,7 +71,10 @@ class TorchBackend:
         processor = load_image_processor(source, detector.config.image_size)
         if image_size is not None:
             set_image_size(detector, processor, image_size)
-        return cls(detector, processor)
+        backend = cls(detector, processor)
+        if compile:
+            backend.compiled = CompiledDetector.of(detector)
+        return backend
 
     @property
     def device(self) -> torch.device:
@@ -104,6 +112,8 @@ class TorchBackend:
     def encode_images(self, images: Sequence[NDArray[np.uint8]]) -> list[decode.FeaturePyramid]:
         """Return the encoded state of each image, uint8 [H, W, 3]."""
         pixels = torch.cat([self.pixels(image) for image in images])
+        if self.compiled is not None:
+            return self.compiled.encode_images(pixels, keep_trunk=self.keep_trunk).images()
         return decode.encode_images(self.detector, pixels, keep_trunk=self.keep_trunk).images()
 
     def feature_maps(self, state: decode.FeaturePyramid) -> list[NDArray[np.float32]]:
@@ -124,7 +134,10 @@ class TorchBackend:
     ) -> Detections:
         """Decode P prompts over one image, see `Backend.detect`."""
         tokens = None if geometry is None else torch.from_numpy(geometry).to(self.device, self.dtype)
-        output = decode.detect(self.detector, state, text.to_torch(), tokens)
+        if self.compiled is not None:
+            output = self.compiled.detect(state, text.to_torch(), tokens)
+        else:
+            output = decode.detect(self.detector, state, text.to_torch(), tokens)
         return Detections(_numpy(output.logits), _numpy(output.presence), _numpy(output.boxes), output)
 
     def decode_masks(
@@ -151,7 +164,12 @@ class TorchBackend:
 
     def pixels(self, image: NDArray[np.uint8]) -> Tensor:
         """Return an image [H, W, 3] as the vision encoder reads it: [1, 3, S, S], on its device and of its dtype."""
-        pixels = self.processor(images=Image.fromarray(image), return_tensors="pt", device=self.device)["pixel_values"]
+        if self.device.type == "cuda":
+            pixels = device_pixels(self.processor, image, self.device)
+        else:
+            pixels = self.processor(images=Image.fromarray(image), return_tensors="pt", device=self.device)[
+                "pixel_values"
+            ]
         return pixels.to(self.device, self.dtype)
 
     def return_memory(self) -> None:

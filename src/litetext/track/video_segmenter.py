@@ -74,6 +74,7 @@ class VideoSegmenter:
         threads: int | None = None,
         allow_nan: bool = False,
         image_size: int | None = None,
+        compile: bool = False,
         prompt_batch: int = 8,
         object_batch: int = 8,
     ) -> VideoSegmenter:
@@ -95,6 +96,7 @@ class VideoSegmenter:
             threads: CPU threads of an export.
             allow_nan: load weights that are NaN or infinite too.
             image_size: side of the square that frames are resized to, in pixels; by default the model's own.
+            compile: run the detector through `torch.compile`, see `Segmenter.from_pretrained`; a memory tracker is not.
             prompt_batch: prompts that the detector decodes together.
             object_batch: objects that the tracker runs together. With both at 1 results are transformers' to the bit.
 
@@ -118,6 +120,7 @@ class VideoSegmenter:
             "torch" if chosen.memory else backend,
             allow_nan,
             image_size=image_size,
+            compile=compile,
         )
         if not chosen.memory:
             return cls(segmenter, chosen, prompt_batch=prompt_batch)
