@@ -3,6 +3,7 @@
     python benchmarks/speed.py full FOLDER     # SAM3-LiteText-S0 of random weights at its real size, built in FOLDER
     python benchmarks/speed.py sizes           # mini at other input sizes: cgF1 with its interval
     python benchmarks/speed.py int8            # mini exported in int8 against float32: cgF1 with its paired interval
+    python benchmarks/speed.py compiled        # mini compiled against not compiled, taking turns
 
 Each form runs in a process of its own, so that its peak memory is its own. All seconds are processor seconds on one
 thread: on a free core they are seconds on the clock, and on a busy machine they stay about what they are. `full` keeps
@@ -16,6 +17,7 @@ import json
 import os
 import platform
 import shutil
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -143,6 +145,39 @@ def int8(pairs: int = 400, seed: int = 11) -> None:
     record("mini_int8", {"pairs": pairs, "bytes": written.bytes, "differences": of_cgf1})
 
 
+def compiled(rounds: int = 7) -> None:
+    """Processor seconds of both stages with and without `torch.compile`, in turns; the medians' ratio counts."""
+    record("compiled", {"mini": alone("compiled-one", "mini", rounds)})
+
+
+def compiled_one(model: str, rounds: str) -> dict[str, Any]:
+    """The stages of one model, eight prompts over one image."""
+    import torch
+
+    from litetext import Segmenter
+    from litetext.data import samples
+    from litetext.images import read_image
+
+    torch.set_num_threads(1)
+    segmenter = Segmenter.from_pretrained(model, device="cpu", backend="torch", compile=True)
+    backend, photo = segmenter.backend, read_image(samples()[0].image)
+    text = backend.prepare_text(segmenter.text.encode(PROMPTS))
+    image = backend.encode_images([photo])[0]
+    stages = {"vision": lambda: backend.encode_images([photo]), "eight prompts": lambda: backend.detect(image, text)}
+    functions = backend.compiled
+    found: dict[str, Any] = {}
+    for name, stage in stages.items():
+        stage()  # compiles
+        taken: dict[Any, list[float]] = {None: [], functions: []}
+        for _ in range(int(rounds)):
+            for backend.compiled, seconds in taken.items():
+                seconds.append(_timed(stage)[0])
+        plain, ours = (statistics.median(taken[one]) for one in (None, functions))
+        found[f"{name}, ms"] = {"plain": round(1e3 * plain, 1), "compiled": round(1e3 * ours, 1)}
+        backend.compiled = functions
+    return found
+
+
 def _mini_scores(pairs: int, seed: int, options: dict[str, Any], model: str = "mini") -> Any:
     """The scores of every pair, of scenes drawn anew."""
     from litetext import Segmenter
@@ -208,13 +243,14 @@ def _cpu() -> list[str]:
 
 def main(given: Sequence[str]) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("stage", choices=("full", "sizes", "int8", "export", "run"))
+    parser.add_argument("stage", choices=("full", "sizes", "int8", "compiled", "compiled-one", "export", "run"))
     parser.add_argument("rest", nargs="*")
     stage = parser.parse_args(given)
     if stage.stage in ("full", "export"):
         result = {"full": full, "export": export}[stage.stage](Path(stage.rest[0]))
     else:
-        result = {"sizes": sizes, "int8": int8, "run": run}[stage.stage](*stage.rest)
+        others = {"sizes": sizes, "int8": int8, "compiled": compiled, "compiled-one": compiled_one, "run": run}
+        result = others[stage.stage](*stage.rest)
     if result is not None:
         print(json.dumps(result))
 

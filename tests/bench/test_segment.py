@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
 
 from litetext import LitetextError, cli
+from litetext.bench import segment as bench
 from litetext.bench.segment import SegmentTask, Stage, bench_segment, phrases_for, print_measured
+from litetext.segment.compiled import CompiledDetector
 
 NAMES = ["vision", "detector", "pixels", "text"]
 
@@ -32,6 +36,24 @@ def test_every_stage_is_timed_and_counted_in_torch(capsys: pytest.CaptureFixture
     places = 2 * 64 * 6 * (4 * 128 * 128 + 2 * 128 * 512) / 1e9
     assert vision.gflops is not None and places < vision.gflops < 3 * places
     assert vision.share == pytest.approx(vision.gflops / vision.ms * 1e3 / found["matmul_gflops"])
+
+
+@pytest.mark.slow
+def test_compiled_stages_are_counted_as_they_are(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = _printed(capsys, backend="torch", device="cpu", image_size=64)
+    of = CompiledDetector.of
+    monkeypatch.setattr(CompiledDetector, "of", lambda detector: of(detector, "eager"))  # inductor takes a minute
+    compiled = _printed(capsys, device="cpu", image_size=64, compile=True)
+    assert [one["gflops"] for one in compiled["stages"]] == [one["gflops"] for one in plain["stages"]]
+
+
+def test_memory_is_the_cards(monkeypatch: pytest.MonkeyPatch) -> None:
+    card = SimpleNamespace(device=torch.device("cuda", 1))
+    monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda device: 7 if device == card.device else 0)
+    assert bench._peak_bytes(card) == 7
+    assert bench._peak_bytes(None) > 1e8
 
 
 def test_graphs_are_timed_without_torch(capsys: pytest.CaptureFixture[str]) -> None:

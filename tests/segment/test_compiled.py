@@ -28,7 +28,7 @@ def counter() -> Iterator[CompileCounterWithBackend]:
 
 @pytest.fixture
 def compiled(segmenter: Segmenter, counter: CompileCounterWithBackend, monkeypatch: pytest.MonkeyPatch) -> Segmenter:
-    """A segmenter whose detector runs in compiled functions; eager ones, since what is tested is what they are given."""
+    """A segmenter whose detector runs in functions of a compiler that counts what it is given and changes nothing."""
     monkeypatch.setattr(segmenter.backend, "compiled", CompiledDetector.of(segmenter.backend.detector, counter))
     return segmenter
 

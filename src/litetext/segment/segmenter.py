@@ -127,8 +127,8 @@ class Segmenter:
             if str(device or "cpu") != "cpu" or any(one is not None for one in fixed[in_openvino:]):
                 raise LitetextError(
                     f"{name_or_path} is an export: it runs on the CPU in the precision, at the size and under the "
-                    "convention it was written in; leave out device, dtype, image_size, convention and compile, or give the "
-                    "model it was made from"
+                    "convention it was written in; leave out device, dtype, image_size, convention and compile, or "
+                    "give the model it was made from"
                 )
             detector: Backend = (_openvino_backend if in_openvino else _onnx_backend)(parts.detector, threads, dtype)
             text_device, text_backend = None, "onnx"
