@@ -97,7 +97,7 @@ def test_detections_equal_torch(exported: Exported, photo: NDArray[np.uint8], co
 
 def test_the_convention_is_carried(exported: Exported, photo: NDArray[np.uint8]) -> None:
     values = json.loads((exported.folder / "config.json").read_text())
-    assert values["version"] == 2 and values["detector_convention"]["name"] == "meta"
+    assert values["version"] == 3 and values["detector_convention"]["name"] == "meta"
     assert Segmenter.from_pretrained(exported.folder).backend.convention == META
     other = Segmenter.from_pretrained(exported.reference.folder, device="cpu", convention="transformers")
     found, wanted = (
@@ -212,7 +212,7 @@ def _operators(folder: Path, graph: str) -> Counter[str]:
 def test_attention_without_a_mask_is_one_operator(exported: Exported) -> None:
     vision, decoder = (_operators(exported.folder, graph) for graph in ("vision", "decoder"))
     assert vision["MultiHeadAttention"] >= 2 and vision["Softmax"] == 0
-    assert decoder["MultiHeadAttention"] == 2 + 3  # the encoder's places, the decoder's queries
+    assert decoder["MultiHeadAttention"] == 1 + 3  # the encoder's second layer, the decoder's queries
 
 
 @pytest.fixture
@@ -312,14 +312,14 @@ def _foreign(folder: Path) -> None:
         (lambda folder: shutil.rmtree(folder / "text"), "text: no such file or folder"),
         (lambda folder: (folder / "config.json").unlink(), "config.json: no such file"),
         (_config(format="other"), "is not a whole model's export"),
-        (_config(format="litetext-onnx-segmenter", version=3), "version 3; this litetext reads versions 1 and 2"),
+        (_config(format="litetext-onnx-segmenter", version=4), "version 4; this litetext reads versions 1 to 3"),
         (
-            _config(format="litetext-onnx-segmenter", version=2, detector_convention="sam"),
+            _config(format="litetext-onnx-segmenter", version=3, detector_convention="sam"),
             "detector_convention: unknown",
         ),
         (
-            _config(format="litetext-onnx-segmenter", version=2, detector_convention="transformers"),
-            "vision.onnx takes image and gives features_0, features_1, features_2, cls_token",
+            _config(format="litetext-onnx-segmenter", version=3, detector_convention="transformers"),
+            "vision.onnx takes image and gives features_0, features_1, features_2, cls_token, attended",
         ),
     ],
 )

@@ -16,11 +16,11 @@ folder, photo, prompt = sys.argv[1:]
 vision, text, decoder, pixels = (
     onnxruntime.InferenceSession(f"{folder}/{name}.onnx") for name in ("vision", "text/model", "decoder", "pixels"))
 photo = Image.open(photo).convert("RGB")
-features = vision.run(None, {"image": np.asarray(photo.resize((SIZE, SIZE), Image.Resampling.BILINEAR))})
+*features, attended = vision.run(None, {"image": np.asarray(photo.resize((SIZE, SIZE), Image.Resampling.BILINEAR))})
 ids = tokenizers.Tokenizer.from_file(f"{folder}/text/tokenizer.json").encode(prompt).ids
 TOKENS
 asked = {"text": tokens, "mask": mask}
-logits, presence, boxes, queries, encoded = decoder.run(None, {"features": features[-1]} | asked)
+logits, presence, boxes, queries, encoded = decoder.run(None, {"attended": attended} | asked)
 scores = 1 / (1 + np.exp(-logits)) / (1 + np.exp(-presence[:, None]))
 found = np.flatnonzero(scores[0] >= 0.5)
 inputs = asked | {"decoder_hidden_states": queries[:, found], "encoder_hidden_states": encoded}

@@ -39,7 +39,7 @@ from .card import whole_model_card
 from .convention import KEY, ConventionLike
 from .fused_attention import TRANSLATION
 from .int8_export import put_into_int8
-from .onnx_backend import CLS_TOKEN, DECODER_OUTPUTS, FORMAT, MASK_LOGITS, VERSION, WEIGHT_BITS, graphs_of
+from .onnx_backend import ATTENDED, CLS_TOKEN, DECODER_OUTPUTS, FORMAT, MASK_LOGITS, VERSION, WEIGHT_BITS, graphs_of
 from .segmenter import Segmenter
 from .sources import is_exported
 from .torch_backend import TorchBackend
@@ -202,7 +202,7 @@ class _Graph(nn.Module):
 
 
 class _Vision(_Graph):
-    """``image`` uint8 [S, S, 3] to the levels that are read and the CLS token, if one always stands behind the text.
+    """``image`` uint8 [S, S, 3] to all that is read of it, in the order of `onnx_backend`.
 
     The image processor's arithmetic is in it.
     """
@@ -215,15 +215,19 @@ class _Vision(_Graph):
     def forward(self, inputs: dict[str, Tensor]) -> tuple[Tensor, ...]:
         pixels = inputs["image"].float() * self.scale + self.shift
         pyramid = decode.encode_images(self.detector, pixels.permute(2, 0, 1)[None])
-        return pyramid.maps if pyramid.cls_token is None else (*pyramid.maps, pyramid.cls_token)
+        return *pyramid.maps, *(one for one in (pyramid.cls_token, pyramid.attended) if one is not None)
 
 
 class _Decoder(_Graph):
-    """Queries of all prompts: `decode.detect`, whose text has the geometry encoder's tokens behind it already."""
+    """Queries of all prompts: `decode.detect`, whose text has the geometry encoder's tokens behind it already.
+
+    Of the coarsest level it reads nothing but the shape, which the positions have too.
+    """
 
     def forward(self, inputs: dict[str, Tensor]) -> tuple[Tensor, ...]:
         text = TextFeatures(inputs["text"], inputs["mask"])
-        output = decode.detect(self.detector, self.pyramid(inputs["features"]), text)
+        pyramid = replace(self.pyramid(self.positions), attended=inputs[ATTENDED])
+        output = decode.detect(self.detector, pyramid, text)
         states = output.decoder_hidden_states, output.encoder_hidden_states
         return output.logits, output.presence, output.boxes, *states
 
@@ -267,7 +271,7 @@ def write_graphs(backend: TorchBackend, folder: Path, opset: int) -> None:
     text = {"text": torch.zeros(3, 5, backend.dim), "mask": torch.zeros(3, 5, dtype=torch.bool)}
     prompt = {name: tensor[:1] for name, tensor in text.items()}
     zeros, flat = torch.zeros(1, 4, backend.dim), pyramid.maps[-1].flatten(2).transpose(1, 2)
-    seen = [*levels, *([] if pyramid.cls_token is None else [CLS_TOKEN])]
+    seen = [*levels, *([] if pyramid.cls_token is None else [CLS_TOKEN]), ATTENDED]
     hidden = dict(zip(DECODER_OUTPUTS[3:], (zeros, flat), strict=True))
     boxes = {"boxes": torch.from_numpy(_BOXES)[None], "labels": torch.from_numpy(_LABELS)[None]}
     tokens = Dim("tokens")
@@ -276,7 +280,7 @@ def write_graphs(backend: TorchBackend, folder: Path, opset: int) -> None:
     masked = {DECODER_OUTPUTS[3]: queries, "text": columns, "mask": columns}
     for graph, kind, inputs, outputs, free in (
         ("vision", _Vision, image, seen, {}),
-        ("decoder", _Decoder, coarsest | text, DECODER_OUTPUTS, {"text": rows, "mask": rows}),
+        ("decoder", _Decoder, {ATTENDED: flat} | text, DECODER_OUTPUTS, {"text": rows, "mask": rows}),
         ("pixels", _Pixels, finer | hidden | prompt, [MASK_LOGITS], masked),
         ("examples", _Examples, coarsest | boxes, ["tokens"], {"boxes": examples, "labels": examples}),
     ):

@@ -4,10 +4,11 @@ Imports nothing but the base install. The export (`litetext export MODEL DIR --w
 encoder in ``text/`` (`litetext.encoders.runtime`) and four graphs with their weights beside them, which share no
 weight:
 
-- ``vision``: ``image`` uint8 [S, S, 3] to ``features_0`` … [1, C, h, w], fine to coarse, and where the checkpoint's
+- ``vision``: ``image`` uint8 [S, S, 3] to ``features_0`` … [1, C, h, w], fine to coarse; where the checkpoint's
   convention has the geometry encoder's CLS token always, to ``cls_token`` [1, 1, C], which stands behind the text of
-  prompts without example boxes;
-- ``decoder``: the coarsest ``features``, ``text`` [P, T, C] and ``mask`` [P, T] (True = padding) to ``logits`` [P, Q],
+  prompts without example boxes; and to ``attended`` [1, h*w, C], what the detector's first layer makes of the coarsest
+  level before it meets a prompt;
+- ``decoder``: ``attended``, ``text`` [P, T, C] and ``mask`` [P, T] (True = padding) to ``logits`` [P, Q],
   ``presence_logits`` [P], ``boxes`` [P, Q, 4], and what masks are made of: ``decoder_hidden_states`` [P, Q, C] and
   ``encoder_hidden_states`` [P, h*w, C];
 - ``pixels``: the finer features and the rows of one prompt, of whose decoder states any n, to ``mask_logits``
@@ -16,7 +17,8 @@ weight:
   [1, n + 1, C], which stand behind the prompt's text; a detector without a geometry encoder has no such graph.
 
 ``config.json`` holds the convention (see `convention`). Exports of version 1 hold none and are run as they were
-written, as transformers' port; theirs give probabilities: ``scores``, ``presence``, ``masks``.
+written, as transformers' port; theirs give probabilities: ``scores``, ``presence``, ``masks``. In those of versions 1
+and 2 the decoder reads the coarsest ``features`` and does prompt by prompt what ``attended`` holds.
 
 Pixels are a graph of their own because they cost the most and most prompts have none: one graph would decode every
 query of every prompt. Example boxes are one because most prompts have none.
@@ -45,8 +47,9 @@ from .sources import GRAPHS, GRAPHS_BESIDE, has_graphs
 
 FORMAT = "litetext-onnx-segmenter"
 
-VERSION = 2
+VERSION = 3
 CLS_TOKEN = "cls_token"
+ATTENDED = "attended"
 MASK_LOGITS = "mask_logits"
 WEIGHT_BITS = "weight_bits"
 """In config.json: the bits of a weight where graphs are in int8, else null."""
@@ -104,9 +107,10 @@ class OnnxBackend:
         sessions = {
             graph: (opened or _opened)(folder / f"{graph}.onnx", threads) for graph in graphs_of(self._convention)
         }
-        _check_signatures(folder, sessions, self._convention)
+        _check_signatures(folder, sessions, self._convention, self._version)
         self._folder, self._sessions = folder, sessions
-        self._levels = [name for name in _names(sessions["vision"].get_outputs()) if name != CLS_TOKEN]
+        self._levels = [name for name in _names(sessions["vision"].get_outputs()) if name not in (CLS_TOKEN, ATTENDED)]
+        self._decoded = _names(sessions["decoder"].get_inputs())[0]
         self._image_size = int(sessions["vision"].get_inputs()[0].shape[0])
         self._dim = int(sessions["decoder"].get_inputs()[1].shape[2])
         self._mask_inputs = _names(sessions["pixels"].get_inputs())[len(self._levels) - 1 :]
@@ -172,8 +176,9 @@ class OnnxBackend:
             tokens = np.concatenate([tokens, geometry], axis=1)
             mask = np.concatenate([mask, np.zeros(geometry.shape[:2], dtype=bool)], axis=1)
         together = max(1, ATTENTION_ENTRIES // (coarsest.shape[-2] * coarsest.shape[-1]) ** 2)
+        image = state[ATTENDED] if self._decoded == ATTENDED else coarsest
         parts = [
-            self._run("decoder", {"features": coarsest, "text": tokens[rows], "mask": mask[rows]})
+            self._run("decoder", {self._decoded: image, "text": tokens[rows], "mask": mask[rows]})
             for rows in (slice(start, start + together) for start in range(0, len(tokens), together))
         ]
         logits, presence, found, decoder, encoder = (np.concatenate(part) for part in zip(*parts, strict=True))
@@ -233,24 +238,28 @@ def _config(folder: Path) -> tuple[int, DetectorConvention, int | None]:
     version = values.get("version")
     if version == 1:
         return 1, TRANSFORMERS, None
-    if version != VERSION:
+    if version not in (2, VERSION):
         raise LitetextError(
-            f"{folder}: {name} is of version {short(version)}; this litetext reads versions 1 and {VERSION}"
+            f"{folder}: {name} is of version {short(version)}; this litetext reads versions 1 to {VERSION}"
         )
     bits = values.get(WEIGHT_BITS)
     if bits not in (None, 7, 8):
         raise LitetextError(f"{folder}: {name}: {WEIGHT_BITS} is {short(bits)}, where 7, 8 or null should stand")
-    return VERSION, convention_of(values.get(KEY), f"{folder}/{name}"), bits
+    return version, convention_of(values.get(KEY), f"{folder}/{name}"), bits
 
 
-def _check_signatures(folder: Path, sessions: dict[str, Any], convention: DetectorConvention) -> None:
+def _check_signatures(folder: Path, sessions: dict[str, Any], convention: DetectorConvention, version: int) -> None:
     """Refuse graphs that are not of this kind, or not of one export: their inputs and outputs do not fit."""
-    levels = {one.name: one.shape for one in sessions["vision"].get_outputs() if one.name != CLS_TOKEN}
+    levels = {one.name: one.shape for one in sessions["vision"].get_outputs()}
+    attended = {name: shape for name, shape in levels.items() if name == ATTENDED}
+    levels = {name: shape for name, shape in levels.items() if name not in (CLS_TOKEN, ATTENDED)}
     *finer, coarsest = levels or [""]
     seen = [f"features_{level}" for level in range(len(levels))]
+    seen += [CLS_TOKEN] if convention.cls_token == "always" else []
+    seen += [ATTENDED] if version >= 3 else []
     names = {
-        "vision": (["image"], [*seen, *([CLS_TOKEN] if convention.cls_token == "always" else [])]),
-        "decoder": (["features", "text", "mask"], list(DECODER_OUTPUTS)),
+        "vision": (["image"], seen),
+        "decoder": ([ATTENDED if version >= 3 else "features", "text", "mask"], list(DECODER_OUTPUTS)),
         "pixels": ([*finer, *DECODER_OUTPUTS[3:], "text", "mask"], [MASK_LOGITS]),
         "examples": (["features", "boxes", "labels"], ["tokens"]),
     }
@@ -265,7 +274,7 @@ def _check_signatures(folder: Path, sessions: dict[str, Any], convention: Detect
         name, at = {"vision": ("image", 0), "decoder": ("text", 2)}.get(graph, ("", 0))
         if name and (len(read[name]) != 3 or type(read[name][at]) is not int):
             raise LitetextError(f"{folder / graph}.onnx reads {name} of shape {read[name]}; export the model again")
-        for name, shape in (levels | {"features": levels[coarsest]}).items():
+        for name, shape in (levels | attended | {"features": levels[coarsest]}).items():
             if name in read and read[name] != shape:
                 raise LitetextError(
                     f"{folder / graph}.onnx reads {name} of shape {read[name]}, but vision.onnx gives {shape}: "
