@@ -6,6 +6,8 @@ import ctypes
 import mmap
 import os
 
+_MMAP_THRESHOLD = -3  # M_MMAP_THRESHOLD in malloc.h
+
 
 def return_freed_memory() -> None:
     """Give back what the C allocator holds but nobody uses (glibc's, or tcmalloc where it is preloaded)."""
@@ -16,6 +18,16 @@ def return_freed_memory() -> None:
         release = getattr(loaded, name, None)
         if release is not None:
             release(*arguments)
+
+
+def return_large_blocks() -> None:
+    """Have glibc give back blocks of 1 MB and more whenever they are freed.
+
+    Otherwise it raises that limit to 32 MB where such blocks come and go, and keeps the memory between those in use.
+    """
+    set_option = getattr(ctypes.CDLL(None), "mallopt", None) if os.name == "posix" else None
+    if set_option is not None:
+        set_option(_MMAP_THRESHOLD, 1 << 20)
 
 
 def drop_pages(address: int, size: int) -> None:

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from ..errors import LitetextError, short
 from ..files import checked_file
 from ..json_files import read_json
-from ..memory import return_freed_memory
+from ..memory import return_freed_memory, return_large_blocks
 from ..validation import from_values
 from .config import EncoderConfig, tokenizer_of
 from .features import TextFeatures
@@ -170,7 +170,8 @@ def check_weight_bits(weight_bits: int | None, folder: Path) -> None:
 def open_session(path: Path, threads: int | None, *, keep_memory: bool = True, in_order: bool = False) -> Any:
     """Return an ``onnxruntime.InferenceSession`` of one graph on the CPU, by default with a thread a core.
 
-    What a run computes in is kept for the next one, which is faster; ``keep_memory=False`` gives it back after each.
+    What a run computes in is kept for the next one, which is faster; ``keep_memory=False`` gives it back tensor by
+    tensor, in the whole process.
     Threads sleep while they wait for the next operator or run; to spin, ONNX Runtime's default, takes cores from
     whatever else runs, the other graphs of a model among it.
     ``in_order`` takes nodes in the order of the file: what is read along the way does not wait for the end.
@@ -188,6 +189,8 @@ def open_session(path: Path, threads: int | None, *, keep_memory: bool = True, i
     options.inter_op_num_threads = 1
     options.enable_cpu_mem_arena = keep_memory
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    if not keep_memory:
+        return_large_blocks()
     if in_order:
         options.execution_order = onnxruntime.ExecutionOrder.PRIORITY_BASED
     options.log_severity_level = 4  # what goes wrong is raised
