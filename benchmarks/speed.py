@@ -1,8 +1,10 @@
 """The whole pipeline's speed at SAM3's real size, and what faster forms cost. Run on the machine that matters to you:
 
     python benchmarks/speed.py full FOLDER     # SAM3-LiteText-S0 of random weights at its real size, built in FOLDER
+    python benchmarks/speed.py memory FOLDER   # its int8 export again, with the system's own allocator
     python benchmarks/speed.py sizes           # mini at other input sizes: cgF1 with its interval
     python benchmarks/speed.py int8            # mini exported in int8 against float32: cgF1 with its paired interval
+    python benchmarks/speed.py int4            # the same in 4 bits
     python benchmarks/speed.py compiled        # mini compiled against not compiled, taking turns
 
 Each form runs in a process of its own, so that its peak memory is its own. All seconds are processor seconds on one
@@ -88,6 +90,12 @@ def full(folder: Path) -> None:
             record("full", {name: alone("run", folder / part, backend, dtype, size)})
 
 
+def memory(folder: Path) -> None:
+    """Run the int8 export with the system's own allocator, whatever is preloaded here."""
+    os.environ.pop("LD_PRELOAD", None)
+    record("memory", {"ONNX Runtime int8": alone("run", folder / "int8", "onnx", None, None)})
+
+
 def export(folder: Path) -> dict[str, Any]:
     """Write the graphs in float32 and in int8; nothing is compared with torch, since benchmarks/whole.py does that."""
     from litetext.data import SHIPPED_PHRASES
@@ -125,8 +133,8 @@ def sizes(pairs: int = 200, seed: int = 11) -> None:
         record("mini_sizes", {str(size): scored(_mini_scores(pairs, seed, {"image_size": size, "device": "cpu"}))})
 
 
-def int8(pairs: int = 400, seed: int = 11) -> None:
-    """Score mini's export in int8 against mini in float32, on the same scenes."""
+def integers(precision: str, pairs: int = 400, seed: int = 11) -> None:
+    """Score mini's export in int8 or 4 bits against mini in float32, on the same scenes."""
     from litetext.data import SHIPPED_PHRASES
     from litetext.encoders import read_checkpoint
     from litetext.evaluate.compare import compare
@@ -137,12 +145,13 @@ def int8(pairs: int = 400, seed: int = 11) -> None:
     parts = locate("mini")
     with tempfile.TemporaryDirectory() as folder:
         text, words = read_checkpoint(parts.text), read_prompts(SHIPPED_PHRASES)
-        written = export_segmenter(parts.detector, text, f"{folder}/int8", words, graph_precision="int8")
+        written = export_segmenter(parts.detector, text, f"{folder}/mini", words, graph_precision=precision)
         exact = _mini_scores(pairs, seed, {"backend": "onnx"})
-        rough = _mini_scores(pairs, seed, {}, f"{folder}/int8")
+        rough = _mini_scores(pairs, seed, {}, f"{folder}/mini")
     differences = compare(exact, rough).to_dict()["differences"]
     of_cgf1 = {name: differences[name] for name in ("cgF1", "pmF1", "IL_MCC") if name in differences}
-    record("mini_int8", {"pairs": pairs, "bytes": written.bytes, "differences": of_cgf1})
+    found = {"pairs": pairs, "bytes": written.bytes, "differences": of_cgf1}
+    record(f"mini_{precision}", found | {"graphs": {name: asdict(one) for name, one in (written.int8 or {}).items()}})
 
 
 def compiled(rounds: int = 7) -> None:
@@ -243,13 +252,16 @@ def _cpu() -> list[str]:
 
 def main(given: Sequence[str]) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("stage", choices=("full", "sizes", "int8", "compiled", "compiled-one", "export", "run"))
+    stages = ("full", "memory", "sizes", "int8", "int4", "compiled", "compiled-one", "export", "run")
+    parser.add_argument("stage", choices=stages)
     parser.add_argument("rest", nargs="*")
     stage = parser.parse_args(given)
-    if stage.stage in ("full", "export"):
-        result = {"full": full, "export": export}[stage.stage](Path(stage.rest[0]))
+    if stage.stage in ("full", "memory", "export"):
+        result = {"full": full, "memory": memory, "export": export}[stage.stage](Path(stage.rest[0]))
+    elif stage.stage in ("int8", "int4"):
+        result = integers(stage.stage)
     else:
-        others = {"sizes": sizes, "int8": int8, "compiled": compiled, "compiled-one": compiled_one, "run": run}
+        others = {"sizes": sizes, "compiled": compiled, "compiled-one": compiled_one, "run": run}
         result = others[stage.stage](*stage.rest)
     if result is not None:
         print(json.dumps(result))

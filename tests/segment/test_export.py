@@ -18,6 +18,7 @@ import numpy as np
 import onnx
 import pytest
 from numpy.typing import NDArray
+from onnx import helper, numpy_helper
 from PIL import Image
 
 from litetext import Instances, LitetextError, Segmenter
@@ -27,7 +28,8 @@ from litetext.segment import export as exporting
 from litetext.segment import int8_graphs, onnx_backend
 from litetext.segment.convention import META
 from litetext.segment.export import export_segmenter
-from litetext.segment.whole_export import Agreement, WholeExport
+from litetext.segment.int8_export import put_into_int8
+from litetext.segment.whole_export import Agreement, Errors, WholeExport
 
 from .conftest import IMAGE_SIZE, PROMPTS, Reference, save_reference
 
@@ -255,11 +257,57 @@ def test_sensitive_matrices_are_multiplied_in_float32(
     found = int8_graphs.write_int8(
         graph,
         tmp_path / "pixels.onnx",
-        [(1.0, 0.1), (float("nan"), float("nan")), (0.02, 0.02), *[(0.01, 0.01)] * (len(names) // 2 - 3)],
+        [Errors(1.0, 0.1), Errors(np.nan, np.nan), Errors(0.02, 0.02), *[Errors(0.01, 0.01)] * (len(names) // 2 - 3)],
         127,
     )
     assert (found.sensitive, found.worst) == (2, 0.02)
     assert _operators(tmp_path, "pixels")["DequantizeLinear"] == 2
+
+
+def test_matrices_in_4_bits_are_smaller_and_no_further_off_than_allowed(
+    quick: Exported, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(int8_graphs, "_LEAST", 512)
+    words, photos = exporting.compared_on(PROMPTS)
+    sizes = {}
+    for name, coarse in (("int8", 0.0), ("int4", 0.15)):
+        monkeypatch.setattr(int8_graphs, "COARSE", coarse)
+        folder = shutil.copytree(quick.folder, tmp_path / name)
+        text = runtime.OnnxTextEncoder(folder / "text").encode(words)
+        found = put_into_int8(folder, text, photos[:1], 8, fours=True)["vision"]
+        sizes[name] = (folder / "vision.onnx.data").stat().st_size
+        operators = _operators(folder, "vision")
+        assert operators["MatMulNBits"] == found.fours == (found.matrices if name == "int4" else 0)
+        assert operators["DynamicQuantizeMatMul"] == found.matrices - found.fours - found.sensitive
+        assert found.worst_four < 0.15
+    assert sizes["int4"] < sizes["int8"]
+    outputs = [
+        one.backend.feature_maps(one.encode_image(photos[0]).state)[-1]
+        for one in map(Segmenter.from_pretrained, (folder, quick.folder))
+    ]
+    assert 0.01 < np.abs(outputs[0] - outputs[1]).mean() / np.abs(outputs[1]).mean() < 0.5
+
+
+@pytest.mark.parametrize("rows", [64, 40])  # whole blocks, and one filled up
+def test_a_product_in_4_bits_is_that_of_the_rounded_matrix(rows: int, tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    matrix = rng.integers(-8, 8, (rows, 16)).astype(np.float32) / 4
+    matrix[::32] = -2  # the furthest of every block, so that all numbers are levels
+    matrix[:, 3] = 0
+    node = helper.make_node("MatMul", ["x", "matrix"], ["y"])
+    ends = [helper.make_tensor_value_info(name, 1, [None, size]) for name, size in (("x", rows), ("y", 16))]
+    graph = helper.make_graph([node], "one", ends[:1], ends[1:], [numpy_helper.from_array(matrix, "matrix")])
+    onnx.save(
+        helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=9), tmp_path / "one.onnx"
+    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(int8_graphs, "_LEAST", 1)
+        written = int8_graphs.write_int8(tmp_path / "one.onnx", tmp_path / "four.onnx", [Errors(1, 1, 0.1)], 127)
+    assert (written.fours, written.worst_four, written.sensitive) == (1, 0.1, 0)
+    x = rng.normal(size=(5, rows)).astype(np.float32)
+    found = runtime.open_session(tmp_path / "four.onnx", 1).run(None, {"x": x})[0]
+    assert np.abs(found - x @ matrix).mean() < 0.01 * np.abs(x @ matrix).mean()
+    np.testing.assert_allclose(found[:, 3], 0, atol=1e-4)
 
 
 def test_int8_graphs_are_refused_where_they_would_overflow(
@@ -277,8 +325,8 @@ def test_what_differs_is_not_written(quick: Exported, tmp_path: Path, monkeypatc
         with pytest.raises(LitetextError, match="not written: against torch"):
             export_segmenter(quick.reference.folder, checkpoint, tmp_path / "e", PROMPTS)
     assert list(tmp_path.iterdir()) == []
-    with pytest.raises(LitetextError, match="unknown graph precision 'int4'"):
-        export_segmenter(quick.reference.folder, checkpoint, tmp_path / "e", PROMPTS, graph_precision="int4")
+    with pytest.raises(LitetextError, match="unknown graph precision 'int3'"):
+        export_segmenter(quick.reference.folder, checkpoint, tmp_path / "e", PROMPTS, graph_precision="int3")
 
 
 def _cut(name: str) -> Callable[[Path], None]:

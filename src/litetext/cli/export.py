@@ -49,7 +49,9 @@ def export(
     to: str = typer.Option("onnx", help="onnx."),
     precision: str = typer.Option("fp32", help="Of the text encoder: fp32, fp16 (half the bytes) or int8."),
     graph_precision: str = typer.Option(
-        "fp32", help="With --whole: of vision, detector and pixels: fp32 or int8 (a quarter of the bytes, and faster)."
+        "fp32",
+        help="With --whole: of vision, detector and pixels: fp32, int8 (a quarter of the bytes, and faster) or int4 "
+        "(fewer still, at a cost in quality).",
     ),
     vocabulary: str = typer.Option(None, metavar="FILE|N|FILE:N", help=VOCABULARY_HELP),
     prompts: Path = typer.Option(

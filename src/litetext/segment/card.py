@@ -88,7 +88,9 @@ def _computing(export: WholeExport) -> str:
     matrices, sensitive = (
         sum(getattr(one, name) for one in export.int8.values()) for name in ("matrices", "sensitive")
     )
-    return f"int8 (matrices; {sensitive} of {matrices} are stored in int8 and multiplied in float32)"
+    fours = sum(one.fours for one in export.int8.values())
+    stored = f"; {fours} of them are stored in 4 bits" if fours else ""
+    return f"int8 ({matrices} matrices; {sensitive} are stored in int8 and multiplied in float32{stored})"
 
 
 def _program(export: WholeExport, text: Checkpoint) -> str:

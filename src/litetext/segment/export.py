@@ -86,8 +86,9 @@ def export_segmenter(
         convention: another than the detector's own, see `load_detector`.
         allow_nan: export weights that are NaN or infinite too.
         image_size: side of the square input in pixels; by default the detector's own.
-        graph_precision: of the other graphs, ``"fp32"`` or ``"int8"`` (see `int8_graphs`). Of int8 scores and presence
-            must be within ``tolerance`` (0.15 by default); boxes and masks of queries that nobody draws are not.
+        graph_precision: of the other graphs, ``"fp32"``, ``"int8"`` or ``"int4"`` (see `int8_graphs`). Of the integers
+            scores and presence must be within ``tolerance`` (0.15 by default); boxes and masks of queries that nobody
+            draws are not.
 
     Raises:
         LitetextError: an unknown precision or opset, a text encoder of another width than the detector reads, or a
@@ -112,10 +113,10 @@ def export_segmenter(
         )
         write_graphs(backend, temporary, opset)
         config: dict[str, Any] = {"format": FORMAT, "version": VERSION, "opset": opset}
-        bits = (weight_bits or int8_weight_bits()) if graph_precision == "int8" else None
+        bits = None if graph_precision == "fp32" else weight_bits or int8_weight_bits()
         config |= {KEY: backend.convention.to_dict(), WEIGHT_BITS: bits}
         write_json(temporary / "config.json", config)
-        int8 = None if bits is None else _in_int8(temporary, prompts, bits)
+        int8 = None if bits is None else _in_int8(temporary, prompts, bits, fours=graph_precision == "int4")
         encoder = TorchTextEncoder(text.module(), text.tokenizer, trim=trim or trims_exactly(text.config))
         exported = Segmenter.from_pretrained(temporary, threads=1)
         agreement = measure_agreement(exported, Segmenter(backend, encoder), prompts)
@@ -141,13 +142,13 @@ def export_segmenter(
     return export
 
 
-_GRAPH_PRECISIONS = ("fp32", "int8")
+_GRAPH_PRECISIONS = ("fp32", "int8", "int4")
 
 
-def _in_int8(folder: Path, prompts: Sequence[str], weight_bits: int) -> dict[str, Int8Graph]:
-    """Put an export's graphs into int8, measured on what `measure_agreement` compares."""
+def _in_int8(folder: Path, prompts: Sequence[str], weight_bits: int, *, fours: bool) -> dict[str, Int8Graph]:
+    """Put an export's graphs into integers, measured on what `measure_agreement` compares."""
     words, photos = compared_on(prompts)
-    return put_into_int8(folder, OnnxTextEncoder(folder / "text").encode(words), photos, weight_bits)
+    return put_into_int8(folder, OnnxTextEncoder(folder / "text").encode(words), photos, weight_bits, fours=fours)
 
 
 def compared_on(prompts: Sequence[str]) -> tuple[list[str], list[NDArray[np.uint8]]]:

@@ -1,4 +1,4 @@
-"""A written export's graphs put into int8, by what is measured of them on the scenes that ship."""
+"""A written export's graphs put into int8 or 4 bits, by what is measured of them on the scenes that ship."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ..encoders.features import TextFeatures
 from ..encoders.runtime import open_session, run_session
 from .int8_graphs import probe_graph, write_int8
 from .onnx_backend import OnnxBackend, graphs_of
-from .whole_export import Int8Graph
+from .whole_export import Errors, Int8Graph
 
 _MASKS = 3
 _BOXES = np.array([[[0.4, 0.5, 0.3, 0.4], [0.7, 0.3, 0.2, 0.2]]], dtype=np.float32)
@@ -26,7 +26,7 @@ Feeds = list[Mapping[str, NDArray[Any]]]
 
 
 def put_into_int8(
-    folder: Path, text: TextFeatures, photos: Sequence[NDArray[np.uint8]], weight_bits: int
+    folder: Path, text: TextFeatures, photos: Sequence[NDArray[np.uint8]], weight_bits: int, *, fours: bool = False
 ) -> dict[str, Int8Graph]:
     """Replace an export's float32 graphs.
 
@@ -35,6 +35,7 @@ def put_into_int8(
         text: features of some prompts.
         photos: to measure on, uint8 [H, W, 3] each.
         weight_bits: 8, or 7 for CPUs whose integer sums could saturate.
+        fours: put matrices into 4 bits where that is close enough.
     """
     feeds = _recorded(folder, text, photos)
     largest = 2 ** (weight_bits - 1) - 1
@@ -43,7 +44,7 @@ def put_into_int8(
         with tempfile.TemporaryDirectory(dir=folder) as staging:
             staged = Path(staging) / "new"
             staged.mkdir()
-            errors = _errors(folder / f"{graph}.onnx", Path(staging) / f"{graph}.onnx", given, largest)
+            errors = _errors(folder / f"{graph}.onnx", Path(staging) / f"{graph}.onnx", given, largest, fours)
             written[graph] = write_int8(folder / f"{graph}.onnx", staged / f"{graph}.onnx", errors, largest)
             for file in folder.glob(f"{graph}.onnx*"):
                 file.unlink()
@@ -77,12 +78,13 @@ def _recorded(folder: Path, text: TextFeatures, photos: Sequence[NDArray[np.uint
     return backend.feeds
 
 
-def _errors(graph: Path, probe: Path, feeds: Feeds, largest: int) -> list[tuple[float, float]]:
-    """How far each product of a graph would be off in int8 at worst, by one scale and row by row."""
-    names = probe_graph(graph, probe, largest)
+def _errors(graph: Path, probe: Path, feeds: Feeds, largest: int, fours: bool) -> list[Errors]:
+    """How far each product of a graph would be off at worst."""
+    names = probe_graph(graph, probe, largest, fours=fours)
     if not names:
         return []
     session = open_session(probe, None, keep_memory=False, in_order=True)  # else all products wait in memory
     runs = [run_session(session, names, given, probe) for given in feeds]
     worst = [float(np.max(errors)) for errors in zip(*runs, strict=True)]  # np.max keeps NaN
-    return list(zip(worst[::2], worst[1::2], strict=True))
+    each = 3 if fours else 2
+    return [Errors(*worst[first : first + each]) for first in range(0, len(worst), each)]

@@ -5,6 +5,9 @@ by one scale. Where that is off by too much, each row is divided by its largest 
 back, so that a place of the picture with large numbers costs the others nothing. How far both are off is measured for
 every matrix on pictures; one that is sensitive to both is kept in 8 bits but multiplied in float32. Kernels of
 convolutions and tables are stored in half the bytes and computed with in float32.
+
+Where 4 bits are asked for, a matrix gets them, with a scale for every `BLOCK` numbers of a column (ONNX Runtime's
+``MatMulNBits``, which rounds what it is multiplied with to 8 bits), unless that is off by more than `COARSE`.
 """
 
 from __future__ import annotations
@@ -17,34 +20,39 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from .whole_export import Int8Graph
+from .whole_export import Errors, Int8Graph
 
 _DOMAIN = "com.microsoft"
 
 EVEN, SENSITIVE = 0.015, 0.03
 """A product whose mean error is a larger share of its mean size is taken row by row, and then in float32."""
 
+BLOCK, COARSE = 32, 0.15
+"""Numbers that share a scale in 4 bits, and the mean error from which on a matrix is put into 8 bits instead."""
+
 _LEAST = 1 << 12  # numbers of a tensor that is worth it
 _SUFFIX = "_int8_error"
 _TINY = np.array(1e-12, np.float32)  # so that rows of zeros stay zeros
 
 
-def probe_graph(graph: Path, probe: Path, largest: int) -> list[str]:
-    """Write a graph that also says how far each product would be off in int8.
+def probe_graph(graph: Path, probe: Path, largest: int, *, fours: bool = False) -> list[str]:
+    """Write a graph that also says how far each product would be off in fewer bits.
 
     Args:
         graph: the float32 graph, which stays.
         probe: what is written, its weights beside it.
         largest: the greatest integer of a weight, 127 or 63.
+        fours: measure 4 bits too.
 
     Returns:
-        The names of the additional outputs, two for each product: rounded by one scale, and row by row.
+        The names of the additional outputs, those of a product in the order of `Errors`.
     """
     model = ir.load(graph)
     names: list[str] = []
     for product in _products(model.graph):
         built = _Nodes(model.graph)
-        for rough in (_even_product(built, product, largest), _row_product(built, product, largest)):
+        roughs = [_even_product(built, product, largest), _row_product(built, product, largest)]
+        for rough in [*roughs, _four_product(built, product)] if fours else roughs:
             names.append(f"product_{len(names)}{_SUFFIX}")
             model.graph.outputs.append(_share_off(built, product.outputs[0], rough, names[-1]))
         model.graph.insert_after(product, built.nodes)
@@ -60,25 +68,29 @@ def _share_off(built: _Nodes, exact: ir.Value, rough: ir.Value, name: str) -> ir
     return share
 
 
-def write_int8(graph: Path, target: Path, errors: Sequence[tuple[float, float]], largest: int) -> Int8Graph:
-    """Write a graph in int8.
+def write_int8(graph: Path, target: Path, errors: Sequence[Errors], largest: int) -> Int8Graph:
+    """Write a graph in int8, and in 4 bits what was measured in them and is close enough.
 
     Args:
         graph: the float32 graph.
         target: what is written, its weights beside it.
-        errors: of each product, by one scale and row by row, in the order of `probe_graph`.
+        errors: of each product, in the order of `probe_graph`.
         largest: the greatest integer of a weight, 127 or 63.
     """
     model = ir.load(graph)
     products = list(_products(model.graph))
-    kept = []
-    for product, (even, by_row) in zip(products, errors, strict=True):
+    kept: list[float] = []
+    fours: list[float] = []
+    for product, error in zip(products, errors, strict=True):
         built = _Nodes(model.graph)
-        if even <= EVEN:  # NaN is not
-            kept.append(even)
+        if error.four is not None and error.four <= COARSE:  # NaN is not
+            fours.append(error.four)
+            _replace(model.graph, [product], built, _four_product(built, product))
+        elif error.even <= EVEN:
+            kept.append(error.even)
             _replace_biased(model.graph, product, built, largest)
-        elif by_row <= SENSITIVE:
-            kept.append(by_row)
+        elif error.by_row <= SENSITIVE:
+            kept.append(error.by_row)
             _replace(model.graph, [product], built, _row_product(built, product, largest))
         else:
             _replace(model.graph, [product], built, _weight_only(built, product, largest))
@@ -87,7 +99,8 @@ def write_int8(graph: Path, target: Path, errors: Sequence[tuple[float, float]],
     _drop_unread(model.graph)
     model.graph.opset_imports[_DOMAIN] = 1
     _save(model, target)
-    return Int8Graph(len(products), len(products) - len(kept), max(kept, default=0.0))
+    sensitive = len(products) - len(kept) - len(fours)
+    return Int8Graph(len(products), sensitive, max(kept, default=0.0), len(fours), max(fours, default=0.0))
 
 
 def _products(graph: ir.Graph) -> Iterator[ir.Node]:
@@ -169,6 +182,30 @@ def _row_product(built: _Nodes, product: ir.Node, largest: int) -> ir.Value:
     peak = built.node("Max", high, built.node("Neg", low), built.constant(_TINY))
     operands = built.node("Div", rows, peak), *_quantized(built, matrix, largest)
     return built.node("Mul", built.node("DynamicQuantizeMatMul", *operands, domain=_DOMAIN), peak)
+
+
+def _four_product(built: _Nodes, product: ir.Node) -> ir.Value:
+    """The product with the matrix in 4 bits."""
+    rows, matrix = product.inputs
+    inside, outside = _numbers(matrix).shape
+    fours, scale = _in_fours(built, matrix)
+    shape = {"K": inside, "N": outside, "bits": 4, "block_size": BLOCK, "accuracy_level": 4}
+    return built.node("MatMulNBits", rows, fours, scale, domain=_DOMAIN, **shape)
+
+
+def _in_fours(built: _Nodes, matrix: Any) -> tuple[ir.Value, ir.Value]:
+    """A matrix [in, out] in 4 bits, two numbers a byte [out, blocks, `BLOCK` / 2], and its scales [out, blocks]."""
+    name = str(matrix.name)
+    if f"{name}_int4" not in built.graph.initializers:
+        columns = _numbers(matrix).T
+        blocks = -(-columns.shape[1] // BLOCK)
+        columns = np.pad(columns, ((0, 0), (0, blocks * BLOCK - columns.shape[1]))).reshape(-1, blocks, BLOCK)
+        furthest = np.take_along_axis(columns, np.abs(columns).argmax(-1, keepdims=True), -1)
+        scale = np.where(furthest == 0, 1, furthest / np.float32(-8)).astype(np.float32)  # which there is 0, of 0 to 15
+        levels = np.clip(np.rint(columns / scale) + 8, 0, 15).astype(np.uint8)
+        built.constant(levels[..., ::2] | levels[..., 1::2] << 4, f"{name}_int4")
+        built.constant(scale[..., 0], f"{name}_int4_scale")
+    return built.graph.initializers[f"{name}_int4"], built.graph.initializers[f"{name}_int4_scale"]
 
 
 def _weight_only(built: _Nodes, product: ir.Node, largest: int) -> ir.Value:

@@ -52,7 +52,7 @@ CLS_TOKEN = "cls_token"
 ATTENDED = "attended"
 MASK_LOGITS = "mask_logits"
 WEIGHT_BITS = "weight_bits"
-"""In config.json: the bits of a weight where graphs are in int8, else null."""
+"""In config.json: the bits of an int8 weight where graphs are in int8 or int4, else null."""
 DECODER_OUTPUTS = ("logits", "presence_logits", "boxes", "decoder_hidden_states", "encoder_hidden_states")
 _OLD_NAMES = {
     "scores": "logits",

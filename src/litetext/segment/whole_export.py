@@ -34,19 +34,37 @@ class Agreement:
         return float(np.max([self.score, self.presence, self.box, self.mask]))
 
 
-@dataclass(frozen=True)
-class Int8Graph:
-    """What became of a graph in int8.
+@dataclass(frozen=True, slots=True)
+class Errors:
+    """How far a product would be off in fewer bits: its mean error as a share of its mean size.
 
     Attributes:
-        matrices: how many are stored in 8 bits.
-        sensitive: those of them that are multiplied in float32.
-        worst: the largest error of the others' products, as a share of their mean size.
+        even, by_row: in int8, rounded by one scale and row by row.
+        four: with its matrix in 4 bits; None where that was not asked for.
+    """
+
+    even: float
+    by_row: float
+    four: float | None = None
+
+
+@dataclass(frozen=True)
+class Int8Graph:
+    """What became of a graph in int8, or in 4 bits.
+
+    Attributes:
+        matrices: how many are stored in 8 bits or fewer.
+        sensitive: those of them that are stored in 8 bits and multiplied in float32.
+        worst: the largest error of the products in int8, as a share of their mean size.
+        fours: how many are stored in 4 bits.
+        worst_four: the largest error of their products.
     """
 
     matrices: int
     sensitive: int
     worst: float
+    fours: int = 0
+    worst_four: float = 0.0
 
 
 @dataclass(frozen=True)
