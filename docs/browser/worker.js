@@ -42,8 +42,9 @@ const tasks = {
   async find({ ids, lowest }) {
     const { tokens } = await model.text.run({ ids: new ort.Tensor("int64", BigInt64Array.from(ids, BigInt), [1, ids.length]) });
     const mask = new ort.Tensor("bool", new Uint8Array(ids.length), [1, ids.length]);
-    const levels = Object.keys(seen).sort();
-    const found = await model.decoder.run({ features: seen[levels.at(-1)], text: tokens, mask });
+    const levels = Object.keys(seen).filter((name) => name.startsWith("features_")).sort();
+    const image = seen.attended ? { attended: seen.attended } : { features: seen[levels.at(-1)] }; // which older graphs read
+    const found = await model.decoder.run({ ...image, text: tokens, mask });
     const presence = sigmoid(found.presence_logits.data[0]);
     const scores = Array.from(found.logits.data, (logit) => sigmoid(logit) * presence);
     const best = scores.map((_, query) => query).filter((query) => scores[query] >= lowest).sort((a, b) => scores[b] - scores[a]);
