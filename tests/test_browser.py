@@ -16,6 +16,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from PIL import Image
 from pycocotools import mask as rle
 
@@ -128,16 +130,69 @@ def test_ids_are_those_of_python(page: _Page) -> None:
     golden: dict[str, list[int]] = json.loads((ROOT / "tests/encoders/golden/tokens.json").read_text())
     texts = [*golden, *SHIPPED_PHRASES.read_text(encoding="utf-8").splitlines(), *ODD]
     for vocabulary in (None, _vocabulary("photo"), _vocabulary("mini")):
-        script = """async ([texts, vocabulary]) => {
-            const { Tokenizer } = await import("/tokenizer.js");
-            const merges = new Uint16Array(await (await fetch("/models/merges.bin")).arrayBuffer());
-            const tokenizer = new Tokenizer(merges, vocabulary);
-            return texts.map((text) => tokenizer.encode(text, 1000));
-        }"""
-        found = page.page.evaluate(script, [texts, vocabulary])
+        found = _ids(page, texts, vocabulary)
         assert found == Tokenizer(vocabulary).encode_batch(texts)
         if vocabulary is None:
             assert found[: len(golden)] == list(golden.values())
+
+
+def _ids(page: _Page, texts: list[str], vocabulary: list[int] | None = None) -> list[list[int]]:
+    """What the page makes of texts."""
+    script = """async ([texts, vocabulary]) => {
+        const { Cleaner } = await import("/cleaning.js");
+        const { Tokenizer } = await import("/tokenizer.js");
+        window.cleaner ??= new Cleaner(await (await fetch("/models/text.json")).json());
+        window.merges ??= new Uint16Array(await (await fetch("/models/merges.bin")).arrayBuffer());
+        const tokenizer = new Tokenizer(window.cleaner, window.merges, vocabulary);
+        return texts.map((text) => tokenizer.encode(text, 10000));
+    }"""
+    found: list[list[int]] = page.page.evaluate(script, [texts, vocabulary])
+    return found
+
+
+# Characters that Unicode assigned before the versions of both sides.
+CHARACTERS = st.one_of(
+    st.characters(max_codepoint=0x17F), st.characters(max_codepoint=0xFFFF, exclude_categories=["Cn", "Co", "Cs"])
+)
+PIECES = st.sampled_from(
+    [
+        *"<ﬁＦΣς½\n\x85\u0345",
+        "&amp;",
+        "&amp",
+        "&#39;",
+        "&EACUTE;",
+        "&notit;",
+        "&#x80;",
+        "’s",
+        "'ſ",
+        "\x1b[3m",
+        "Ã ",
+        "â€™",
+    ]
+)
+
+
+@st.composite
+def _misread(draw: st.DrawFn) -> str:
+    """UTF-8 that was read in another encoding."""
+    text = draw(st.text(alphabet=st.sampled_from("aeé ßñ“”’—日本прив🙂ελ"), max_size=12))
+    encodings = ("latin-1", "sloppy-windows-1252", "sloppy-windows-1251", "sloppy-windows-1253", "macroman", "cp437")
+    return text.encode().decode(draw(st.sampled_from(encodings)), errors="replace")
+
+
+TEXTS = st.one_of(st.text(alphabet=CHARACTERS, max_size=20), st.lists(PIECES, max_size=8).map("".join), _misread())
+
+
+@pytest.mark.slow
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(TEXTS, min_size=1, max_size=30))
+def test_ids_of_odd_text_are_those_of_python(page: _Page, texts: list[str]) -> None:
+    assert _ids(page, texts) == Tokenizer().encode_batch(texts)
+
+
+def test_verbose_patterns_lose_their_spaces_and_comments(tool: ModuleType) -> None:
+    found = tool.javascript("\n  [ a#] b \\s  # a comment [with] brackets\n | (?<! [c]) \\w{2}\n")
+    assert found.startswith("[ a#]b[") and found.endswith(r"|(?<![c])[\p{L}\p{N}_]{2}") and "comment" not in found
 
 
 def _vocabulary(model: str) -> list[int]:

@@ -12,7 +12,10 @@ from __future__ import annotations
 import argparse
 import base64
 import hashlib
+import html
+import html.entities
 import json
+import re
 import shutil
 import subprocess
 import tarfile
@@ -21,8 +24,11 @@ from dataclasses import asdict
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
+import ftfy.bad_codecs  # noqa: F401  # registers encodings
 import numpy as np
+from ftfy import badness, chardata
 
 import litetext
 from litetext.data import SHIPPED_ENCODERS, Sample, photographs, resolve, samples
@@ -36,6 +42,8 @@ RUNTIME = "onnxruntime-web@1.30.0"
 INTEGRITY = "q0y+JrrtukXSzsBWEMccVfqX25LRmosXHF+CaRJmg8pZClzcV7svNc4rKY3jL02Vb7QmRMDs1SigqR4CXAfKYQ=="
 RUNTIME_FILES = ("ort.wasm.min.mjs", "ort-wasm-simd-threaded.mjs", "ort-wasm-simd-threaded.wasm")
 GRAPHS = ("vision", "decoder", "pixels")
+PARTS = re.compile(r"\\.|\[(?:\\.|[^\]])*\]|#[^\n]*|\s+|.", re.DOTALL)  # of a verbose pattern
+CLASSES = {r"\w": r"[\p{L}\p{N}_]", r"\s": r"[\t-\r\x1c-\x20\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]"}
 
 
 def build(out: Path) -> None:
@@ -50,8 +58,32 @@ def build(out: Path) -> None:
         models = staged / "models"
         models.mkdir()
         np.load(PACKAGE / "data" / "clip" / "merges.npy").astype("<u2").tofile(models / "merges.bin")
+        (models / "text.json").write_text(json.dumps(text_tables()))
         for model, pictures in (("mini", samples()), ("photo", photographs())):
             add_model(staged, model, pictures)
+
+
+def text_tables() -> dict[str, Any]:
+    """Return what cleaning.js reads: the tables and patterns of Python's packages html and ftfy."""
+    characters = {**chardata.WIDTH_MAP, **chardata.LIGATURES}
+    return {
+        "references": html.entities.html5,
+        "entities": chardata.HTML_ENTITIES,
+        "invalid_numbers": html._invalid_charrefs,  # type: ignore[attr-defined]
+        "no_characters": sorted(html._invalid_codepoints),  # type: ignore[attr-defined]
+        "characters": {chr(number): text for number, text in characters.items()},
+        "bad": javascript(badness.BADNESS_RE.pattern),
+        "embedded": javascript(chardata.UTF8_DETECTOR_RE.pattern),
+        "altered": chardata.ALTERED_UTF8_RE.pattern.decode("latin-1"),
+        "lossy": chardata.LOSSY_UTF8_RE.pattern.decode("latin-1"),
+        "encodings": {name: bytes(range(256)).decode(name) for name in chardata.CHARMAP_ENCODINGS},
+    }
+
+
+def javascript(verbose: str) -> str:
+    """Return a verbose regular expression of Python's as one of JavaScript's, with the flag u."""
+    parts = (part for part in PARTS.findall(verbose) if not part.isspace() and not part.startswith("#"))
+    return "".join(CLASSES.get(part, part) for part in parts)
 
 
 def add_runtime(folder: Path) -> None:

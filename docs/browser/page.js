@@ -1,5 +1,6 @@
 // The page: a picture and phrases in, masks out. The model runs in worker.js; nothing is sent anywhere.
 
+import { Cleaner } from "./cleaning.js";
 import { maskAt, runLengths, withoutRepeats } from "./picture.js";
 import { Tokenizer } from "./tokenizer.js";
 
@@ -68,9 +69,10 @@ async function load() {
   at("about").textContent = ABOUT[name];
   forget();
   picture = null;
-  const [described, merges] = await Promise.all([fetch(`${folder}/model.json`), fetch("models/merges.bin")]);
+  const needed = [`${folder}/model.json`, "models/merges.bin", "models/text.json"];
+  const [described, merges, tables] = await Promise.all(needed.map((path) => fetch(path)));
   settings = await described.json();
-  tokenizer = new Tokenizer(new Uint16Array(await merges.arrayBuffer()), settings.vocabulary);
+  tokenizer = new Tokenizer(new Cleaner(await tables.json()), new Uint16Array(await merges.arrayBuffer()), settings.vocabulary);
   at("samples").replaceChildren(...settings.samples.map(sampleButton));
   const { threads } = await model.ask("load", { folder: new URL(folder, location.href).href });
   say(`${name} is ready (${threads === 1 ? "one thread" : `${threads} threads`}). Choose a picture.`);
