@@ -259,6 +259,31 @@ def test_samples_thresholds_and_single_instances(page: _Page, tmp_path: Path) ->
 
 
 @pytest.mark.slow
+def test_an_instance_is_isolated_by_pointer_and_by_keyboard(page: _Page) -> None:
+    page.page.locator("#model").select_option("mini")
+    page.said("mini is ready")
+    page.page.locator("#samples button").nth(1).click()
+    page.said(f"{samples()[1].phrases[-1]}: ")
+    page.page.locator("#threshold").fill("0.5")
+    drawn = "document.getElementById('canvas').toDataURL()"
+    everything, pressed = page.page.evaluate(drawn), page.page.locator("#instances button[aria-pressed=true]")
+    assert page.page.locator("#instances button").count() > 1
+    box = page.page.locator("#canvas").bounding_box()
+    owl = {"x": 205 * box["width"] / 256, "y": 90 * box["height"] / 256}
+    page.page.locator("#canvas").hover(position=owl)
+    alone = page.page.evaluate(drawn)
+    assert alone != everything and pressed.count() == 0
+    page.page.locator("#canvas").click(position=owl)
+    page.page.mouse.move(0, 0)
+    assert pressed.count() == 1 and page.page.evaluate(drawn) == alone
+    page.page.locator("#canvas").click(position=owl)
+    page.page.mouse.move(0, 0)
+    assert pressed.count() == 0 and page.page.evaluate(drawn) == everything
+    page.page.locator("#instances button").first.press("Enter")
+    assert pressed.count() == 1
+
+
+@pytest.mark.slow
 def test_what_is_no_picture_is_refused(page: _Page, tmp_path: Path) -> None:
     (tmp_path / "note.png").write_text("not a picture")
     page.page.locator("#phrase").fill("dog")

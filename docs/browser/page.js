@@ -49,7 +49,7 @@ const model = new Model();
 let settings = null, tokenizer = null;
 let picture = null; // { name, width, height, shown: canvas }
 let answers = new Map(); // phrase -> { color, presence, instances }
-let alone = null;
+let pointed = null, pinned = null; // which of the visible instances the pointer or the focus is on; which was clicked
 let turn = Promise.resolve();
 
 function say(text, wrong = false) {
@@ -132,6 +132,7 @@ async function find(phrase) {
   const used = new Set([...answers.values()].map((answer) => answer.color));
   const color = COLORS.find((one) => !used.has(one)) ?? COLORS[answers.size % COLORS.length];
   answers.set(phrase, { color, presence, instances: kept });
+  release();
   draw();
   say(`${phrase}: ${counted(phrase)} (${seconds(start)}); there with a probability of ${presence.toFixed(2)}.`);
 }
@@ -142,9 +143,11 @@ const counted = (phrase) => shown(phrase).length || "none";
 
 function forget() {
   answers = new Map();
-  alone = null;
+  release();
   draw();
 }
+
+const release = () => { pointed = pinned = null; };
 
 // Everything that reaches the threshold, phrase by phrase.
 const visible = () => [...answers.keys()].flatMap((phrase) => shown(phrase).map((one) => ({ phrase, color: answers.get(phrase).color, ...one })));
@@ -162,7 +165,7 @@ function draw() {
     canvas.removeAttribute("height");
   }
   at("phrases").replaceChildren(...[...answers].map(([phrase, { color }]) => {
-    const chip = make("button", { type: "button", textContent: `${phrase} ×`, onclick: () => { answers.delete(phrase); alone = null; draw(); } });
+    const chip = make("button", { type: "button", textContent: `${phrase} ×`, onclick: () => { answers.delete(phrase); release(); draw(); } });
     chip.setAttribute("aria-label", `Take away ${phrase}`);
     chip.style.borderColor = color;
     return make("li", {}, chip);
@@ -171,20 +174,42 @@ function draw() {
   at("png").disabled = at("coco").disabled = !picture;
 }
 
-// Draw the picture and its masks, or one of them; the buttons stay, since one of them may have the focus.
+// Draw the picture and its masks, or the one that is pointed at or pinned; the buttons stay, since one of them may have the focus.
 function paintAll() {
   const context = at("canvas").getContext("2d", { willReadFrequently: true });
   context.drawImage(picture.shown, 0, 0);
-  visible().forEach((one, index) => { if (alone === null || alone === index) paint(context, one); });
+  const only = pointed ?? pinned;
+  visible().forEach((one, index) => { if (only === null || only === index) paint(context, one); });
+}
+
+function point(index) {
+  if (pointed === index) return;
+  pointed = index;
+  paintAll();
+}
+
+// Show one instance alone until it is chosen again.
+function pin(index) {
+  pinned = pinned === index ? null : index;
+  [...at("instances").querySelectorAll("button")].forEach((button, row) => button.setAttribute("aria-pressed", String(row === pinned)));
+  paintAll();
 }
 
 function instanceButton(text, color, index) {
-  const isolate = (which) => { if (alone !== which) { alone = which; paintAll(); } };
-  const button = make("button", { type: "button", textContent: text });
+  const button = make("button", { type: "button", textContent: text, onclick: () => pin(index) });
   button.style.borderColor = color;
-  button.onmouseenter = button.onfocus = () => isolate(index);
-  button.onmouseleave = button.onblur = () => isolate(null);
+  button.setAttribute("aria-pressed", "false");
+  button.onmouseenter = button.onfocus = () => point(index);
+  button.onmouseleave = button.onblur = () => point(null);
   return make("li", {}, button);
+}
+
+// Which of the visible instances lies under the pointer, null for none.
+function under(event) {
+  const { width, height } = at("canvas"), box = at("canvas").getBoundingClientRect();
+  const x = Math.floor((event.clientX - box.left) * width / box.width), y = Math.floor((event.clientY - box.top) * height / box.height);
+  const index = visible().findIndex(({ mask }) => mask[y * width + x]);
+  return index < 0 ? null : index;
 }
 
 // Lay a mask over the picture: its color, and a line where it ends.
@@ -229,14 +254,17 @@ const stem = () => picture.name.replace(/\.[^.]*$/, "");
 const taken = (file) => file && next(() => take(file, file.name || "picture"));
 
 at("model").onchange = () => next(load);
-at("threshold").oninput = () => { alone = null; draw(); };
+at("threshold").oninput = () => { release(); draw(); };
+at("canvas").onpointermove = (event) => picture && point(under(event));
+at("canvas").onpointerleave = () => picture && point(null);
+at("canvas").onclick = (event) => { const index = picture && under(event); if (index !== null) pin(index); };
 at("file").onchange = () => taken(at("file").files[0]);
 at("ask").onsubmit = (event) => {
   event.preventDefault();
   const phrase = at("phrase").value.trim();
   if (phrase) next(async () => { await find(phrase); at("phrase").value = ""; });
 };
-at("png").onclick = () => { alone = null; paintAll(); at("canvas").toBlob((blob) => save(blob, `${stem()}_masks.png`)); };
+at("png").onclick = () => { point(null); at("canvas").toBlob((blob) => save(blob, `${stem()}_masks.png`)); };
 at("coco").onclick = () => save(new Blob([JSON.stringify(coco())], { type: "application/json" }), `${stem()}.json`);
 addEventListener("paste", (event) => taken([...event.clipboardData.files][0]));
 at("drop").ondragover = (event) => { event.preventDefault(); at("drop").classList.add("over"); };
