@@ -2,7 +2,7 @@
 
 The server runs in a process of its own with the shipped model, as users start it; clients are threads of this one, on
 the same cores. Latencies are those that clients see. The second phrase is measured by one client alone, in pairs: an
-image that the server has not seen, then the same image with another phrase.
+image that the server has not seen, then the same image with another phrase; processor time is the server's.
 
 Prints one JSON object; ``serve.json`` is what a run left.
 """
@@ -51,6 +51,12 @@ def megabytes(process: int) -> float:
     """Resident memory of a process."""
     status = Path(f"/proc/{process}/status").read_text()
     return int(status.partition("VmRSS:")[2].split()[0]) / 1024
+
+
+def processor_ms(process: int) -> float:
+    """Milliseconds of processor time that a process has taken until now."""
+    fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+    return 1000 * (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def picture(number: int) -> bytes:
@@ -121,23 +127,30 @@ def crowd(url: str, process: int, clients: int, seconds: float) -> dict[str, Any
     }
 
 
-def second_phrase(url: str, pairs: int) -> dict[str, Any]:
+def second_phrase(url: str, process: int, pairs: int) -> dict[str, Any]:
     """One client: a new image, then another phrase on it."""
-    first, second = [], []
+    latencies, processor = [], []
     with httpx.Client(base_url=url, timeout=120) as client:
         for number in range(-2, pairs):
             image = picture(5_000_000 + number)
-            new, again = ask(client, image, "owl"), ask(client, image, "red car")
+            before = processor_ms(process)
+            new = ask(client, image, "owl")
+            between = processor_ms(process)
+            again = ask(client, image, "red car")
             assert not new[2]["cached"] and again[2]["cached"]
             if number >= 0:  # the first two warm the server up
-                first.append(new[1])
-                second.append(again[1])
-    ratios = [one / other for one, other in zip(first, second, strict=True)]
+                latencies.append((new[1], again[1]))
+                processor.append((between - before, processor_ms(process) - between))
+    first, second = (1000 * np.array(latencies)).T
+    spent, spent_again = np.mean(processor, axis=0)
     return {
         "pairs": pairs,
-        "new_image_ms": round(1000 * median(first), 1),
-        "second_phrase_ms": round(1000 * median(second), 1),
-        "median_ratio": round(median(ratios), 2),
+        "new_image_ms": round(float(np.median(first)), 1),
+        "second_phrase_ms": round(float(np.median(second)), 1),
+        "median_ratio": round(float(np.median(first / second)), 2),
+        "new_image_processor_ms": round(spent, 1),
+        "second_phrase_processor_ms": round(spent_again, 1),
+        "processor_ratio": round(spent / spent_again, 2),
     }
 
 
@@ -145,14 +158,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--clients", type=int, default=64)
     parser.add_argument("--seconds", type=float, default=60)
-    parser.add_argument("--pairs", type=int, default=40)
+    parser.add_argument("--pairs", type=int, default=60)
     parser.add_argument("--cache-mb", default="16", help="so small that it is full long before the end")
     options = parser.parse_args()
     found: dict[str, Any] = {"cores": os.cpu_count(), "load_before": round(os.getloadavg()[0], 1), "model": "mini"}
     with served("--cache-mb", options.cache_mb) as (url, process):
-        found["second_phrase"] = second_phrase(url, options.pairs)
-    with served("--model", "photo") as (url, _):
-        found["second_phrase_photo"] = second_phrase(url, options.pairs)
+        found["second_phrase"] = second_phrase(url, process, options.pairs)
+    with served("--model", "photo") as (url, process):
+        found["second_phrase_photo"] = second_phrase(url, process, options.pairs)
     with served("--cache-mb", options.cache_mb) as (url, process):
         found["crowd"] = crowd(url, process, options.clients, options.seconds)
     print(json.dumps(found, indent=1))
