@@ -96,6 +96,17 @@ def test_prompts_with_and_without_boxes_mix(segmenter: Segmenter, teacher: Refer
     _assert_same(found, [teacher.detections(photo, output, 0.0) for output in outputs])
 
 
+def test_the_bias_of_places_is_the_same_to_the_bit(teacher: Reference) -> None:
+    decoder = Segmenter.from_pretrained(teacher.folder, device="cpu").backend.detector.detr_decoder
+    boxes = torch.rand(2, 5, 4)
+    ours = decoder._get_rpb_matrix(boxes, (6, 9))
+    for embedding in (decoder.box_rpb_embed_x, decoder.box_rpb_embed_y):
+        assert len(embedding._forward_hooks) == 1
+        embedding._forward_hooks.clear()
+    assert torch.equal(ours, decoder._get_rpb_matrix(boxes, (6, 9)))
+    assert ours.is_contiguous()
+
+
 def test_absent_prompts_find_nothing_and_decode_no_pixel(
     tmp_path: Any, photo: NDArray[np.uint8], monkeypatch: pytest.MonkeyPatch
 ) -> None:

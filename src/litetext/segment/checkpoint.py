@@ -15,7 +15,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 from transformers import AutoConfig, Sam3Config, Sam3ImageProcessor, Sam3LiteTextConfig, Sam3LiteTextModel, Sam3Model
 from transformers.models.sam3.modeling_sam3 import Sam3ViTModel
 from transformers.utils import logging as transformers_logging
@@ -59,6 +59,8 @@ class _TextFree:
         if not self.convention.takes_boxes:
             del self.geometry_encoder  # type: ignore[attr-defined]
         self._set_vit_layer_norm_eps(self.convention.vit_layer_norm_eps)
+        for embedding in (self.detr_decoder.box_rpb_embed_x, self.detr_decoder.box_rpb_embed_y):  # type: ignore[attr-defined]
+            embedding.register_forward_hook(_heads_first)
 
     def _set_vit_layer_norm_eps(self, eps: float | None) -> None:
         backbone: Any = self.vision_encoder.backbone  # type: ignore[attr-defined]
@@ -67,6 +69,15 @@ class _TextFree:
         for module in backbone.modules():
             if isinstance(module, nn.LayerNorm):
                 module.eps = eps
+
+
+def _heads_first(module: nn.Module, given: Any, found: Tensor) -> Tensor:
+    """The same numbers [B, Q, side, heads], a head's beside each other in memory.
+
+    The decoder adds rows and columns of them to a bias of every query at every place, head by head: the same sums,
+    taken over long rows in place of rows of eight, and already where attention reads them.
+    """
+    return found.permute(0, 3, 1, 2).contiguous().permute(0, 2, 3, 1)
 
 
 class Sam3Detector(_TextFree, Sam3Model):
