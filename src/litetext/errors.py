@@ -31,6 +31,7 @@ def choice_error(kind: str, given: object, choices: list[str] | tuple[str, ...])
 
 
 _SAM3 = ("PIL", "pycocotools", "scipy", "supervision", "timm", "torch", "torchvision", "transformers")
+_SERVE = ("PIL", "fastapi", "h11", "httpx", "multipart", "prometheus_client", "pydantic", "starlette", "uvicorn")
 _DISTILL = (*_SAM3, "accelerate", "tensorboard")
 
 EXTRAS = {
@@ -45,7 +46,7 @@ EXTRAS = {
     "label": (*_SAM3, "fsspec", "imagehash", "jinja2", "pyarrow", "ray"),
     "distill": _DISTILL,
     "photo": (*_DISTILL, "cv2"),
-    "serve": ("PIL", "fastapi", "h11", "httpx", "multipart", "prometheus_client", "uvicorn"),
+    "serve": _SERVE,
 }
 """The extras of `pyproject.toml`, the smallest first, and the modules of each that litetext imports."""
 
