@@ -160,9 +160,9 @@ def paste(with_pasting: str, without: str) -> None:
 
 def _last(run: Path) -> dict[str, float]:
     with (run / "losses.csv").open(newline="") as file:
-        rows = [row for row in csv.DictReader(file) if row.get("semantic_iou")]
-    names = ("step", "semantic_iou", "semantic_iou_large", "presence_auc", "IL_MCC", "pmF1")
-    return {name: round(float(rows[-1][name]), 3) for name in names}
+        rows = [row for row in csv.DictReader(file) if row.get("held_out_semantic_iou")]
+    names = ("semantic_iou", "semantic_iou_large", "presence_auc", "presence_mcc", "pmF1")
+    return {"step": int(rows[-1]["step"]), **{name: round(float(rows[-1][f"held_out_{name}"]), 3) for name in names}}
 
 
 def record(name: str, part: dict[str, Any]) -> None:
