@@ -246,8 +246,9 @@ def record(name: str, part: dict[str, Any]) -> None:
 
 def _cpu() -> list[str]:
     """What of the CPU decides the speed."""
-    facts = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").exists() else ""
-    return [flag for flag in ("avx2", "avx512_vnni", "avx512_bf16", "amx_bf16", "amx_int8") if f" {flag}" in facts]
+    from litetext.devices import cpu_flags
+
+    return [flag for flag in ("avx2", "avx512_vnni", "avx512_bf16", "amx_bf16", "amx_int8") if flag in cpu_flags()]
 
 
 def main(given: Sequence[str]) -> None:

@@ -29,7 +29,7 @@ def test_devices_that_are_not_here(name: object) -> None:
     ("flags", "wanted"), [({"avx2", "amx_bf16"}, "bfloat16"), ({"avx512_bf16"}, "bfloat16"), ({"avx512f"}, "float32")]
 )
 def test_auto_is_what_the_cpu_multiplies_fast(monkeypatch: pytest.MonkeyPatch, flags: set[str], wanted: str) -> None:
-    monkeypatch.setattr(devices, "_cpu_flags", lambda: flags)
+    monkeypatch.setattr(devices, "cpu_flags", lambda: flags)
     assert floating_dtype("auto", torch.device("cpu")) == getattr(torch, wanted)
     assert known_dtype("auto", "cpu") == wanted
     segmenter = Segmenter.from_pretrained("mini", device="cpu", dtype="auto")

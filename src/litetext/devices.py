@@ -71,7 +71,7 @@ def known_dtype(dtype: str | None, device: str | None) -> str | None:
 
 def fast_cpu_dtype() -> str:
     """Return ``"bfloat16"`` where this CPU has AMX or AVX512 for it and says so (Linux), else ``"float32"``."""
-    return "bfloat16" if _FAST_BFLOAT16 & _cpu_flags() else "float32"
+    return "bfloat16" if _FAST_BFLOAT16 & cpu_flags() else "float32"
 
 
 def _fast_dtype(device: torch.device) -> str:
@@ -84,8 +84,8 @@ def _fast_dtype(device: torch.device) -> str:
     return "float32"
 
 
-def _cpu_flags() -> set[str]:
-    """What the CPU can do, as Linux lists it; nothing elsewhere."""
+def cpu_flags() -> set[str]:
+    """Return what the CPU can do, as Linux lists it; nothing elsewhere."""
     try:
         facts = Path("/proc/cpuinfo").read_text(encoding="ascii", errors="replace")
     except OSError:

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..devices import cpu_flags
 from ..errors import LitetextError, short
 from ..files import checked_file
 from ..json_files import read_json
@@ -115,11 +116,7 @@ def int8_weight_bits() -> int:
     """
     if platform.machine().lower() not in ("x86_64", "amd64", "i386", "i686"):
         return 8
-    try:
-        facts = Path("/proc/cpuinfo").read_text(encoding="ascii", errors="replace")
-    except OSError:
-        return 7
-    return 8 if "avx512_vnni" in facts or "avx_vnni" in facts else 7
+    return 8 if cpu_flags() & {"avx512_vnni", "avx_vnni"} else 7
 
 
 @dataclass(frozen=True, slots=True)
