@@ -17,9 +17,6 @@ import shutil
 import statistics
 import sys
 import tempfile
-import threading
-from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from time import perf_counter as clock
 from typing import Any
@@ -29,28 +26,19 @@ from playwright.sync_api import Browser, Page, sync_playwright
 from litetext.data import photographs
 
 sys.path.append(str(Path(__file__).parents[1] / "tools"))
-from build_browser import RUNTIME, Isolated, build
+from build_browser import RUNTIME, Isolated, Plain, build, served
 
 RESULTS = Path(__file__).with_suffix(".json")
 ROUNDS = 5
 
 
-class Plain(Isolated):
-    """Serves without the headers that a page needs for threads."""
-
-    def end_headers(self) -> None:
-        SimpleHTTPRequestHandler.end_headers(self)
-
-
-def measured(browser: Browser, folder: Path, handler: type) -> dict[str, float]:
+def measured(browser: Browser, address: str) -> dict[str, float]:
     """Medians of one way to serve the page."""
-    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(handler, directory=folder))
-    threading.Thread(target=server.serve_forever, daemon=True).start()
     seconds: dict[str, list[float]] = {"ready": [], "picture": [], "first phrase": [], "another phrase": []}
     for _ in range(ROUNDS):
         page = browser.new_page()
         start = clock()
-        page.goto(f"http://127.0.0.1:{server.server_port}/")
+        page.goto(address)
         page.locator("#status", has_text="is ready").wait_for(timeout=120_000)
         seconds["ready"].append(clock() - start)
         page.locator("#file").set_input_files(photographs()[0].image)
@@ -60,7 +48,6 @@ def measured(browser: Browser, folder: Path, handler: type) -> dict[str, float]:
             page.locator("#phrase").press("Enter")
             seconds[name].append(_said(page, f"{phrase}: "))
         page.close()
-    server.shutdown()
     return {name: round(statistics.median(each), 2) for name, each in seconds.items()}
 
 
@@ -81,7 +68,8 @@ def main() -> None:
         browser = tools.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
         figures["chromium"] = browser.version
         for name, handler in (("threads", Isolated), ("one thread", Plain)):
-            figures[name] = measured(browser, folder, handler)
+            with served(folder, handler) as address:
+                figures[name] = measured(browser, address)
     figures |= {"machine": platform.machine(), "cores": os.cpu_count()}
     RESULTS.write_text(json.dumps(figures, indent=1) + "\n")
     print(json.dumps(figures))

@@ -5,11 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import shutil
-import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
-from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -26,6 +22,8 @@ from litetext.data import SHIPPED_ENCODERS, SHIPPED_PHRASES, Sample, photographs
 from litetext.encoders.runtime import read_export
 from litetext.segment.resampling import resized_photo
 from litetext.tokenizer import Tokenizer
+
+from .accessibility import faults
 
 pytestmark = pytest.mark.browser
 ROOT = Path(__file__).parents[1]
@@ -67,16 +65,8 @@ def built(tool: ModuleType, browser: Any, tmp_path_factory: pytest.TempPathFacto
 @pytest.fixture(scope="module")
 def host(tool: ModuleType, built: Path) -> Iterator[str]:
     """The page's address, at a host that lets it use threads."""
-    with _served(tool.Isolated, built) as address:
+    with tool.served(built, tool.Isolated) as address:
         yield address
-
-
-@contextmanager
-def _served(handler: type, folder: Path) -> Iterator[str]:
-    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(handler, directory=folder))
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_port}/"
-    server.shutdown()
 
 
 class _Page:
@@ -110,12 +100,6 @@ class _Page:
             self.page.locator("#coco").click()
         document: dict[str, Any] = json.loads(Path(download.value.path()).read_text())
         return document
-
-    def faults(self) -> list[str]:
-        """Serious faults of accessibility, as axe-core finds them."""
-        axe = pytest.importorskip("axe_playwright_python.sync_playwright")
-        found = axe.Axe().run(self.page).response["violations"]
-        return [f"{one['id']}: {one['nodes'][0]['html']}" for one in found if one["impact"] in ("serious", "critical")]
 
 
 @pytest.fixture
@@ -255,7 +239,7 @@ def test_samples_thresholds_and_single_instances(page: _Page, tmp_path: Path) ->
         page.page.locator("#png").click()
     with Image.open(download.value.path()) as saved, Image.open(photographs()[0].image) as photo:
         assert saved.size == photo.size and download.value.suggested_filename == "cat_masks.png"
-    assert not page.faults()
+    assert not faults(page.page)
 
 
 @pytest.mark.slow
@@ -299,14 +283,13 @@ def test_on_a_phone_in_the_dark(browser: Any, host: str, tmp_path: Path) -> None
     page.page.locator("#samples button").nth(1).click()
     page.said("laptop: none")
     assert page.page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
-    assert not page.faults() and not page.problems
+    assert not faults(page.page) and not page.problems
     page.context.close()
 
 
 @pytest.mark.slow
 def test_a_host_without_the_headers_for_threads(browser: Any, tool: ModuleType, built: Path) -> None:
-    plain = type("Plain", (tool.Isolated,), {"end_headers": SimpleHTTPRequestHandler.end_headers})
-    with _served(plain, built) as address:
+    with tool.served(built, tool.Plain) as address:
         page = _Page(browser, address)
         assert "one thread" in page.said("is ready")
         found = page.ask(photographs()[0].image, ["cat"])

@@ -20,6 +20,9 @@ import shutil
 import subprocess
 import tarfile
 import tempfile
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -132,18 +135,31 @@ def add_model(staged: Path, model: str, pictures: list[Sample]) -> None:
     (folder / "model.json").write_text(json.dumps(described))
 
 
-class Isolated(SimpleHTTPRequestHandler):
-    """Serves a folder with the headers that let a page use several threads."""
+class Plain(SimpleHTTPRequestHandler):
+    """Serves a folder as a host does that sends no headers of its own."""
 
     extensions_map = SimpleHTTPRequestHandler.extensions_map | {".mjs": "text/javascript", ".wasm": "application/wasm"}
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing of single requests."""
+
+
+class Isolated(Plain):
+    """Serves a folder with the headers that let a page use several threads."""
 
     def end_headers(self) -> None:
         self.send_header("Cross-Origin-Opener-Policy", "same-origin")
         self.send_header("Cross-Origin-Embedder-Policy", "require-corp")
         super().end_headers()
 
-    def log_message(self, *_: object) -> None:
-        """Say nothing of single requests."""
+
+@contextmanager
+def served(folder: Path, handler: type[Plain]) -> Iterator[str]:
+    """Serve a built page from a thread, and give its address."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(handler, directory=folder))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}/"
+    server.shutdown()
 
 
 def main() -> None:

@@ -13,6 +13,7 @@ from PIL import Image
 
 from litetext.data import samples
 
+from ..accessibility import faults
 from ..videos.clips import write_clip
 from .conftest import refusal
 from .processes import Process, started
@@ -96,12 +97,6 @@ class _Page:
             return [box.x, box.y, box.width / view.width]; }""")
         return left + x * scale, top + y * scale
 
-    def faults(self) -> list[str]:
-        """Serious faults of accessibility, as axe-core finds them."""
-        axe = pytest.importorskip("axe_playwright_python.sync_playwright")
-        found = axe.Axe().run(self.page).response["violations"]
-        return [f"{one['id']}: {one['nodes'][0]['html']}" for one in found if one["impact"] in ("serious", "critical")]
-
 
 @pytest.fixture
 def page(browser: Any, server: Process) -> Iterator[_Page]:
@@ -151,7 +146,7 @@ def test_segment(page: _Page, tmp_path: Path) -> None:
     page.page.locator("#segment-run").click()
     page.said("features were kept")
     page.page.screenshot(path=tmp_path / "example.png", full_page=True)
-    assert not page.faults()
+    assert not faults(page.page)
 
 
 @pytest.mark.slow
@@ -168,7 +163,7 @@ def test_track(page: _Page, tmp_path: Path) -> None:
     page.becomes("document.getElementById('track-video').videoWidth === 256")
     assert page.page.locator("#track-objects tbody tr").count() >= 1
     page.page.screenshot(path=tmp_path / "track.png", full_page=True)
-    assert not page.faults()
+    assert not faults(page.page)
 
 
 @pytest.mark.slow
@@ -182,7 +177,7 @@ def test_compare(page: _Page, tmp_path: Path) -> None:
     table = page.page.locator("#compare-table").inner_text()
     assert "462,544" in table and "4,208,192" in table and "milliseconds" in table
     page.page.screenshot(path=tmp_path / "compare.png", full_page=True)
-    assert not page.faults()
+    assert not faults(page.page)
 
 
 @pytest.mark.slow
@@ -211,7 +206,7 @@ def test_concepts_are_kept_and_tried(page: _Page, tmp_path: Path) -> None:
     page.said("of 1 concepts")
     assert "0.4" in page.page.locator("#concepts-table").inner_text()
     page.page.screenshot(path=tmp_path / "concepts.png", full_page=True)
-    assert not page.faults()
+    assert not faults(page.page)
     page.page.get_by_role("button", name="Forget owl").click()
     page.becomes("!document.querySelector('#concepts-table tbody tr')")
 
@@ -230,7 +225,7 @@ def test_light_and_dark_desktop_and_phone(
     assert opened.page.evaluate("document.documentElement.scrollWidth") <= width
     for tab in ("segment", "track", "compare", "audit", "concepts"):
         opened.page.locator(f"#tab-{tab}").click()
-        assert not opened.faults(), tab
+        assert not faults(opened.page), tab
         assert opened.page.evaluate("document.documentElement.scrollWidth") <= width, tab
     opened.context.close()
     assert not opened.problems
