@@ -97,16 +97,14 @@ def guided(pairs: str, images: str, radius: int = 8, epsilon: float = 1e-3) -> N
     from measure_photo import iou, semantic_maps, union
 
     from litetext import Segmenter
+    from litetext.evaluate.predict import pairs_by_image
     from litetext.results.formats.saco import read_ground_truth
 
     truth = read_ground_truth(Path(pairs))
-    by_image: dict[str, list[Any]] = {}
-    for pair in truth.pairs.values():
-        by_image.setdefault(pair.file_name, []).append(pair)
     found: dict[str, list[float]] = {}
     with torch.inference_mode():
         segmenter = Segmenter.from_pretrained("photo", device="cpu")
-        for image, asked, _, maps in semantic_maps(segmenter, by_image, Path(images)):
+        for image, asked, _, maps in semantic_maps(segmenter, pairs_by_image(truth, Path(images)), Path(images)):
             for row, pair in enumerate(asked):
                 if regions := truth.regions.get(pair.id, ()):
                     wanted, plain = union(regions, image.shape[:2]), 1 / (1 + np.exp(-maps(row)))

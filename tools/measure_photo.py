@@ -24,6 +24,7 @@ import torch.nn.functional as F
 from litetext.encoders import load_encoder
 from litetext.encoders.features import TextEncoder
 from litetext.evaluate.image import score_pairs, summarize
+from litetext.evaluate.predict import pairs_by_image
 from litetext.images import read_image
 from litetext.mini.quick import auc
 from litetext.results.formats import coco
@@ -84,9 +85,7 @@ class _Measured:
 
     def __init__(self, segmenter: Segmenter, truth: GroundTruth, images: Path) -> None:
         self.segmenter, self.truth, self.images = segmenter, truth, images
-        self.by_image: dict[str, list[Pair]] = {}
-        for pair in truth.pairs.values():
-            self.by_image.setdefault(pair.file_name, []).append(pair)
+        self.by_image = pairs_by_image(truth, images)
         self.order = [pair for pairs in self.by_image.values() for pair in pairs]
         shuffled = np.random.default_rng(0).permutation(len(self.order))
         self.found = self._results([pair.prompt for pair in self.order])

@@ -226,11 +226,11 @@ def _matmul_gflops(backend: Any) -> float:
     return 2 * side**3 / fastest / 1e9
 
 
-def _peak_bytes(on_gpu: Any) -> int:
-    """Of the card that a backend is on, or of the process where it is on none."""
-    if on_gpu is None:
+def _peak_bytes(in_torch: Any) -> int:
+    """Of the card that a backend in torch computes on; of the process where there is none (None)."""
+    if in_torch is None:
         return peak_resident_bytes()
-    return int(sys.modules["torch"].cuda.max_memory_allocated(on_gpu.device))
+    return int(sys.modules["torch"].cuda.max_memory_allocated(in_torch.device))
 
 
 def phrases_for(prompts: Sequence[str], count: int) -> tuple[str, ...]:

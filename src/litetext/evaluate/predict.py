@@ -76,7 +76,7 @@ def predict(
     Raises:
         LitetextError: an image is missing or of another size, or ``destination`` is of another run, or not ours.
     """
-    by_image = _pairs_by_image(truth, images)
+    by_image = pairs_by_image(truth, images)
 
     def results(name: str) -> Iterator[dict[str, Any]]:
         pairs = by_image[name]
@@ -105,8 +105,16 @@ def files_fingerprint(folder: Path, names: Iterable[str]) -> str:
     return digest.hexdigest()
 
 
-def _pairs_by_image(truth: GroundTruth, images: Path) -> dict[str, list[Pair]]:
-    """The pairs of each image file, in file order. Missing images are reported before any prediction."""
+def pairs_by_image(truth: GroundTruth, images: Path) -> dict[str, list[Pair]]:
+    """Return the pairs of each image file, in file order.
+
+    Args:
+        truth: the pairs.
+        images: the folder of the images that ``truth`` names.
+
+    Raises:
+        LitetextError: a pair that names no image, or images that are missing.
+    """
     by_image: dict[str, list[Pair]] = {}
     for pair in truth.pairs.values():
         if not pair.file_name:
@@ -122,7 +130,7 @@ def _pairs_by_image(truth: GroundTruth, images: Path) -> dict[str, list[Pair]]:
 
 def images_fingerprint(truth: GroundTruth, images: Path) -> str:
     """Return a hash of the pairs and images that a run is about."""
-    return fingerprint(truth) + files_fingerprint(images, _pairs_by_image(truth, images))
+    return fingerprint(truth) + files_fingerprint(images, pairs_by_image(truth, images))
 
 
 def fingerprint(truth: GroundTruth) -> str:
