@@ -76,12 +76,9 @@ class CompiledDetector:
         """Return what `decode.detect` returns; prompts have more padding behind them."""
         count = len(text.tokens)
         geometry = pyramid.cls_token if geometry is None else geometry
-        tokens, mask = text.tokens, text.mask
-        if geometry is not None:
-            tokens = torch.cat([tokens, geometry.expand(count, -1, -1)], dim=1)
-            mask = torch.cat([mask, mask.new_zeros(count, geometry.shape[1])], dim=1)
-        missing = -tokens.shape[1] % _TOKENS
-        tokens, mask = pad(tokens, (0, 0, 0, missing)), pad(mask, (0, missing), value=True)
+        text = decode.with_geometry(text, None if geometry is None else geometry.expand(count, -1, -1))
+        missing = -text.tokens.shape[1] % _TOKENS
+        tokens, mask = pad(text.tokens, (0, 0, 0, missing)), pad(text.mask, (0, missing), value=True)
         # Of the image only what the detector reads, and nothing behind the tokens: it is there already
         read = replace(pyramid, maps=pyramid.maps[-1:], positions=pyramid.positions[-1:], cls_token=None, trunk=None)
         padded = TextFeatures(_repeated(tokens, _room(count)), _repeated(mask, _room(count)))

@@ -16,8 +16,9 @@ from torch import Tensor
 from transformers.masking_utils import create_bidirectional_mask
 from transformers.models.sam3.modeling_sam3 import Sam3DETREncoderOutput, box_cxcywh_to_xyxy, inverse_sigmoid
 
+from ..encoders.features import TextFeatures
+
 if TYPE_CHECKING:
-    from ..encoders.features import TextFeatures
     from .checkpoint import Detector
 
 
@@ -147,11 +148,8 @@ def detect(
     """
     # len() would fix an exported graph to the number of prompts it was traced with
     pyramid = pyramid.expand(text.tokens.shape[0])
+    text = with_geometry(text, pyramid.cls_token if geometry is None else geometry)
     prompt, valid = text.tokens, ~text.mask
-    geometry = pyramid.cls_token if geometry is None else geometry
-    if geometry is not None:
-        prompt = torch.cat([prompt, geometry], dim=1)
-        valid = torch.cat([valid, valid.new_ones(geometry.shape[:2])], dim=1)
     encoded, decoded = run_detr(
         detector, pyramid.maps[-1], pyramid.positions[-1], prompt, valid, attended=pyramid.attended
     )
@@ -168,6 +166,14 @@ def detect(
         prompt=prompt,
         valid=valid,
     )
+
+
+def with_geometry(text: TextFeatures[Tensor], geometry: Tensor | None) -> TextFeatures[Tensor]:
+    """Return features of P prompts with tokens [P, n, C] behind them, all of them real."""
+    if geometry is None:
+        return text
+    mask = torch.cat([text.mask, text.mask.new_zeros(geometry.shape[:2])], dim=1)
+    return TextFeatures(torch.cat([text.tokens, geometry], dim=1), mask)
 
 
 def run_detr(
