@@ -16,7 +16,6 @@ OLDEST_PYTHON ?= 3.10
 OLDEST := .venv-oldest
 OLDEST_BASE := $(addprefix tests/,install/test_base.py test_hub.py test_hub_names.py test_tokenizer.py test_architecture.py)
 PARALLEL := -n auto --maxprocesses 4
-COMPILING := tests/bench/test_segment.py tests/segment/test_compiled.py
 OLDEST_TESTS := $(if $(EXTRAS),-m "not slow" tests,$(OLDEST_BASE))
 
 .PHONY: demo browser test test-slow test-oldest lint clean
@@ -29,11 +28,11 @@ browser: $(VENV)/.run
 test: $(VENV)/.dev
 	LD_PRELOAD=$(TCMALLOC) OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(PARALLEL) --dist loadfile -m "not slow" $(PYTEST_ARGS)
 
-# Tests that compile come in processes of their own: torch trains in no fork of a process that has compiled, and kills fork.
+# Tests marked `compiles` have a process of their own: torch trains in no fork of one that has compiled, and kills fork.
 test-slow: $(VENV)/.dev
-	LD_PRELOAD=$(TCMALLOC) OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(PARALLEL) --dist worksteal -m slow \
-		$(addprefix --ignore ,$(COMPILING)) $(PYTEST_ARGS)
-	LD_PRELOAD=$(TCMALLOC) OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m slow $(COMPILING)
+	LD_PRELOAD=$(TCMALLOC) OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(PARALLEL) --dist worksteal \
+		-m "slow and not compiles" $(PYTEST_ARGS)
+	LD_PRELOAD=$(TCMALLOC) OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "slow and compiles" $(PYTEST_ARGS)
 
 test-oldest: $(VENV)/.dev
 	$(BIN)/python -m tests.install.exports out/oldest

@@ -39,6 +39,7 @@ def test_every_stage_is_timed_and_counted_in_torch(capsys: pytest.CaptureFixture
 
 
 @pytest.mark.slow
+@pytest.mark.compiles
 def test_compiled_stages_are_counted_as_they_are(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

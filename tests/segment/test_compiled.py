@@ -15,7 +15,7 @@ from litetext.segment.compiled import CompiledDetector
 
 from .conftest import PROMPTS
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.compiles]
 BOX = [[10, 20, 60, 55]]
 
 
