@@ -8,6 +8,7 @@ import sys
 import textwrap
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Barrier
 from typing import Any
 
 import numpy as np
@@ -97,6 +98,19 @@ def test_one_encoder_serves_threads_and_batches_alike(exported: Path) -> None:
         alone = list(pool.map(lambda prompt: encoder.encode([prompt]).tokens[0], PROMPTS * 3))
     assert np.abs(whole - np.stack(alone)).max() < 1e-5
     assert encoder.encode([]).tokens.shape == (0, 16, 32)
+
+
+def test_the_runs_of_a_batch_overlap_where_there_are_threads(exported: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    short_and_long = [PROMPTS[0], LONG]  # two lengths, so two runs
+    expected = OnnxTextEncoder(exported, threads=1).encode(short_and_long).tokens
+    run_session, both_run = runtime.run_session, Barrier(2, timeout=20)
+
+    def meeting(*arguments: Any) -> list[Any]:
+        both_run.wait()
+        return run_session(*arguments)
+
+    monkeypatch.setattr(runtime, "run_session", meeting)
+    assert np.array_equal(OnnxTextEncoder(exported, threads=2).encode(short_and_long).tokens, expected)
 
 
 def test_threads_sleep_while_they_wait(exported: Path) -> None:

@@ -10,11 +10,12 @@ from __future__ import annotations
 
 import os
 import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,6 +30,8 @@ from .config import EncoderConfig, tokenizer_of
 from .features import TextFeatures
 from .trimming import equal_length_groups, padding_mask, real_lengths
 
+T = TypeVar("T")
+
 FORMAT = "litetext-onnx-encoder"
 
 GRAPH_BESIDE = "graph.json"
@@ -42,7 +45,8 @@ class OnnxTextEncoder:
 
     Args:
         folder: what `litetext export` wrote.
-        threads: CPU threads of one call; by default as many as there are cores.
+        threads: CPU threads of one call; by default as many as there are cores. Runs of a large batch go at the same
+            time, a lone run is shared by all threads.
 
     Attributes:
         config: shape and convention.
@@ -60,6 +64,7 @@ class OnnxTextEncoder:
         self.config, self.trim = written.encoder, written.trim
         # the session first: what reading it leaves free is room enough to build the tokenizer in
         self._session = open_session(folder / "model.onnx", threads)
+        self._at_once = threads or os.cpu_count() or 1
         self.tokenizer = tokenizer_of(written.vocabulary, self.config, str(folder))
         inputs = {one.name for one in self._session.get_inputs()}
         outputs = [(one.name, (one.shape or [None])[-1]) for one in self._session.get_outputs()]
@@ -81,9 +86,15 @@ class OnnxTextEncoder:
         mask = padding_mask(ids, self.config)
         tokens = np.zeros((*ids.shape, self.config.output_dim), dtype=np.float32)
         lengths = real_lengths(ids, self.config) if self.trim else np.full(len(ids), convention.context_length)
+
+        def fill(group: tuple[int, NDArray[Any]]) -> None:
+            length, rows = group
+            tokens[rows, :length] = self._run(ids[rows, :length], mask[rows, :length])
+
         if len(ids):
-            for length, rows in equal_length_groups(lengths, _BATCH):
-                tokens[rows, :length] = self._run(ids[rows, :length], mask[rows, :length])
+            groups = list(equal_length_groups(lengths, _BATCH))
+            groups.sort(key=lambda group: -group[0] * len(group[1]))  # the largest first: threads end together
+            _for_each(fill, groups, self._at_once)
         return TextFeatures(tokens, mask)
 
     def _run(self, ids: np.ndarray, mask: np.ndarray) -> np.ndarray:
@@ -95,6 +106,17 @@ class OnnxTextEncoder:
                 "export the encoder again"
             )
         return found
+
+
+def _for_each(work: Callable[[T], None], items: Sequence[T], threads: int) -> None:
+    """Do the work on every item, up to ``threads`` of them at the same time."""
+    if min(threads, len(items)) < 2:
+        for item in items:
+            work(item)
+        return
+    with ThreadPoolExecutor(min(threads, len(items))) as pool:
+        for _ in pool.map(work, items):
+            pass
 
 
 def is_exported(path: Path) -> bool:
