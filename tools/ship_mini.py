@@ -23,6 +23,7 @@ from litetext.json_files import read_json
 from litetext.mini.facts import FACTS
 from litetext.mini.ship import model_card
 from litetext.outputs import RECORD
+from litetext.segment.beside import write_graphs_beside
 
 ROWS = (
     ("training styles", "training", "all", 7),
@@ -31,10 +32,12 @@ ROWS = (
     ("new combinations of colour and concept", "training", "new", 7),
     ("new look", "new-look", "all", 7),
 )
+PROMPTS = ["a red square", "blue circle", "the small green star on the left"]
+"""What the graphs are compared with torch on."""
 
 
 def main() -> None:
-    """Copy, measure, write the card."""
+    """Copy, write graphs, measure, write the card."""
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     arguments.add_argument("trained")
     arguments.add_argument("--student", type=Path)
@@ -54,6 +57,7 @@ def main() -> None:
             facts["parameters"] = {**facts["parameters"], "student": student.config.parameters()}
         if given.training:
             facts["training"] = given.training
+        print(write_graphs_beside(staged, "student", PROMPTS))
         texts = [name for name in ("teacher", "student") if (staged / "text" / name).is_dir()]
         facts["figures"] = [_figures(staged, text, *row) for text in texts for row in ROWS]
         write_json(staged / FACTS, facts)

@@ -10,9 +10,12 @@ import numpy as np
 import pytest
 
 from litetext.data import resolve, samples
+from litetext.json_files import read_json
 from litetext.photo.model import CONVENTION
 from litetext.segment import Segmenter
 from litetext.segment.beside import agreement_of
+from litetext.segment.onnx_backend import VERSION
+from litetext.segment.sources import GRAPHS_BESIDE
 
 MODELS = ("mini", "photo")
 
@@ -26,6 +29,7 @@ def test_the_whole_model_is_small_and_graphs_hold_no_weights() -> None:
 
 @pytest.mark.parametrize("model", MODELS)
 def test_torch_and_onnx_agree(model: str) -> None:
+    assert read_json(resolve(model) / "segmenter" / GRAPHS_BESIDE)["version"] == VERSION
     assert agreement_of(resolve(model), "student", ["dog", "red car"]).worst < 1e-3
 
 
