@@ -123,7 +123,7 @@ def crowd(url: str, process: int, clients: int, seconds: float) -> dict[str, Any
         "p95_seconds": round(float(np.percentile(times, 95)), 2),
         "resident_mb_after_third": round(memory[len(memory) // 3], 1),
         "resident_mb_at_end": round(memory[-1], 1),
-        "growth_over_second_half": round(memory[-1] / median(memory[half - 3 : half + 3]) - 1, 4),
+        "growth_over_second_half": round(median(memory[-6:]) / median(memory[half - 3 : half + 3]) - 1, 4),
     }
 
 
