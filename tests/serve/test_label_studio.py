@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 import socket
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,7 +14,7 @@ from typing import Any
 import httpx
 import pytest
 
-from .processes import started
+from .processes import environment_with, started
 
 TOKEN = "0123456789012345678901234567890123456789"
 CONFIG = (
@@ -30,15 +28,7 @@ def _program(folder: Path) -> str:
     named = os.environ.get("LITETEXT_TEST_LABEL_STUDIO")
     if named:
         return named
-    uv = shutil.which("uv", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}")
-    assert uv is not None
-    environment = folder / "environment"
-    subprocess.run([uv, "venv", "--quiet", "--python", sys.executable, environment], check=True)
-    done = subprocess.run([uv, "pip", "install", "--quiet", "--python", environment, "label-studio"],
-                          check=False, capture_output=True, text=True)  # fmt: skip
-    if done.returncode:
-        pytest.skip(f"Label Studio cannot be installed: {done.stderr.strip()[-200:]}")
-    return str(environment / "bin" / "label-studio")
+    return str(environment_with(folder / "environment", "label-studio") / "label-studio")
 
 
 @contextlib.contextmanager
