@@ -2,6 +2,7 @@
 
     python benchmarks/photo.py sizes PAIRS.json IMAGES        # at other input sizes
     python benchmarks/photo.py int8 PAIRS.json IMAGES          # in int8 against float32, paired
+    python benchmarks/photo.py nncf PAIRS.json IMAGES PHOTOS    # in OpenVINO's int8, calibrated on other photographs
     python benchmarks/photo.py seen PAIRS.json IMAGES TRAINED.json    # against photographs of training
     python benchmarks/photo.py guided PAIRS.json IMAGES       # the semantic map, sharpened along the photograph's edges
     python benchmarks/photo.py time IMAGE                     # five phrases on a photograph, after start, ONNX Runtime
@@ -59,6 +60,18 @@ def _card(pairs: str, images: str, size: int | None = None) -> dict[str, float]:
 
 def int8(pairs: str, images: str) -> None:
     """The scores of an int8 export against float32 on the same pairs."""
+    record("int8", _against_float32(pairs, images, "onnx", precision="int8", graph_precision="int8"))
+
+
+def nncf(pairs: str, images: str, photos: str, count: int = 64) -> None:
+    """The same in OpenVINO's int8, which must not be asked with tcmalloc preloaded."""
+    chosen = sorted(Path(photos).iterdir())[:count]
+    found = _against_float32(pairs, images, "openvino", graph_precision="nncf-int8", calibration=chosen)
+    record("nncf", {"calibrated on": len(chosen), **found})
+
+
+def _against_float32(pairs: str, images: str, backend: str, **options: Any) -> dict[str, Any]:
+    """Export photo, and compare its scores with those of float32."""
     from litetext.data import SHIPPED_PHRASES
     from litetext.encoders import read_checkpoint
     from litetext.evaluate.compare import compare
@@ -69,22 +82,21 @@ def int8(pairs: str, images: str) -> None:
     parts = locate("photo")
     with tempfile.TemporaryDirectory() as folder:
         text, words = read_checkpoint(parts.text), read_prompts(SHIPPED_PHRASES)
-        written = export_segmenter(
-            parts.detector, text, f"{folder}/int8", words, precision="int8", graph_precision="int8"
-        )
-        exact, rough = (_scores(model, pairs, images, folder) for model in ("photo", f"{folder}/int8"))
+        written = export_segmenter(parts.detector, text, f"{folder}/int8", words, **options)
+        exact = _scores("photo", pairs, images, folder, "onnx")
+        rough = _scores(f"{folder}/int8", pairs, images, folder, backend)
     differences = compare(exact, rough).to_dict()["differences"]
-    record("int8", {"bytes": written.bytes, **{name: differences[name] for name in ("cgF1", "pmF1", "IL_MCC")}})
+    return {"bytes": written.bytes, **{name: differences[name] for name in ("cgF1", "pmF1", "IL_MCC")}}
 
 
-def _scores(model: str, pairs: str, images: str, folder: str) -> Any:
+def _scores(model: str, pairs: str, images: str, folder: str, backend: str) -> Any:
     from litetext import Segmenter
     from litetext.evaluate.image import score_pairs
     from litetext.evaluate.predict import predict
     from litetext.results.formats.saco import read_ground_truth, read_predictions
 
     truth = read_ground_truth(Path(pairs))
-    segmenter = Segmenter.from_pretrained(model, backend="onnx", threads=1)
+    segmenter = Segmenter.from_pretrained(model, backend=backend, threads=1)
     destination = Path(folder) / f"{Path(model).name}.json"
     predict(segmenter, truth, Path(images), destination, settings={"model": model})
     return score_pairs([truth], read_predictions(destination))
@@ -174,7 +186,7 @@ def record(name: str, part: dict[str, Any]) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    stages = {"sizes": sizes, "int8": int8, "seen": seen, "guided": guided, "time": time, "paste": paste}
+    stages = {"sizes": sizes, "int8": int8, "nncf": nncf, "seen": seen, "guided": guided, "time": time, "paste": paste}
     parser.add_argument("stage", choices=stages)
     parser.add_argument("rest", nargs="*")
     given = parser.parse_args()

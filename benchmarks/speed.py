@@ -5,6 +5,7 @@
     python benchmarks/speed.py sizes           # mini at other input sizes: cgF1 with its interval
     python benchmarks/speed.py int8            # mini exported in int8 against float32: cgF1 with its paired interval
     python benchmarks/speed.py int4            # the same in 4 bits
+    python benchmarks/speed.py nncf            # the same in OpenVINO's int8, and what the forms take, taking turns
     python benchmarks/speed.py compiled        # mini compiled against not compiled, taking turns
 
 Each form runs in a process of its own, so that its peak memory is its own. All seconds are processor seconds on one
@@ -23,9 +24,10 @@ import statistics
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
+from time import perf_counter
 from time import process_time as clock
 from typing import Any
 
@@ -133,25 +135,113 @@ def sizes(pairs: int = 200, seed: int = 11) -> None:
         record("mini_sizes", {str(size): scored(_mini_scores(pairs, seed, {"image_size": size, "device": "cpu"}))})
 
 
-def integers(precision: str, pairs: int = 400, seed: int = 11) -> None:
+def integers(precision: str) -> None:
     """Score mini's export in int8 or 4 bits against mini in float32, on the same scenes."""
+    with tempfile.TemporaryDirectory() as folder:
+        record(f"mini_{precision}", _against_float32(f"{folder}/mini", graph_precision=precision))
+
+
+def nncf() -> None:
+    """Score and time mini in OpenVINO's int8."""
+    record("mini_nncf-int8", alone("nncf-one", "openvino"))
+
+
+def nncf_one(_: str, scenes: int = 64, seed: int = 12) -> dict[str, Any]:
+    """Calibrate mini on scenes that it is not scored on, score it against float32, and time all forms."""
+    drawn = _drawn(scenes, seed)
+    photos = [scene.image for scene in drawn.scenes]
+    with tempfile.TemporaryDirectory() as folder:
+        rough, dynamic = f"{folder}/nncf", f"{folder}/int8"
+        found = _against_float32(rough, graph_precision="nncf-int8", calibration=photos)
+        _export_mini(dynamic, graph_precision="int8")
+        return found | {"calibrated on": len(photos), "forms": paces("mini", rough, dynamic)}
+
+
+def paces(model: str, calibrated: str, dynamic: str, rounds: int = 15) -> dict[str, Any]:
+    """What the stages of all forms of a model take by threads, in milliseconds, and the ratio to OpenVINO's float32.
+
+    One thread is measured in processor seconds, two on the clock. The forms take turns; medians count.
+    """
+    forms = {
+        "OpenVINO float32": (model, "openvino", None),
+        "OpenVINO bfloat16": (model, "openvino", "bfloat16"),
+        "OpenVINO int8": (calibrated, "openvino", None),
+        "OpenVINO int8, else bfloat16": (calibrated, "openvino", "bfloat16"),
+        "ONNX Runtime float32": (model, "onnx", None),
+        "ONNX Runtime int8": (dynamic, "onnx", None),
+    }
+    return {f"{threads} threads": _in_turns(forms, threads, rounds) for threads in (1, 2)}
+
+
+def _in_turns(forms: dict[str, tuple[str, str, str | None]], threads: int, rounds: int) -> dict[str, Any]:
+    stages = {name: _stages(*form, threads) for name, form in forms.items()}
+    now = clock if threads == 1 else perf_counter
+    taken: dict[str, dict[str, list[float]]] = {name: {stage: [] for stage in of} for name, of in stages.items()}
+    for _ in range(rounds):
+        for name, of in stages.items():
+            for stage, run in of.items():
+                start = now()
+                run()
+                taken[name][stage].append(now() - start)
+    first = taken["OpenVINO float32"]
+    return {
+        name: {
+            f"{stage}, ms": [
+                round(1e3 * statistics.median(seconds), 2),
+                round(statistics.median(a / b for a, b in zip(first[stage], seconds, strict=True)), 2),
+            ]
+            for stage, seconds in of.items()
+        }
+        for name, of in taken.items()
+    }
+
+
+def _stages(model: str, backend: str, dtype: str | None, threads: int) -> dict[str, Callable[[], Any]]:
+    """The stages of a form that have run before: an image, eight prompts together, ten masks of one."""
+    import numpy as np
+
+    from litetext import Segmenter
+    from litetext.data import samples
+    from litetext.images import read_image
+
+    segmenter = Segmenter.from_pretrained(model, backend=backend, dtype=dtype, threads=threads)
+    runner, photo = segmenter.backend, read_image(samples()[0].image)
+    text = runner.prepare_text(segmenter.text.encode(PROMPTS))
+    image = runner.encode_images([photo])[0]
+    detections = runner.detect(image, text)
+    stages: dict[str, Callable[[], Any]] = {
+        "vision": lambda: runner.encode_images([photo]),
+        "eight prompts": lambda: runner.detect(image, text),
+        "pixels": lambda: runner.decode_masks(image, detections, 0, np.arange(10)),
+    }
+    for run in stages.values():
+        run()
+    return stages
+
+
+def _against_float32(folder: str, pairs: int = 400, seed: int = 11, **options: Any) -> dict[str, Any]:
+    """Export mini, and score it against mini in float32."""
+    from litetext.evaluate.compare import compare
+
+    written = _export_mini(folder, **options)
+    exact = _mini_scores(pairs, seed, {"backend": "onnx"})
+    rough = _mini_scores(pairs, seed, {}, folder)
+    differences = compare(exact, rough).to_dict()["differences"]
+    of_cgf1 = {name: differences[name] for name in ("cgF1", "pmF1", "IL_MCC") if name in differences}
+    graphs = {name: asdict(one) for name, one in (written.int8 or written.calibrated).items()}
+    return {"pairs": pairs, "bytes": written.bytes, "differences": of_cgf1, "graphs": graphs}
+
+
+def _export_mini(folder: str, **options: Any) -> Any:
     from litetext.data import SHIPPED_PHRASES
     from litetext.encoders import read_checkpoint
-    from litetext.evaluate.compare import compare
     from litetext.prompts import read_prompts
     from litetext.segment.export import export_segmenter
     from litetext.segment.sources import locate
 
     parts = locate("mini")
-    with tempfile.TemporaryDirectory() as folder:
-        text, words = read_checkpoint(parts.text), read_prompts(SHIPPED_PHRASES)
-        written = export_segmenter(parts.detector, text, f"{folder}/mini", words, graph_precision=precision)
-        exact = _mini_scores(pairs, seed, {"backend": "onnx"})
-        rough = _mini_scores(pairs, seed, {}, f"{folder}/mini")
-    differences = compare(exact, rough).to_dict()["differences"]
-    of_cgf1 = {name: differences[name] for name in ("cgF1", "pmF1", "IL_MCC") if name in differences}
-    found = {"pairs": pairs, "bytes": written.bytes, "differences": of_cgf1}
-    record(f"mini_{precision}", found | {"graphs": {name: asdict(one) for name, one in (written.int8 or {}).items()}})
+    text, words = read_checkpoint(parts.text), read_prompts(SHIPPED_PHRASES)
+    return export_segmenter(parts.detector, text, folder, words, **options)
 
 
 def compiled(rounds: int = 7) -> None:
@@ -192,15 +282,22 @@ def _mini_scores(pairs: int, seed: int, options: dict[str, Any], model: str = "m
     from litetext import Segmenter
     from litetext.evaluate.image import score_pairs
     from litetext.mini.evaluation import predictions
-    from litetext.mini.export import draw_pairs, saco_document
-    from litetext.mini.facts import shipped_concepts
-    from litetext.mini.world import World
+    from litetext.mini.export import saco_document
     from litetext.results.formats.saco import ground_truth_from, predictions_from
 
-    drawn = draw_pairs(World(shipped_concepts(), size=128), seed, pairs)
+    drawn = _drawn(pairs, seed)
     segmenter = Segmenter.from_pretrained(model, **options)
     found = predictions(segmenter, drawn, [pair.text for _, pair in drawn.pairs])
     return score_pairs([ground_truth_from(saco_document(drawn), name="drawn pairs")], predictions_from(found))
+
+
+def _drawn(pairs: int, seed: int) -> Any:
+    """Pairs on scenes of the small world at mini's size."""
+    from litetext.mini.export import draw_pairs
+    from litetext.mini.facts import shipped_concepts
+    from litetext.mini.world import World
+
+    return draw_pairs(World(shipped_concepts(), size=128), seed, pairs)
 
 
 def scored(scores: Any) -> dict[str, float]:
@@ -253,7 +350,9 @@ def _cpu() -> list[str]:
 
 def main(given: Sequence[str]) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    stages = ("full", "memory", "sizes", "int8", "int4", "compiled", "compiled-one", "export", "run")
+    others = {"sizes": sizes, "compiled": compiled, "compiled-one": compiled_one, "run": run, "nncf": nncf}
+    others["nncf-one"] = nncf_one
+    stages = ("full", "memory", "int8", "int4", "export", *others)
     parser.add_argument("stage", choices=stages)
     parser.add_argument("rest", nargs="*")
     stage = parser.parse_args(given)
@@ -262,7 +361,6 @@ def main(given: Sequence[str]) -> None:
     elif stage.stage in ("int8", "int4"):
         result = integers(stage.stage)
     else:
-        others = {"sizes": sizes, "compiled": compiled, "compiled-one": compiled_one, "run": run}
         result = others[stage.stage](*stage.rest)
     if result is not None:
         print(json.dumps(result))

@@ -36,7 +36,7 @@ _DISTILL = (*_SAM3, "accelerate", "tensorboard")
 
 EXTRAS = {
     "images": ("PIL",),
-    "openvino": ("PIL", "openvino"),
+    "openvino": ("PIL", "nncf", "openvino"),
     "evaluate": ("PIL", "jinja2", "pycocotools", "scipy"),
     "anatomy": ("datasets", "jinja2", "matplotlib", "pyarrow"),
     "sam3": _SAM3,

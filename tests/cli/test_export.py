@@ -83,6 +83,10 @@ def _write_as_version_1(folder: Path) -> None:
         (["--opset", "7"], "give 20 to 23"),
         (["--prompts", "nowhere.txt"], "nowhere.txt: no such file"),
         (["--text", "nowhere"], "nowhere: no such file or folder"),
+        (["--graph-precision", "nncf-int8"], "give --calibrate PHOTOS"),
+        (["--graph-precision", "nncf-int8", "--calibrate", "nowhere"], "nowhere"),
+        (["--graph-precision", "nncf-int8", "--calibrate", "nowhere/*.jpg"], "nowhere/*.jpg names no image"),
+        (["--calibrate", "photo.jpg"], "--calibrate is of --graph-precision nncf-int8"),
     ],
 )
 def test_whole_refuses(refused: Run, tmp_path: Path, arguments: list[str], message: str) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +18,7 @@ from .command import add
 from .convention_option import AS
 from .destination import OVERWRITE, paths_of
 from .encoder_options import ALLOW_NAN, CONTEXT, HEADS, IMAGE_SIZE, POSITIONS, position_reading
+from .inputs import image_inputs
 from .output import notes, print_json
 from .vocabulary_option import HELP as VOCABULARY_HELP
 from .vocabulary_option import pruned
@@ -50,8 +53,13 @@ def export(
     precision: str = typer.Option("fp32", help="Of the text encoder: fp32, fp16 (half the bytes) or int8."),
     graph_precision: str = typer.Option(
         "fp32",
-        help="With --whole: of vision, detector and pixels: fp32, int8 (a quarter of the bytes, and faster) or int4 "
-        "(fewer still, at a cost in quality).",
+        help="With --whole: of vision, detector and pixels: fp32, int8 (a quarter of the bytes, and faster), int4 "
+        "(fewer still, at a cost in quality) or nncf-int8 (vision and pixels, for OpenVINO; needs --calibrate).",
+    ),
+    calibrate: list[str] = typer.Option(
+        [],
+        metavar="IMAGE",
+        help="nncf-int8: images, folders or quoted patterns like those that the model will see; repeat it for more.",
     ),
     vocabulary: str = typer.Option(None, metavar="FILE|N|FILE:N", help=VOCABULARY_HELP),
     prompts: Path = typer.Option(
@@ -89,7 +97,9 @@ def export(
         raise LitetextError("--image-size is of a whole model's pictures; give --whole too")
     if graph_precision != "fp32" and not whole:
         raise LitetextError("--graph-precision is of a whole model's graphs; give --whole too")
-    inputs = paths_of(checkpoint, text, vocabulary, prompts)
+    if calibrate and graph_precision != "nncf-int8":
+        raise LitetextError("--calibrate is of --graph-precision nncf-int8; give that too, or leave it out")
+    inputs = paths_of(checkpoint, text, vocabulary, prompts, *calibrate)
     kind: Kind = "exported model" if whole else "exported encoder"
     check_folder(destination, kind, overwrite=overwrite, inputs=inputs)
     from ..prompts import read_prompts
@@ -131,13 +141,25 @@ def export(
 
             options |= {"convention": convention, "allow_nan": allow_nan, "image_size": image_size}
             options |= {"graph_precision": graph_precision}
-            model = export_segmenter(source.detector, read, destination, texts, **options)
+            with _images(calibrate) as images:
+                model = export_segmenter(source.detector, read, destination, texts, **options, calibration=images)
             written, said = asdict(model), _model_lines(model)
     if as_json:
         print_json(report | {key: value for key, value in written.items() if key != "folder"})
         return
     for line in said:
         notes.print(line, highlight=False, soft_wrap=True, markup=False)
+
+
+@contextmanager
+def _images(given: Sequence[str]) -> Iterator[list[Path | bytes]]:
+    """The images that arguments name; what links hold is kept as long as they are used."""
+
+    def refuse(error: LitetextError) -> None:
+        raise error
+
+    with tempfile.TemporaryDirectory() as fetched:
+        yield [one.image for one in image_inputs(given, Path(fetched), refuse)]
 
 
 def _encoder_lines(written: Export) -> Iterator[str]:
@@ -159,3 +181,5 @@ def _model_lines(written: WholeExport) -> Iterator[str]:
         f"{written.folder}: {sum(written.bytes.values()):,} bytes; against torch, scores are off by at most "
         f"{worst.score:.1e}, boxes by {worst.box:.1e} of the picture, mask probabilities by {worst.mask:.1e}"
     )
+    for name, graph in (written.calibrated or {}).items():
+        yield f"{name}: {graph.int8} of {graph.products} products in int8, calibrated on {graph.runs} runs"

@@ -34,6 +34,9 @@ T = TypeVar("T")
 
 FORMAT = "litetext-onnx-encoder"
 
+Opened = Callable[[Path, "int | None"], Any]
+"""Opens a graph: what it returns is asked as an ``onnxruntime.InferenceSession`` is."""
+
 GRAPH_BESIDE = "graph.json"
 """What ``config.json`` is to an export, for a graph that lies beside a checkpoint and reads its weights."""
 
@@ -47,6 +50,7 @@ class OnnxTextEncoder:
         folder: what `litetext export` wrote.
         threads: CPU threads of one call; by default as many as there are cores. Runs of a large batch go at the same
             time, a lone run is shared by all threads.
+        opened: what opens the graph with that many threads; ONNX Runtime by default.
 
     Attributes:
         config: shape and convention.
@@ -57,13 +61,15 @@ class OnnxTextEncoder:
         LitetextError: a file that is missing, cut short, of another kind, or made for another kind of CPU.
     """
 
-    def __init__(self, folder: str | os.PathLike[str], *, threads: int | None = None) -> None:
+    def __init__(
+        self, folder: str | os.PathLike[str], *, threads: int | None = None, opened: Opened | None = None
+    ) -> None:
         self._folder = folder = Path(folder)
         written = read_export(folder)
         check_weight_bits(written.weight_bits, folder)
         self.config, self.trim = written.encoder, written.trim
         # the session first: what reading it leaves free is room enough to build the tokenizer in
-        self._session = open_session(folder / "model.onnx", threads)
+        self._session = (opened or open_session)(folder / "model.onnx", threads)
         self._at_once = threads or os.cpu_count() or 1
         self.tokenizer = tokenizer_of(written.vocabulary, self.config, str(folder))
         inputs = {one.name for one in self._session.get_inputs()}

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from ..encoders.checkpoints import Checkpoint
-    from .whole_export import WholeExport
+    from .whole_export import CalibratedGraph, WholeExport
 
 _PROGRAM = """\
 import json, sys, numpy as np, onnxruntime, tokenizers
@@ -35,18 +35,21 @@ for score, box, mask in zip(scores[0, found], boxes, pixels.run(None, inputs)[0]
 def whole_model_card(export: WholeExport, text: Checkpoint) -> str:
     """Return the README (Markdown); its ``python`` blocks run as they stand."""
     worst, config = export.agreement, text.config
-    rows = [f"| `{name}.onnx` | {size:,} |" for name, size in export.bytes.items() if name != "text"]
+    calibrated = export.calibrated or {}
+    forms = {name: "xml" if name in calibrated else "onnx" for name in export.bytes if name != "text"}
+    rows = [f"| `{name}.{form}` | {export.bytes[name]:,} |" for name, form in forms.items()]
+    runtime, extra = ("OpenVINO", "openvino") if calibrated else ("ONNX Runtime", "images")
     lines = [
         "---",
         "library_name: litetext",
-        "tags: [promptable-segmentation, sam3, onnx]",
+        f"tags: [promptable-segmentation, sam3, {'openvino' if calibrated else 'onnx'}]",
         "---",
         "# A whole promptable segmenter without torch",
         "",
-        "Noun phrases and a photo in; boxes, masks and scores out, by ONNX Runtime on a CPU.",
+        f"Noun phrases and a photo in; boxes, masks and scores out, by {runtime} on a CPU.",
         "",
         "```",
-        "pip install 'litetext[images]'",
+        f"pip install 'litetext[{extra}]'",
         'litetext segment photo.jpg -p "white dog" --model path/to/this/folder --json',
         "```",
         "",
@@ -61,9 +64,17 @@ def whole_model_card(export: WholeExport, text: Checkpoint) -> str:
         f"Pictures are seen at {export.image_size} x {export.image_size}; operator set {export.opset}; the graphs",
         f"compute in {_computing(export)}, under the detector convention `{export.convention.name}`.",
         "",
-        f"Against torch, over all queries of {worst.prompts} prompts on {worst.photos} scenes, a score is off",
+        f"Against torch, over all queries of {worst.prompts} prompts on {worst.photos} pictures, a score is off",
         f"by at most {worst.score:.1e}, a box by {worst.box:.1e} of the picture, a mask's probability by",
         f"{worst.mask:.1e}.",
+        *([] if calibrated else _without_litetext(export, text)),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _without_litetext(export: WholeExport, text: Checkpoint) -> list[str]:
+    """The lines about a program that needs ONNX Runtime alone."""
+    return [
         "",
         "## Without litetext",
         "",
@@ -79,10 +90,11 @@ def whole_model_card(export: WholeExport, text: Checkpoint) -> str:
         "draws any of one prompt's queries; `examples` turns example boxes (center and size as fractions; label 1, or",
         "0 for a counterexample) into tokens that stand behind the prompt's text.",
     ]
-    return "\n".join(lines) + "\n"
 
 
 def _computing(export: WholeExport) -> str:
+    if export.calibrated is not None:
+        return _calibrated(export.calibrated)
     if export.int8 is None:
         return "float32"
     matrices, sensitive = (
@@ -91,6 +103,11 @@ def _computing(export: WholeExport) -> str:
     fours = sum(one.fours for one in export.int8.values())
     stored = f"; {fours} of them are stored in 4 bits" if fours else ""
     return f"int8 ({matrices} matrices; {sensitive} are stored in int8 and multiplied in float32{stored})"
+
+
+def _calibrated(graphs: dict[str, CalibratedGraph]) -> str:
+    counts = " and ".join(f"{one.int8} of {one.products} products of {name}" for name, one in graphs.items())
+    return f"float32 and int8 (NNCF: {counts}; ranges from {graphs['vision'].runs} images)"
 
 
 def _program(export: WholeExport, text: Checkpoint) -> str:

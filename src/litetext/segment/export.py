@@ -26,12 +26,13 @@ from ..encoders.checkpoints import Checkpoint
 from ..encoders.export import export_onnx
 from ..encoders.features import TextFeatures
 from ..encoders.graph import OPSETS, GraphPrecision
+from ..encoders.openvino_session import openvino_here
 from ..encoders.runtime import OnnxTextEncoder, int8_weight_bits
 from ..encoders.torch_encoder import TorchTextEncoder
 from ..encoders.trimming import trims_exactly
 from ..errors import LitetextError, choice_error, require
 from ..files import write_json, write_text
-from ..images import read_image
+from ..images import ImageLike, read_image
 from ..outputs import atomic_folder
 from . import decode
 from .backend import sigmoid
@@ -39,11 +40,12 @@ from .card import whole_model_card
 from .convention import KEY, ConventionLike
 from .fused_attention import TRANSLATION
 from .int8_export import put_into_int8
+from .nncf_export import calibrate_graphs
 from .onnx_backend import ATTENDED, CLS_TOKEN, DECODER_OUTPUTS, FORMAT, MASK_LOGITS, VERSION, WEIGHT_BITS, graphs_of
 from .segmenter import Segmenter
 from .sources import is_exported
 from .torch_backend import TorchBackend
-from .whole_export import Agreement, Int8Graph, WholeExport
+from .whole_export import Agreement, WholeExport
 
 TOLERANCES: dict[GraphPrecision, float] = {"fp32": 1e-3, "fp16": 1e-2, "int8": 0.15}
 """By precision of the text encoder: how far a score, presence, box (as fractions) or mask probability may be off."""
@@ -69,6 +71,7 @@ def export_segmenter(
     allow_nan: bool = False,
     image_size: int | None = None,
     graph_precision: str = "fp32",
+    calibration: Sequence[ImageLike] = (),
 ) -> WholeExport:
     """Write a detector and a text encoder as a directory for `Segmenter.from_pretrained`, atomically.
 
@@ -86,13 +89,15 @@ def export_segmenter(
         convention: another than the detector's own, see `load_detector`.
         allow_nan: export weights that are NaN or infinite too.
         image_size: side of the square input in pixels; by default the detector's own.
-        graph_precision: of the other graphs, ``"fp32"``, ``"int8"`` or ``"int4"`` (see `int8_graphs`). Of the integers
-            scores and presence must be within ``tolerance`` (0.15 by default); boxes and masks of queries that nobody
-            draws are not.
+        graph_precision: of the other graphs, ``"fp32"``, ``"int8"`` or ``"int4"`` (see `int8_graphs`), or
+            ``"nncf-int8"``, for OpenVINO alone (see `nncf_export`). Of the integers scores and presence must be within
+            ``tolerance`` (0.15 by default); boxes and masks of queries that nobody draws are not.
+        calibration: images to measure the ranges of ``"nncf-int8"`` on, such as those that it will see. The result is
+            compared with torch on the first of them instead of scenes that ship.
 
     Raises:
-        LitetextError: an unknown precision or opset, a text encoder of another width than the detector reads, or a
-            result that differs more than ``tolerance`` allows.
+        LitetextError: an unknown precision or opset, a text encoder of another width than the detector reads, images
+            without need of them or none where they are needed, or a result that differs more than ``tolerance`` allows.
     """
     require("onnxscript")  # which torch's exporter needs
     if is_exported(detector):
@@ -101,6 +106,7 @@ def export_segmenter(
         raise choice_error("precision", precision, get_args(GraphPrecision))
     if graph_precision not in _GRAPH_PRECISIONS:
         raise choice_error("graph precision", graph_precision, _GRAPH_PRECISIONS)
+    check_calibration(graph_precision, calibration)
     backend = TorchBackend.load(detector, "cpu", convention=convention, allow_nan=allow_nan, image_size=image_size)
     if text.config.output_dim != backend.dim:
         raise LitetextError(
@@ -116,12 +122,12 @@ def export_segmenter(
         bits = None if graph_precision == "fp32" else weight_bits or int8_weight_bits()
         config |= {KEY: backend.convention.to_dict(), WEIGHT_BITS: bits}
         write_json(temporary / "config.json", config)
-        int8 = None if bits is None else _in_int8(temporary, prompts, bits, fours=graph_precision == "int4")
+        integers = {} if bits is None else _in_integers(temporary, prompts, bits, graph_precision, calibration)
         encoder = TorchTextEncoder(text.module(), text.tokenizer, trim=trim or trims_exactly(text.config))
         exported = Segmenter.from_pretrained(temporary, threads=1)
-        agreement = measure_agreement(exported, Segmenter(backend, encoder), prompts)
-        limit = TOLERANCES[precision if int8 is None else "int8"] if tolerance is None else tolerance
-        if not (agreement.worst if int8 is None else max(agreement.score, agreement.presence)) <= limit:
+        agreement = measure_agreement(exported, Segmenter(backend, encoder), prompts, calibration)
+        limit = TOLERANCES["int8" if integers else precision] if tolerance is None else tolerance
+        if not (agreement.worst if not integers else max(agreement.score, agreement.presence)) <= limit:
             raise LitetextError(
                 f"not written: against torch a score is off by {agreement.score:.2g}, a presence by "
                 f"{agreement.presence:.2g}, a box by {agreement.box:.2g} of the photo, a mask's probability by "
@@ -136,33 +142,65 @@ def export_segmenter(
             convention=backend.convention,
             text=replace(written, folder=str(Path(folder) / "text")),
             agreement=agreement,
-            int8=int8,
+            **integers,
         )
         write_text(temporary / "README.md", whole_model_card(export, text))
     return export
 
 
-_GRAPH_PRECISIONS = ("fp32", "int8", "int4")
+CALIBRATED_INT8 = "nncf-int8"
+_GRAPH_PRECISIONS = ("fp32", "int8", "int4", CALIBRATED_INT8)
 
 
-def _in_int8(folder: Path, prompts: Sequence[str], weight_bits: int, *, fours: bool) -> dict[str, Int8Graph]:
-    """Put an export's graphs into integers, measured on what `measure_agreement` compares."""
+def check_calibration(graph_precision: str, images: Sequence[object]) -> None:
+    """Raise unless there are images to calibrate on just where they are needed, and what calibrates."""
+    if graph_precision != CALIBRATED_INT8:
+        if images:
+            raise LitetextError(f"images to calibrate on are of the graph precision {CALIBRATED_INT8}; leave them out")
+        return
+    if not images:
+        raise LitetextError(
+            f"{CALIBRATED_INT8} measures ranges on images like those that the model will see: give --calibrate PHOTOS"
+        )
+    openvino_here()
+    require("nncf")
+
+
+def _in_integers(
+    folder: Path, prompts: Sequence[str], weight_bits: int, graph_precision: str, calibration: Sequence[ImageLike]
+) -> dict[str, Any]:
+    """Put an export's graphs into integers, measured on what `measure_agreement` compares.
+
+    Returns:
+        What became of them, by the attribute of `WholeExport` that holds it.
+    """
     words, photos = compared_on(prompts)
-    return put_into_int8(folder, OnnxTextEncoder(folder / "text").encode(words), photos, weight_bits, fours=fours)
+    features = OnnxTextEncoder(folder / "text").encode(words)
+    if graph_precision == CALIBRATED_INT8:
+        return {"calibrated": calibrate_graphs(folder, features, calibration, weight_bits)}
+    return {"int8": put_into_int8(folder, features, photos, weight_bits, fours=graph_precision == "int4")}
 
 
-def compared_on(prompts: Sequence[str]) -> tuple[list[str], list[NDArray[np.uint8]]]:
-    """Return what exports are measured and compared on: a few prompts, spread over all, and scenes that ship."""
+def compared_on(prompts: Sequence[str], images: Sequence[ImageLike] = ()) -> tuple[list[str], list[NDArray[np.uint8]]]:
+    """Return what exports are measured and compared on: a few prompts, spread over all, and pictures.
+
+    Args:
+        prompts: one or more.
+        images: the first of them are taken; scenes that ship where there are none.
+    """
     words = list(dict.fromkeys(prompts))
-    return words[:: -(-len(words) // _PROMPTS)], [read_image(sample.image) for sample in samples()[:_PHOTOS]]
+    chosen = images or [sample.image for sample in samples()]
+    return words[:: -(-len(words) // _PROMPTS)], [read_image(image) for image in chosen[:_PHOTOS]]
 
 
-def measure_agreement(ours: Segmenter, reference: Segmenter, prompts: Sequence[str]) -> Agreement:
-    """Compare two segmenters on a few of ``prompts``, spread over them, and on the scenes that ship.
+def measure_agreement(
+    ours: Segmenter, reference: Segmenter, prompts: Sequence[str], images: Sequence[ImageLike] = ()
+) -> Agreement:
+    """Compare two segmenters on a few of ``prompts`` and ``images``, see `compared_on`.
 
     Prompts are decoded together and alone, with and without example boxes, so that free dimensions are seen to be free.
     """
-    words, photos = compared_on(prompts)
+    words, photos = compared_on(prompts, images)
     texts = [one.backend.prepare_text(one.text.encode(words)) for one in (ours, reference)]
     examples = (_BOXES[None], _LABELS[None])
     worst = dict.fromkeys(("score", "presence", "box", "mask"), 0.0)
@@ -313,7 +351,7 @@ def _forget_tracing(model: Any) -> None:
 
 
 def _graph_bytes(folder: Path, graph: str) -> int:
-    return sum(file.stat().st_size for file in folder.glob(f"{graph}.onnx*"))
+    return sum(file.stat().st_size for file in folder.glob(f"{graph}.*"))
 
 
 @contextlib.contextmanager

@@ -37,7 +37,7 @@ def put_into_int8(
         weight_bits: 8, or 7 for CPUs whose integer sums could saturate.
         fours: put matrices into 4 bits where that is close enough.
     """
-    feeds = _recorded(folder, text, photos)
+    feeds = recorded_feeds(folder, text, photos)
     largest = 2 ** (weight_bits - 1) - 1
     written = {}
     for graph, given in feeds.items():
@@ -65,8 +65,8 @@ class _Recorder(OnnxBackend):
         return super()._run(graph, feeds)
 
 
-def _recorded(folder: Path, text: TextFeatures, photos: Sequence[NDArray[np.uint8]]) -> dict[str, Feeds]:
-    """What all graphs are given where all prompts are asked of all photos."""
+def recorded_feeds(folder: Path, text: TextFeatures, photos: Sequence[NDArray[np.uint8]]) -> dict[str, Feeds]:
+    """Return what all graphs of an export are given where all prompts are asked of all photos."""
     backend = _Recorder(folder)
     for photo in photos:
         (state,) = backend.encode_images([photo])

@@ -20,6 +20,9 @@ weight:
 written, as transformers' port; theirs give probabilities: ``scores``, ``presence``, ``masks``. In those of versions 1
 and 2 the decoder reads the coarsest ``features`` and does prompt by prompt what ``attended`` holds.
 
+Where vision and pixels were put into OpenVINO's int8 (see `nncf_export`), ``.xml`` and ``.bin`` stand in place of their
+``.onnx``, and `OpenVinoBackend` alone runs the export.
+
 Pixels are a graph of their own because they cost the most and most prompts have none: one graph would decode every
 query of every prompt. Example boxes are one because most prompts have none.
 """
@@ -27,7 +30,7 @@ query of every prompt. Example boxes are one because most prompts have none.
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -36,14 +39,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..encoders.features import TextFeatures
-from ..encoders.runtime import check_weight_bits, open_session, run_session
+from ..encoders.runtime import Opened, check_weight_bits, open_session, run_session
 from ..errors import LitetextError, short
 from ..json_files import read_json
 from ..memory import return_freed_memory
 from .backend import Detections, logit
 from .convention import KEY, TRANSFORMERS, DetectorConvention, convention_of
 from .resampling import resized_photo
-from .sources import GRAPHS, GRAPHS_BESIDE, has_graphs
+from .sources import GRAPHS, GRAPHS_BESIDE, has_graphs, is_for_openvino
 
 FORMAT = "litetext-onnx-segmenter"
 
@@ -71,11 +74,11 @@ prompt. Large prompts run alone, which is no slower and takes the least memory.
 """
 
 
-Opened = Callable[[Path, "int | None"], Any]
-"""Opens a graph: what it returns is asked as an ``onnxruntime.InferenceSession`` is."""
-
-
 def _opened(path: Path, threads: int | None) -> Any:
+    if is_for_openvino(path.parent):
+        raise LitetextError(
+            f"{path.parent} is in OpenVINO's int8, which ONNX Runtime does not run; give --backend openvino"
+        )
     return open_session(path, threads, keep_memory=False)
 
 

@@ -43,7 +43,7 @@ from .questions import (
     questions_of,
 )
 from .resampling import masks_of
-from .sources import has_graphs, is_exported, locate
+from .sources import has_graphs, is_exported, is_for_openvino, locate
 
 if TYPE_CHECKING:
     import torch
@@ -102,7 +102,7 @@ class Segmenter:
                 and where that says nothing as Meta runs it (see `litetext.segment.convention`). An export's is fixed.
             backend: ``"torch"`` or ``"onnx"`` for a model that runs in both, as the shipped ones do; by default torch
                 where it is installed. ONNX Runtime starts in a fraction of the time. ``"openvino"`` runs what ONNX
-                Runtime runs.
+                Runtime runs, and exports in int8 of its own, for which it is the default.
             allow_nan: load weights that are NaN or infinite too.
             context_length: tokens a prompt, if not the text encoder's own, which must be named or the model's.
             positions: how a position table longer than the context is read, see `litetext.load_encoder`.
@@ -123,7 +123,7 @@ class Segmenter:
         fixed = (dtype, convention, image_size, compile or None)
         wants_torch = device is not None or any(one is not None for one in fixed) or bool(text_options)
         if _runs_in_onnx(parts.detector, os.fspath(name_or_path), backend, wants_torch):
-            in_openvino = backend == "openvino"
+            in_openvino = backend == "openvino" or (backend is None and is_for_openvino(parts.detector))
             if str(device or "cpu") != "cpu" or any(one is not None for one in fixed[in_openvino:]):
                 raise LitetextError(
                     f"{name_or_path} is an export: it runs on the CPU in the precision, at the size and under the "

@@ -63,6 +63,16 @@ def is_exported(path: Path) -> bool:
     return not has_graphs(path) and any((path / f"{graph}.onnx").is_file() for graph in GRAPHS)
 
 
+def in_openvino_form(graph: Path) -> Path:
+    """Return where an export keeps a graph, ``NAME.onnx``, if it is in OpenVINO's own form (see `nncf_export`)."""
+    return graph.with_suffix(".xml")
+
+
+def is_for_openvino(path: Path) -> bool:
+    """Whether ``path`` is an export with graphs that OpenVINO alone runs."""
+    return any(in_openvino_form(path / f"{graph}.onnx").is_file() for graph in GRAPHS)
+
+
 def has_graphs(path: Path) -> bool:
     """Whether ``path`` holds a model's weights with graphs beside them, so that it runs with torch or without."""
     return (path / GRAPHS_BESIDE).is_file()

@@ -68,6 +68,21 @@ class Int8Graph:
 
 
 @dataclass(frozen=True)
+class CalibratedGraph:
+    """What became of a graph in OpenVINO's int8.
+
+    Attributes:
+        runs: of the graph that its ranges were measured on.
+        products: with stored matrices or kernels.
+        int8: how many of them are multiplied in int8.
+    """
+
+    runs: int
+    products: int
+    int8: int
+
+
+@dataclass(frozen=True)
 class WholeExport:
     """What was written.
 
@@ -80,6 +95,7 @@ class WholeExport:
         text: what was written of the text encoder.
         agreement: with torch, from words and photo to masks.
         int8: what became of each graph, where they are in int8.
+        calibrated: what became of the graphs that OpenVINO runs in int8, where there are such.
     """
 
     folder: str
@@ -90,3 +106,4 @@ class WholeExport:
     text: Export
     agreement: Agreement
     int8: dict[str, Int8Graph] | None = None
+    calibrated: dict[str, CalibratedGraph] | None = None
