@@ -14,7 +14,12 @@ import numpy as np
 import pytest
 
 from litetext import LitetextError, Segmenter
+from litetext.bench.text import bench_text, candidates
 from litetext.data import resolve, samples
+from litetext.encoders import export_onnx, read_checkpoint, save_encoder
+from litetext.tokenizer import Tokenizer
+
+from ..encoders.conftest import random_encoder, small_config
 
 pytest.importorskip("openvino")
 
@@ -54,6 +59,20 @@ def test_float32_is_float32_though_the_cpu_could_do_less() -> None:
     ]
     for one, other in zip(*maps, strict=True):
         np.testing.assert_allclose(one, other, atol=1e-3)
+
+
+@alone
+def test_text_in_int8_has_a_row_of_its_own(tmp_path: Path) -> None:
+    tokenizer = Tokenizer().prune_vocabulary(600)
+    save_encoder(random_encoder(small_config("s1", vocab_size=600)), tokenizer, tmp_path / "torch")
+    export_onnx(read_checkpoint(tmp_path / "torch"), tmp_path / "int8", PROMPTS, precision="int8")
+    names = [str(tmp_path / "torch"), str(tmp_path / "int8")]
+    rows = candidates(["s0-16"], names)[1:]
+    assert [row.name for row in rows] == [*names, f"{names[1]} (OpenVINO)"]
+    found = bench_text(rows, PROMPTS, batches=[2], threads=1, rounds=1, reference=names[0])
+    assert [row.bytes for row in found[1:]] == [found[1].bytes] * 2
+    assert found[1].min_cosine != found[2].min_cosine and all(0.9 < (row.min_cosine or 0) < 1 for row in found[1:])
+    assert all(10 < row.peak_mb < 300 for row in found[1:]), "without torch"
 
 
 @alone

@@ -34,11 +34,12 @@ from ..encoders import (
     read_checkpoint,
 )
 from ..encoders.difference import measure_difference
-from ..encoders.runtime import is_exported
+from ..encoders.openvino_session import is_openvino_here
+from ..encoders.runtime import is_exported, read_export
 from ..errors import LitetextError, choice_error
 from ..progress import Progress, no_progress
 from ..tokenizer import Tokenizer
-from .memory import peak_resident_bytes
+from .memory import exported_encoder, peak_resident_bytes
 
 Encode = Callable[[Sequence[str]], Any]
 
@@ -82,7 +83,13 @@ class Row:
 
 @dataclass(frozen=True)
 class Candidate:
-    """Something to time: its figures, how to make it ready, and for weights from a file in what they run."""
+    """Something to time: its figures, how to make it ready, and where its weights are from a file, what runs them.
+
+    Attributes:
+        file: the checkpoint or export; None of random weights.
+        dtype: in what a checkpoint runs.
+        in_openvino: whether OpenVINO runs an export.
+    """
 
     name: str
     length: int
@@ -91,8 +98,9 @@ class Candidate:
     gflops: float
     bytes: int
     ready: Callable[[str], Encode]
-    from_file: bool = False
+    file: str | None = None
     dtype: str | None = None
+    in_openvino: bool = False
 
 
 def candidates(
@@ -106,7 +114,7 @@ def candidates(
 
     Args:
         names: rows of table 8; all of them if None.
-        checkpoints: checkpoints and exports, a row each.
+        checkpoints: checkpoints and exports, a row each; exports in int8 have a second one, in OpenVINO, where it is.
         dtype: in what checkpoints run, such as ``"bfloat16"``; float32 by default.
         allow_nan: take checkpoints with weights that are NaN or infinite too.
 
@@ -117,7 +125,8 @@ def candidates(
     for name in names or ():
         if name not in makers:
             raise choice_error("row", name, tuple(makers))
-    return [makers[name]() for name in names or makers] + [_of_files(name, dtype, allow_nan) for name in checkpoints]
+    of_files = (_of_files(name, dtype, allow_nan) for name in checkpoints)
+    return [makers[name]() for name in names or makers] + [row for rows in of_files for row in rows]
 
 
 def bench_text(
@@ -188,7 +197,7 @@ def bench_text(
                 )
             )
     if reference is not None:
-        cosines = {row.name: _min_cosine(row, reference, prompts, allow_nan) for row in rows if row.from_file}
+        cosines = {row.name: _min_cosine(row, reference, prompts, allow_nan) for row in rows if row.file}
         found = [replace(row, min_cosine=cosines.get(row.name)) for row in found]
     if not memory:
         return found
@@ -251,11 +260,14 @@ def _of_config(name: str, config: EncoderConfig) -> Candidate:
     return Candidate(name, length, parameters, live, gflops(config, length), 4 * parameters, ready)
 
 
-def _of_files(name: str, dtype: str | None, allow_nan: bool) -> Candidate:
-    return _of_export(name) if is_exported(Path(name)) else _of_checkpoint(name, dtype, allow_nan)
+def _of_files(name: str, dtype: str | None, allow_nan: bool) -> list[Candidate]:
+    if not is_exported(Path(name)):
+        return [_of_checkpoint(name, dtype, allow_nan)]
+    twice = read_export(Path(name)).precision == "int8" and is_openvino_here()
+    return [_of_export(name, in_openvino) for in_openvino in (False, True)[: 1 + twice]]
 
 
-def _of_export(name: str) -> Candidate:
+def _of_export(name: str, in_openvino: bool) -> Candidate:
     config = OnnxTextEncoder(name, threads=1).config
     length = config.convention.context_length
     size = sum((Path(name) / file).stat().st_size for file in ("model.onnx", "model.onnx.data"))
@@ -263,16 +275,21 @@ def _of_export(name: str) -> Candidate:
     def ready(device: str) -> Encode:
         if device != "cpu":
             raise LitetextError(f"{name} is an exported encoder, which runs on the CPU; leave --device at cpu")
-        return OnnxTextEncoder(name, threads=torch.get_num_threads()).encode
+        return exported_encoder(name, torch.get_num_threads(), in_openvino).encode
 
-    parameters, live = config.parameters(), config.live_parameters()
-    return Candidate(name, length, parameters, live, gflops(config, length), size, ready, from_file=True)
+    shown = f"{name} (OpenVINO)" if in_openvino else name
+    figures = config.parameters(), config.live_parameters(), gflops(config, length), size
+    return Candidate(shown, length, *figures, ready, file=name, in_openvino=in_openvino)
 
 
 def _min_cosine(row: Candidate, reference: str, prompts: Sequence[str], allow_nan: bool) -> float:
-    own = load_encoder(row.name, dtype=row.dtype, allow_nan=allow_nan)
-    encoders = own, load_torch_encoder(reference, allow_nan=allow_nan)
-    return measure_difference(*encoders, prompts[:2000]).min_cosine
+    file = row.file or row.name
+    own: Any = (
+        exported_encoder(file, None, True)
+        if row.in_openvino
+        else load_encoder(file, dtype=row.dtype, allow_nan=allow_nan)
+    )
+    return measure_difference(own, load_torch_encoder(reference, allow_nan=allow_nan), prompts[:2000]).min_cosine
 
 
 def _of_checkpoint(name: str, dtype: str | None, allow_nan: bool) -> Candidate:
@@ -287,7 +304,7 @@ def _of_checkpoint(name: str, dtype: str | None, allow_nan: bool) -> Candidate:
         gflops(config, length),
         checkpoint.bytes(),
         lambda device: load_encoder(name, device=device, dtype=dtype, allow_nan=allow_nan).encode,
-        from_file=True,
+        file=name,
         dtype=dtype,
     )
 
@@ -387,15 +404,16 @@ def _peaks(
     peaks = []
     for batch in batches:
         task = {
-            "name": row.name,
+            "name": row.file or row.name,
             "L": row.length,
             "dtype": row.dtype,
+            "in_openvino": row.in_openvino,
             "prompts": _batches(prompts, batch)[0],
             "threads": threads,
             "device": device,
         }
         measure = "text import print_peak"
-        if is_exported(Path(row.name)):
+        if row.file and is_exported(Path(row.file)):
             measure = "memory import print_peak_without_torch"
         code = f"import sys; from litetext.bench.{measure} as measure; measure(sys.stdin.read())"
         done = subprocess.run([sys.executable, "-c", code], input=json.dumps(task), capture_output=True, text=True)
