@@ -2,6 +2,7 @@
 
     python benchmarks/deploy.py PROMPTS.txt                             # everything, some ten minutes
     python benchmarks/deploy.py PROMPTS.txt --speed-only --threads 2    # these rows alone, into the same file
+    python benchmarks/deploy.py PROMPTS.txt --openvino                  # int8 in OpenVINO beside ONNX Runtime, alone
 
 The encoder has S0's shape and masks padding everywhere. Its weights are random, RepMixer's layer scales among them (at
 the initial 1e-5 the block would be an identity). Speed is that of the rows of `litetext bench text`: against
@@ -71,6 +72,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path(__file__).with_suffix(".json"))
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--speed-only", action="store_true")
+    parser.add_argument("--openvino", action="store_true")
     arguments = parser.parse_args()
     prompts = [line for line in arguments.prompts.read_text(encoding="utf-8").splitlines() if line]
     report: dict[str, Any] = read_json(arguments.out) if arguments.out.exists() else {}
@@ -80,6 +82,10 @@ def main() -> None:
         write_json(arguments.out, report)
         print(key, json.dumps(value), flush=True)
 
+    if arguments.openvino:
+        for threads in arguments.threads:
+            note(f"OpenVINO, {threads} threads", in_openvino(prompts, threads))
+        return
     note("machine", machine())
     note("prompts", {"file": arguments.prompts.name, "count": len(prompts)})
     if not arguments.speed_only:
@@ -137,6 +143,18 @@ def speed(
     kept = ("name", "batch", "threads", "texts_per_s", "vs_s0_eager", "bytes", "min_cosine")
     dicts = [asdict(replace(row, min_cosine=worst.get(row.name))) for row in found]
     return {"load_average": before, "rows": [{key: row[key] for key in kept} for row in dicts]}
+
+
+def in_openvino(prompts: list[str], threads: int) -> dict[str, Any]:
+    """Int8 in both runtimes, taking turns with transformers' S0."""
+    s0, before = random_checkpoint("s0"), os.getloadavg()[0]
+    with tempfile.TemporaryDirectory() as folder:
+        export_onnx(s0, Path(folder) / "int8", prompts[:16], precision="int8")
+        rows = candidates([REFERENCE], [f"{folder}/int8"])
+        rows = [replace(row, name=row.name.rpartition("/")[2]) for row in rows]
+        found = bench_text(rows, prompts, batches=(1, 64), threads=threads, rounds=ROUNDS, memory=False)
+    kept = ("name", "batch", "texts_per_s", "vs_s0_eager")
+    return {"load_average": before, "rows": [{key: asdict(row)[key] for key in kept} for row in found]}
 
 
 def agreement(folder: Path, checkpoint: Checkpoint, prompts: list[str]) -> list[dict[str, Any]]:

@@ -20,7 +20,10 @@ Run = Callable[..., Any]
 
 @pytest.mark.skipif(not (ROOT / "mini").is_dir(), reason="mini's weights are not in this checkout")
 def test_mini_finds_the_same_without_torch(litetext: Run, tmp_path: Path) -> None:
-    report = litetext("export", "mini", tmp_path / "device", "--whole", "--to", "onnx", "--json").json
+    command = "export", "mini", tmp_path / "device", "--whole", "--to", "onnx", "--image-size", "auto:60000", "--json"
+    result = litetext(*command)
+    report = result.json
+    assert report["image_size"] == 128 and "litetext: image size 128: an image with 1 prompt takes" in result.err
     assert max(report["agreement"][key] for key in ("score", "presence", "box", "mask")) < 1e-3
     segmenters = [Segmenter.from_pretrained(one, device="cpu") for one in (tmp_path / "device", "mini")]
     assert report["convention"]["name"] == segmenters[0].backend.convention.name == "mini"
@@ -86,6 +89,8 @@ def _write_as_version_1(folder: Path) -> None:
         (["--graph-precision", "nncf-int8"], "give --calibrate PHOTOS"),
         (["--graph-precision", "nncf-int8", "--calibrate", "nowhere"], "nowhere"),
         (["--graph-precision", "nncf-int8", "--calibrate", "nowhere/*.jpg"], "nowhere/*.jpg names no image"),
+        (["--image-size", "auto"], "auto:500; got 'auto'"),
+        (["--image-size", "auto:0.001"], "at 40 pixels, the least that is tried, an image with 1 prompt takes"),
         (["--calibrate", "photo.jpg"], "--calibrate is of --graph-precision nncf-int8"),
     ],
 )

@@ -36,6 +36,17 @@ def run(capsys, *arguments):
     return output
 
 
+def test_the_image_size_is_chosen_by_a_budget(world, capsys):
+    given = ["--gt", world / "truth.json", "--model", world / "sam3", "--images", world, "--no-cache", "--json"]
+    result = run(capsys, *given, "--image-size", "auto:600000")
+    size = Segmenter.from_pretrained(world / "sam3").backend.image_size
+    assert f"litetext: image size {size}: an image with 2 prompts takes" in result.err
+    assert json.loads(result.out)["pairs"] == 8
+    with pytest.raises(SystemExit) as exit:
+        main(["evaluate", *map(str, given), "--video", "--image-size", "auto:500"])
+    assert exit.value.code == 2 and "with --video give the size as a number" in capsys.readouterr().err
+
+
 def test_a_model_is_predicted_scored_and_resumed(world, capsys, monkeypatch):
     saved = world / "predictions.json"
     given = ["--gt", world / "truth.json", "--model", world / "sam3", "--images", world, "--save-predictions", saved]

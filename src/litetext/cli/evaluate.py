@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -16,8 +17,9 @@ from ..outputs import check_file
 from .command import add
 from .convention_option import AS
 from .destination import OVERWRITE, paths_of
-from .encoder_options import ALLOW_NAN, CONTEXT, DEVICE, DTYPE, IMAGE_SIZE, POSITIONS, position_reading
+from .encoder_options import ALLOW_NAN, CONTEXT, DEVICE, DTYPE, POSITIONS, position_reading
 from .evaluate_video import score_video, show_video
+from .image_size_option import IMAGE_SIZE_OR_BUDGET, chosen_image_size, time_budget
 from .output import console, notes, print_json, shown_progress, warn
 from .predictor import Predictor
 from .stamps import model_stamps
@@ -87,7 +89,7 @@ def evaluate(
     html: Path = typer.Option(None, help="Write a report with the worst cases drawn (on the photos, with --images)."),
     device: str = DEVICE,
     dtype: str = DTYPE,
-    image_size: int = IMAGE_SIZE,
+    image_size: str = IMAGE_SIZE_OR_BUDGET,
     allow_nan: bool = ALLOW_NAN,
     resamples: int = typer.Option(1000, min=10, help="Draws of the bootstrap."),
     processes: int = typer.Option(2, min=1, help="Processes for large sets."),
@@ -111,8 +113,9 @@ def evaluate(
         if model is not None and system is not None:
             raise LitetextError("give --model or --system, not both")
         if model is not None:
+            asked = partial(_usual_prompts, gt, kind)
             found = _model(
-                model, text, context, positions, convention, device, dtype, image_size, allow_nan, video, policy
+                model, text, context, positions, convention, device, dtype, image_size, allow_nan, video, policy, asked
             )
         else:
             found = _baseline(str(system), detector, masks, device, video)
@@ -170,14 +173,17 @@ def _model(
     convention: str | None,
     device: str | None,
     dtype: str | None,
-    image_size: int | None,
+    given_size: str | None,
     allow_nan: bool,
     video: bool,
     policy: str | None,
+    asked: Callable[[], Sequence[str]],
 ) -> _System:
     dtype = known_dtype(dtype, device)
     if policy is not None and not video:
         raise LitetextError("--policy is of videos: give --video, or leave it out")
+    if video and given_size is not None and time_budget(given_size) is not None:
+        raise LitetextError(f"--image-size {given_size} is of images; with --video give the size as a number")
 
     def load_video() -> Any:
         from ..track import VideoSegmenter
@@ -195,7 +201,7 @@ def _model(
             image_size=image_size,
         )
 
-    def load() -> Any:
+    def load(image_size: int | None = None) -> Any:
         from ..segment import Segmenter
 
         return Segmenter.from_pretrained(
@@ -217,6 +223,7 @@ def _model(
         parts = locate(model)
         return open_checkpoint(parts.encoder(text) if text else parts.text)
 
+    image_size = chosen_image_size(given_size, load, asked)
     settings = {
         "model": model,
         "text": text,
@@ -233,7 +240,19 @@ def _model(
     name = f"{name} {dtype}" if dtype else name
     if video:
         return (f"{name} {policy}" if policy else name), settings, load_video, read_encoder
-    return name, settings, load, read_encoder
+    return name, settings, partial(load, image_size), read_encoder
+
+
+def _usual_prompts(gt: Sequence[Path], kind: IouType) -> list[str]:
+    """The prompts of an image, the one with the median number of them."""
+    from ..evaluate.tables import read_benchmark
+
+    by_image: dict[str, list[str]] = {}
+    for pair in read_benchmark(gt, kind)[0].truths[0].pairs.values():
+        by_image.setdefault(pair.file_name, []).append(pair.prompt)
+    if not by_image:
+        raise LitetextError(f"{gt[0]} asks nothing of any image; give --image-size as a number")
+    return sorted(by_image.values(), key=len)[len(by_image) // 2]
 
 
 def _baseline(system: str, detector: str | None, masks: str | None, device: str | None, video: bool) -> _System:

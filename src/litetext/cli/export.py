@@ -6,6 +6,7 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +18,8 @@ from ..outputs import Kind, check_folder
 from .command import add
 from .convention_option import AS
 from .destination import OVERWRITE, paths_of
-from .encoder_options import ALLOW_NAN, CONTEXT, HEADS, IMAGE_SIZE, POSITIONS, position_reading
+from .encoder_options import ALLOW_NAN, CONTEXT, HEADS, POSITIONS, position_reading
+from .image_size_option import IMAGE_SIZE_OR_BUDGET, chosen_image_size
 from .inputs import image_inputs
 from .output import notes, print_json
 from .vocabulary_option import HELP as VOCABULARY_HELP
@@ -25,6 +27,7 @@ from .vocabulary_option import pruned
 
 if TYPE_CHECKING:
     from ..encoders.export import Export
+    from ..segment import Segmenter
     from ..segment.whole_export import WholeExport
 
 
@@ -48,7 +51,7 @@ def export(
     whole: bool = typer.Option(False, "--whole", help="Export a whole model: vision, text and decoder."),
     text: str = typer.Option(None, help="With --whole: another text encoder for it; by default the model's own."),
     convention: str = AS,
-    image_size: int = IMAGE_SIZE,
+    image_size: str = IMAGE_SIZE_OR_BUDGET,
     to: str = typer.Option("onnx", help="onnx."),
     precision: str = typer.Option("fp32", help="Of the text encoder: fp32, fp16 (half the bytes) or int8."),
     graph_precision: str = typer.Option(
@@ -139,8 +142,9 @@ def export(
         else:
             from ..segment.export import export_segmenter
 
-            options |= {"convention": convention, "allow_nan": allow_nan, "image_size": image_size}
-            options |= {"graph_precision": graph_precision}
+            run: dict[str, Any] = {"convention": convention, "allow_nan": allow_nan}
+            size = chosen_image_size(image_size, partial(_in_torch, checkpoint, text, run), lambda: texts[:1])
+            options |= run | {"image_size": size, "graph_precision": graph_precision}
             with _images(calibrate) as images:
                 model = export_segmenter(source.detector, read, destination, texts, **options, calibration=images)
             written, said = asdict(model), _model_lines(model)
@@ -149,6 +153,12 @@ def export(
         return
     for line in said:
         notes.print(line, highlight=False, soft_wrap=True, markup=False)
+
+
+def _in_torch(model: str, text: str | None, options: dict[str, Any]) -> Segmenter:
+    from ..segment import Segmenter
+
+    return Segmenter.from_pretrained(model, text, backend="torch", device="cpu", **options)
 
 
 @contextmanager

@@ -23,32 +23,38 @@ IMAGE_SIZE_OR_BUDGET: Any = typer.Option(
 )
 
 
-def chosen_image_size(given: str | None, load: Callable[[], Segmenter], prompts: Sequence[str]) -> int | None:
+def chosen_image_size(
+    given: str | None, load: Callable[[], Segmenter], prompts: Callable[[], Sequence[str]]
+) -> int | None:
     """Return the size that ``--image-size`` names, or measure which one fits its budget and say so.
 
     Args:
         given: what the user gave.
         load: loads the segmenter in torch, at its own size, where sizes are to be measured.
-        prompts: that will be asked.
+        prompts: returns those that will be asked of an image, where sizes are to be measured.
 
     Raises:
         LitetextError: neither a number nor a budget, or a budget that no size fits.
     """
     if given is None:
         return None
-    budget = _budget(given)
+    budget = time_budget(given)
     if budget is None:
         return int(given)
     from ..segment.time_budget import fit_image_size
 
     with notes.status("measuring image sizes"):
-        fitted = fit_image_size(load(), budget, prompts)
+        fitted = fit_image_size(load(), budget, prompts())
     print(f"litetext: {fitted}", file=sys.stderr)
     return fitted.image_size
 
 
-def _budget(given: str) -> float | None:
-    """The milliseconds of ``auto:MS``; None of a size in pixels."""
+def time_budget(given: str) -> float | None:
+    """Return the milliseconds of ``auto:MS``; None of a size in pixels.
+
+    Raises:
+        LitetextError: neither of both.
+    """
     word, colon, milliseconds = given.partition(":")
     if word == "auto" and colon and milliseconds.replace(".", "", 1).isdecimal() and float(milliseconds) > 0:
         return float(milliseconds)

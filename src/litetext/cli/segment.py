@@ -109,7 +109,7 @@ def segment(
             folder = OutputFolder(out, "segmentation")
             folder.check([_COCO, *overlays])
         load = partial(_load, model, text, context, positions, convention, allow_nan, device=device, dtype=dtype)
-        size = chosen_image_size(image_size, partial(load, "torch"), asked.prompts)
+        size = chosen_image_size(image_size, partial(load, "torch"), lambda: asked.prompts)
         run.over(load(backend, image_size=size, compiled=compiled), inputs, overlays, folder)
         if size is not None:
             run.rows = [row | {"image_size": size} for row in run.rows]

@@ -112,7 +112,8 @@ def track(
     if out is None and not as_json:
         out = Path(f"{_stem(video)}_tracks")
     times = {"start": _seconds("--start", start), "end": _seconds("--end", end)}
-    size = chosen_image_size(image_size, partial(_detector, model, text, device, dtype, convention, allow_nan), asked)
+    detector = partial(_detector, model, text, device, dtype, convention, allow_nan)
+    size = chosen_image_size(image_size, detector, lambda: asked)
     loaded = _Model(model, text, policy, convention, threshold, known_dtype(dtype, device), size)
     with open_video(video, every=every, max_side=max_side, **times) as reader:
         run = {
