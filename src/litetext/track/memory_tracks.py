@@ -19,22 +19,27 @@ from .memory_session import MemorySession, TrackedFrame
 
 if TYPE_CHECKING:
     from ..segment.backend import ImageFeatures
-    from ..segment.segmenter import EncodedPrompts, PromptDetections
+    from ..segment.segmenter import EncodedPrompts, PromptDetections, Segmenter
     from .memory_tracker import MemoryTracker, TrackerFeatures
-    from .video_segmenter import VideoSegmenter
+    from .policy import TrackingPolicy
 
 
 class MemoryTracks:
     """The tracks of one video, see `litetext.track.video_tracks.VideoTracks`."""
 
-    def __init__(self, segmenter: VideoSegmenter, frame_count: int | None) -> None:
-        tracker = segmenter.tracker
-        assert tracker is not None  # `VideoSegmenter` checks it
-        self._segmenter = segmenter.segmenter
-        self._policy = segmenter.policy
-        self._prompt_batch = segmenter.prompt_batch
-        self._tracker: MemoryTracker = tracker
-        self.session = MemorySession(tracker, segmenter.policy, frame_count)
+    def __init__(
+        self,
+        segmenter: Segmenter,
+        tracker: MemoryTracker,
+        policy: TrackingPolicy,
+        prompt_batch: int,
+        frame_count: int | None,
+    ) -> None:
+        self._segmenter = segmenter
+        self._policy = policy
+        self._prompt_batch = prompt_batch
+        self._tracker = tracker
+        self.session = MemorySession(tracker, policy, frame_count)
         self._waiting: deque[_Waiting] = deque()
         self._removed: set[int] = set()
         self._names: dict[int, str] = {}

@@ -21,12 +21,14 @@ from ..segment import Segmenter
 from ..segment.convention import ConventionLike, named_convention
 from ..segment.questions import Prompt
 from .policy import PolicyLike, named_policy
+from .video_tracks import LinkedDetections
 
 if TYPE_CHECKING:
     import torch
 
     from .memory_tracker import MemoryTracker
     from .video_session import VideoSession
+    from .video_tracks import VideoTracks
 
 
 class VideoSegmenter:
@@ -140,7 +142,7 @@ class VideoSegmenter:
         """
         from .video_session import VideoSession
 
-        return VideoSession(self, prompts, frame_count)
+        return VideoSession(self.segmenter, self._tracks(frame_count), prompts)
 
     def stream(
         self,
@@ -169,3 +171,12 @@ class VideoSegmenter:
         """
         count = len(frames) if isinstance(frames, Sequence | np.ndarray) else None
         return Masklets.collect(self.stream(frames, prompts, frame_count=count))
+
+    def _tracks(self, frame_count: int | None) -> VideoTracks:
+        """Return the tracks of a new video, made as the policy says."""
+        if self.policy.memory:
+            from .memory_tracks import MemoryTracks
+
+            assert self.tracker is not None  # checked where it was given
+            return MemoryTracks(self.segmenter, self.tracker, self.policy, self.prompt_batch, frame_count)
+        return LinkedDetections(self.segmenter, self.policy, self.prompt_batch)

@@ -13,35 +13,36 @@ from ..errors import LitetextError, short
 from ..images import ImageLike, read_image
 from ..results import FrameResult
 from ..segment.questions import Prompt
-from ..segment.segmenter import EncodedPrompts
-from .video_tracks import tracks_of
+from ..segment.segmenter import EncodedPrompts, Segmenter
 
 if TYPE_CHECKING:
     from ..segment.backend import ImageFeatures
     from .memory_tracks import MemoryTracks
-    from .video_segmenter import VideoSegmenter
+    from .video_tracks import VideoTracks
 
 
 class VideoSession:
     """The state of one video, see `VideoSegmenter.session`.
 
+    Args:
+        segmenter: the detector and the text encoder.
+        tracks: of this video, none yet.
+        prompts: noun phrases, or concepts shown by example.
+
     Attributes:
-        segmenter: whose models run.
         prompts: that are asked of the next frame, by their ids; an id is never given twice.
         frame_index: of the last frame, or -1.
     """
 
-    def __init__(
-        self, segmenter: VideoSegmenter, prompts: Prompt | Sequence[Prompt], frame_count: int | None = None
-    ) -> None:
-        self.segmenter = segmenter
+    def __init__(self, segmenter: Segmenter, tracks: VideoTracks, prompts: Prompt | Sequence[Prompt]) -> None:
+        self._segmenter = segmenter
+        self._tracks = tracks
         self.frame_index = -1
         self.prompts: dict[int, str] = {}
         self._encoded = EncodedPrompts((), ())
         self._next_prompt = 0
         self._size: tuple[int, int] | None = None
         self._image: ImageFeatures | None = None
-        self._tracks = tracks_of(segmenter, frame_count)
         self._add_prompts(prompts)
 
     def add_prompt(self, prompt: Prompt) -> int:
@@ -116,7 +117,7 @@ class VideoSession:
             )
         self._size = size
         self.frame_index += 1
-        self._image = self.segmenter.segmenter.encode_image(photo)
+        self._image = self._segmenter.encode_image(photo)
         return self._tracks.step(self.frame_index, self._image, self._encoded, self.prompts)
 
     def finish(self) -> list[FrameResult]:
@@ -166,7 +167,7 @@ class VideoSession:
         return self._tracks
 
     def _add_prompts(self, prompts: Prompt | Sequence[Prompt]) -> None:
-        encoded = self.segmenter.segmenter.encode_prompts(prompts)
+        encoded = self._segmenter.encode_prompts(prompts)
         names = list(dict.fromkeys(encoded.names))
         self._encoded += encoded[[encoded.names.index(name) for name in names]]
         for name in names:

@@ -19,8 +19,8 @@ from .detection_session import DetectionSession
 
 if TYPE_CHECKING:
     from ..segment.backend import ImageFeatures
-    from ..segment.segmenter import EncodedPrompts
-    from .video_segmenter import VideoSegmenter
+    from ..segment.segmenter import EncodedPrompts, Segmenter
+    from .policy import TrackingPolicy
 
 _LEAST_BOX_IOU = 0.5
 _WEAK = 0.05
@@ -66,22 +66,13 @@ class VideoTracks(Protocol):
         ...
 
 
-def tracks_of(segmenter: VideoSegmenter, frame_count: int | None) -> VideoTracks:
-    """Return the tracks of a new video, made as the segmenter's policy says."""
-    if segmenter.policy.memory:
-        from .memory_tracks import MemoryTracks
-
-        return MemoryTracks(segmenter, frame_count)
-    return LinkedDetections(segmenter)
-
-
 class LinkedDetections:
     """Tracks of detections alone, see `litetext.track.detection_session`."""
 
-    def __init__(self, segmenter: VideoSegmenter) -> None:
-        self._segmenter = segmenter.segmenter
-        self._prompt_batch = segmenter.prompt_batch
-        self._session = DetectionSession(segmenter.policy)
+    def __init__(self, segmenter: Segmenter, policy: TrackingPolicy, prompt_batch: int) -> None:
+        self._segmenter = segmenter
+        self._prompt_batch = prompt_batch
+        self._session = DetectionSession(policy)
 
     def step(
         self, frame: int, image: ImageFeatures, encoded: EncodedPrompts, prompts: Mapping[int, str]
