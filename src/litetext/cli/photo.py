@@ -18,6 +18,7 @@ def register(app: typer.Typer) -> None:
     group = typer.Typer(name="photo", help="The embedded model for photographs: its training.", no_args_is_help=True)
     add(group, train, "train", "litetext photo train --data photo_data --out run", extra="photo")
     add(group, distill, "distill", "litetext photo distill --data photo_data --out run", extra="photo")
+    add(group, tune, "tune", "litetext photo tune --data photo_data --out tuned", extra="photo")
     app.add_typer(group)
 
 
@@ -90,6 +91,51 @@ def distill(
     if score_offset:
         raise_scores(model, teacher.encode(words[:4000]), score_offset)
     write_photo(model, out / "text" / "student", out / "photo", {}, overwrite=True)
+    console.print(
+        f"written: {out / 'photo'}; try: litetext segment IMAGE -p dog --model {out / 'photo'}", soft_wrap=True
+    )
+
+
+def tune(
+    data: Path = typer.Option(..., help="The data folder of the training."),
+    out: Path = typer.Option(..., help="Folder for scenes, checkpoint, curves and the tuned model (OUT/photo)."),
+    model: Path = typer.Option(None, help="Folder of a finished photo; the shipped one if absent."),
+    image_size: int = typer.Option(416, min=64, help="Side of the input in pixels."),
+    steps: int = typer.Option(None, min=1, help="Steps of 8 scenes."),
+    learning_rate: float = typer.Option(None, min=0.0, help="After its rise and before its fall."),
+    cooldown_steps: int = typer.Option(None, min=0, help="Steps at the end over which the learning rate falls to 0."),
+    last_rate: float = typer.Option(None, min=0.0, help="Share of it for the network's last stages; 0 keeps them."),
+    scenes: int = typer.Option(None, min=1, help="Scenes to make."),
+    seed: int = typer.Option(None, min=0, help="Seed of scenes and phrases."),
+    resume: str = typer.Option("auto", help="auto: go on from the checkpoint in --out; never: start anew."),
+) -> None:
+    """Tune a finished photo at another input size, the network's last stages too; its text encoder stays."""
+    if resume not in ("auto", "never"):
+        raise choice_error("--resume", resume, ("auto", "never"))
+    require("cv2", "tensorboard")
+    from ..data import resolve
+    from ..photo.tune import TuneConfig
+    from ..photo.tune import tune as run
+
+    given = {
+        "steps": steps,
+        "learning_rate": learning_rate,
+        "cooldown_steps": cooldown_steps,
+        "last_rate": last_rate,
+        "scenes": scenes,
+        "seed": seed,
+    }
+    config = TuneConfig(image_size, **{name: value for name, value in given.items() if value is not None})  # type: ignore[arg-type]
+    with shown_progress("making scenes") as progress, TrainingScreen("scenes") as screen:
+        run(
+            data,
+            model or resolve("photo"),
+            out,
+            config,
+            resume=resume == "auto",
+            on_report=screen.show,
+            on_preparation=progress,
+        )
     console.print(
         f"written: {out / 'photo'}; try: litetext segment IMAGE -p dog --model {out / 'photo'}", soft_wrap=True
     )

@@ -42,6 +42,7 @@ class PhotoBatch:
         image_of: [P] int64.
         targets: [P, T] int64: the things a phrase is true of, 0 for none.
         boxes: [P, T, 4] float32: theirs.
+        mirrored: [B] bool, which scenes (their maps too) were mirrored.
     """
 
     taps: tuple[Tensor, ...]
@@ -53,6 +54,7 @@ class PhotoBatch:
     image_of: Tensor
     targets: Tensor
     boxes: Tensor
+    mirrored: Tensor
 
     @property
     def images(self) -> Tensor:
@@ -129,11 +131,11 @@ class PhotoBatches:
             boxes[place, : len(one.targets)] = box_of[image, list(one.targets)]
         widest = max(1, int((targets > 0).sum(1).max(initial=1)))
         mirrored = torch.from_numpy(flipped)
-        taps = tuple(_mirrored(tap, mirrored) for tap in self.pool.features(rows))
+        taps = tuple(mirrored_maps(tap, mirrored) for tap in self.pool.features(rows))
         instances = torch.from_numpy(np.ascontiguousarray(self.pool.instances[rows]))
         return PhotoBatch(
             taps,
-            _mirrored(instances, mirrored),
+            mirrored_maps(instances, mirrored),
             torch.from_numpy(box_of),
             torch.from_numpy(truth),
             self.embedded([one.text for _, one in flat]),
@@ -141,10 +143,11 @@ class PhotoBatches:
             torch.tensor([image for image, _ in flat]),
             torch.from_numpy(targets[:, :widest].copy()),
             torch.from_numpy(boxes[:, :widest].copy()),
+            mirrored,
         )
 
 
-def _mirrored(maps: Tensor, which: Tensor) -> Tensor:
+def mirrored_maps(maps: Tensor, which: Tensor) -> Tensor:
     """Mirror some of the maps [B, ..., W]; the network's maps of a mirrored image are nearly these."""
     shape = (len(maps), *[1] * (maps.ndim - 1))
     return torch.where(which.view(shape), maps.flip(-1), maps)

@@ -22,6 +22,7 @@ WEIGHTS = {
     "presence": 3.0,
     "dense_box": 1.0,
     "center": 2.0,
+    "published": 1.0,
 }
 PLACES = 800
 """Places of a map, at most, at which all phrases are judged."""
@@ -62,8 +63,8 @@ def losses_of(
     vision = model.encode_image(batch.taps)
     tokens, real = model.teacher(batch.phrases.embedded, batch.phrases.lengths)
     losses = {
-        "phrases": _dense_phrases(model, vision, tokens, real, batch),
-        "knowledge": _knowledge_loss(model, vision, knowledge),
+        "phrases": dense_phrases(model, vision, tokens, real, batch),
+        "knowledge": knowledge_loss(model, vision, vision.hidden.detach(), knowledge),
         "anchor": (1 - F.cosine_similarity(model.teacher.meanings(knowledge.anchors), knowledge.points)).mean(),
     }
     losses |= dense_box_losses(model, vision, batch)  # type: ignore[arg-type]
@@ -72,7 +73,7 @@ def losses_of(
     return losses
 
 
-def _dense_phrases(model: PhotoModel, vision: Vision, tokens: Tensor, real: Tensor, batch: PhotoBatch) -> Tensor:
+def dense_phrases(model: PhotoModel, vision: Vision, tokens: Tensor, real: Tensor, batch: PhotoBatch) -> Tensor:
     """Every place says which phrase is true there: of those asked of any image, and of one word for each concept."""
     words, words_real = model.teacher(batch.vocabulary.embedded, batch.vocabulary.lengths)
     longest = max(tokens.shape[1], words.shape[1])
@@ -90,11 +91,18 @@ def _dense_phrases(model: PhotoModel, vision: Vision, tokens: Tensor, real: Tens
     return torch.stack(parts).sum()
 
 
-def _knowledge_loss(model: PhotoModel, vision: Vision, knowledge: Knowledge) -> Tensor:
-    """At some places of the coarse map the labels are to be ranked as the classifier ranks them."""
+def knowledge_loss(model: PhotoModel, vision: Vision, seen_before: Tensor, knowledge: Knowledge) -> Tensor:
+    """At some places of the coarse map the labels are to be ranked as the classifier ranks them.
+
+    Args:
+        model: what learns.
+        vision: the images, encoded.
+        seen_before: [B, h * w, 1280], what the classifier reads of the network as published.
+        knowledge: the classifier.
+    """
     count = vision.hidden.shape[1]
     drawn = torch.randint(count, (_KNOWN_PLACES,), device=vision.hidden.device)
-    target = (vision.hidden[:, drawn].detach() @ knowledge.weight.T + knowledge.bias).softmax(-1)
+    target = (seen_before[:, drawn] @ knowledge.weight.T + knowledge.bias).softmax(-1)
     seen = F.normalize(model.dense_vision(vision.maps[-1].flatten(2)[:, :, drawn].transpose(1, 2)), dim=-1)
     asked = F.normalize(model.dense_text(model.teacher.meanings(knowledge.labels)), dim=-1)
     guess = (model.dense_scale.exp() * (seen @ asked.T)).log_softmax(-1)
