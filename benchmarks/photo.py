@@ -7,6 +7,8 @@
     python benchmarks/photo.py guided PAIRS.json IMAGES       # the semantic map, sharpened along the photograph's edges
     python benchmarks/photo.py time IMAGE                     # five phrases on a photograph, after start, ONNX Runtime
     python benchmarks/photo.py paste RUN_WITH RUN_WITHOUT     # of `litetext photo train --paste 0.5` and 0
+    python benchmarks/photo.py last RUN_WITH RUN_WITHOUT      # of `litetext photo tune --last-rate 0.1` and 0
+    python benchmarks/photo.py before PAIRS.json IMAGES MODEL # of the model folder that was tuned
 
 PAIRS.json and TRAINED.json are what `tools/make_photo_pairs.py` wrote. Seconds are on the clock, medians; they want an
 idle machine, and the load is recorded beside them. Results go to benchmarks/photo.json.
@@ -45,14 +47,14 @@ def seen(pairs: str, images: str, trained: str) -> None:
     record("seen", {"held out": _card(pairs, images), "of training": _card(trained, images)})
 
 
-def _card(pairs: str, images: str, size: int | None = None) -> dict[str, float]:
-    """What tools/measure_photo.py says of the shipped model."""
+def _card(pairs: str, images: str, size: int | None = None, model: str | None = None) -> dict[str, float]:
+    """What tools/measure_photo.py says of a model folder; of the shipped one if none is given."""
     from litetext.data import resolve
 
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "facts.json"
         options = [] if size is None else ["--image-size", str(size)]
-        command = [sys.executable, MEASURE, resolve("photo"), out, "--set", "pairs", pairs, images, *options]
+        command = [sys.executable, MEASURE, model or resolve("photo"), out, "--set", "pairs", pairs, images, *options]
         subprocess.run([str(part) for part in command], check=True, stdout=subprocess.DEVNULL)
         (figures,) = json.loads(out.read_text())["figures"]
     return {name: round(figures[name], 3) for name in CARD}
@@ -168,6 +170,16 @@ def paste(with_pasting: str, without: str) -> None:
     record("paste", {"with": _last(Path(with_pasting)), "without": _last(Path(without))})
 
 
+def last(with_last: str, without: str) -> None:
+    """The last figures on held-out photographs of two tunings that differ in --last-rate alone."""
+    record("last", {"with": _last(Path(with_last)), "without": _last(Path(without))})
+
+
+def before(pairs: str, images: str, model: str) -> None:
+    """The card's figures of the model folder that the shipped one was tuned from."""
+    record("before", _card(pairs, images, model=model))
+
+
 def _last(run: Path) -> dict[str, float]:
     with (run / "losses.csv").open(newline="") as file:
         rows = [row for row in csv.DictReader(file) if row.get("held_out_semantic_iou")]
@@ -187,6 +199,7 @@ def record(name: str, part: dict[str, Any]) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     stages = {"sizes": sizes, "int8": int8, "nncf": nncf, "seen": seen, "guided": guided, "time": time, "paste": paste}
+    stages |= {"last": last, "before": before}
     parser.add_argument("stage", choices=stages)
     parser.add_argument("rest", nargs="*")
     given = parser.parse_args()

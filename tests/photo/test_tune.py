@@ -49,7 +49,7 @@ def _task(pool: Pool, network: LiteModel, concepts: Concepts, config: TuneConfig
     batches = StudentBatches(pool, Questions(concepts, pool.facts), _Encoder(), 2, 3, 0)  # type: ignore[arg-type]
     labels = batches.embedded([str(number) for number in range(1000)]).embedded
     knowledge = Knowledge(torch.randn(1000, 1280), torch.zeros(1000), labels, labels, labels)
-    return TuneTask(config, model, batches, batches, knowledge)
+    return TuneTask(config, model, batches, batches, knowledge, network)
 
 
 def test_the_last_stages_give_what_the_network_gives_and_learn_the_same(network: LiteModel) -> None:  # noqa: F811

@@ -90,7 +90,7 @@ def distill(
         )
     if score_offset:
         raise_scores(model, teacher.encode(words[:4000]), score_offset)
-    write_photo(model, out / "text" / "student", out / "photo", {}, overwrite=True)
+    write_photo(model, out / "text" / "student", out / "photo", {"score_offset": score_offset}, overwrite=True)
     console.print(
         f"written: {out / 'photo'}; try: litetext segment IMAGE -p dog --model {out / 'photo'}", soft_wrap=True
     )

@@ -171,6 +171,7 @@ class TuneTask(UpdatedTask):
         model: finished, but for the heads that only training uses.
         batches: to train on. held_out: to measure on.
         knowledge: what ImageNet's classifier knows, the labels as tokens.
+        published: the network that the pools were filled by.
     """
 
     config: TuneConfig
@@ -183,10 +184,11 @@ class TuneTask(UpdatedTask):
         batches: StudentBatches,
         held_out: StudentBatches,
         knowledge: Knowledge,
+        published: LiteModel,
     ) -> None:
         self._batches, self._held_out, self._knowledge = batches, held_out, knowledge
         network: Any = model.detector.vision_encoder.backbone
-        self._network, self._published_head = network, copy.deepcopy(network.head).requires_grad_(False)
+        self._network, self._published = network, published
         network.requires_grad_(False)
         model.detector.geometry_encoder.requires_grad_(False)
         super().__init__(config, model)
@@ -220,7 +222,7 @@ class TuneTask(UpdatedTask):
 
     def _losses(self, batch: PhotoBatch, warm: bool) -> dict[str, Tensor]:
         model = self.model
-        published = F.relu6(self._published_head(batch.taps[-1])).flatten(2).transpose(1, 2)
+        published = self._published.seen(batch.taps[-1]).flatten(2).transpose(1, 2)
         vision = model.encode_image(self._taps(batch))
         tokens, real = model.teacher(batch.phrases.embedded, batch.phrases.lengths)
         losses = {
@@ -235,8 +237,6 @@ class TuneTask(UpdatedTask):
 
     def _taps(self, batch: PhotoBatch) -> tuple[Tensor, ...]:
         """The batch's maps, the last of them as the network sees it now: before it is mirrored."""
-        if not self._last:
-            return batch.taps
         middle = mirrored_maps(batch.taps[2], batch.mirrored)
         return (*batch.taps[:3], mirrored_maps(last_stages(self._network, middle), batch.mirrored))
 
@@ -303,7 +303,8 @@ def tune(
     student = model / "text" / "student"
     encoder, tuned = load_encoder(student), finished_model(model, config.image_size)
     words = encoder.encode(sorted({word for concept in source.concepts.all for word in concept.words}))
-    raise_scores(tuned, words, -facts["score_offset"])
+    offset = facts.get("score_offset", 0.0)
+    raise_scores(tuned, words, -offset)
     questions = Questions(source.concepts, scenes.facts)
 
     def batches(pool: Pool) -> StudentBatches:
@@ -312,10 +313,10 @@ def tune(
     learned, held = batches(scenes), batches(held_out)
     labels = learned.embedded(label_names()).embedded
     knowledge = Knowledge(source.weights["_fc.weight"], source.weights["_fc.bias"], labels, labels, labels)
-    task = TuneTask(config, tuned, learned, held, knowledge)
+    task = TuneTask(config, tuned, learned, held, knowledge, source.network)
     Trainer(task, Processes(torch.device("cpu")), out, resume=resume).fit(on_report)
     finished: Any = task.average.module
-    raise_scores(finished, words, facts["score_offset"])
+    raise_scores(finished, words, offset)
     write_photo(finished, student, out / "photo", facts, overwrite=True)
 
 
