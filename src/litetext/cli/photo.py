@@ -101,7 +101,7 @@ def tune(
     out: Path = typer.Option(..., help="Folder for scenes, checkpoint, curves and the tuned model (OUT/photo)."),
     model: Path = typer.Option(None, help="Folder of a finished photo; the shipped one if absent."),
     image_size: int = typer.Option(416, min=64, help="Side of the input in pixels."),
-    steps: int = typer.Option(None, min=1, help="Steps of 8 scenes."),
+    steps: int = typer.Option(None, min=1, help="Steps of 8 scenes; in the first 80 only training's own heads learn."),
     learning_rate: float = typer.Option(None, min=0.0, help="After its rise and before its fall."),
     cooldown_steps: int = typer.Option(None, min=0, help="Steps at the end over which the learning rate falls to 0."),
     last_rate: float = typer.Option(None, min=0.0, help="Share of it for the network's last stages; 0 keeps them."),

@@ -66,18 +66,18 @@ class TuneConfig:
 
     image_size: int = 416
     head_steps: int = 80
-    steps: int = 700
+    steps: int = 180
     images: int = 8
     phrases: int = 4
     mask_rows: int = 12
-    learning_rate: float = 5e-4
-    cooldown_steps: int = 320
-    last_rate: float = 0.16
+    learning_rate: float = 4e-4
+    cooldown_steps: int = 60
+    last_rate: float = 0.1
     average: float = 0.99
-    weight_decay: float = 0.05
+    weight_decay: float = 0.02
     warmup_steps: int = 20
     max_grad_norm: float = 2.0
-    scenes: int = 2176
+    scenes: int = 1536
     paste: float = 0.5
     seed: int = 10
 
