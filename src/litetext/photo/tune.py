@@ -43,8 +43,6 @@ from .ship import FACTS, raise_scores, write_photo
 from .task import PhotoTrainConfig
 from .train import PhotoData, prepare
 
-_ONE_EACH = 1  # queries that learn to score an object
-
 
 @dataclass(frozen=True, slots=True)
 class TuneConfig:
