@@ -12,7 +12,7 @@ import torch
 
 from litetext import LitetextError, cli
 from litetext.bench import segment as bench
-from litetext.bench.segment import SegmentTask, Stage, bench_segment, phrases_for, print_measured
+from litetext.bench.segment import SegmentTask, Stage, bench_segment, counted_gflops, phrases_for, print_measured
 from litetext.segment.compiled import CompiledDetector
 
 NAMES = ["vision", "detector", "pixels", "text"]
@@ -22,6 +22,13 @@ def _printed(capsys: pytest.CaptureFixture[str], **task: Any) -> dict[str, Any]:
     """What the measuring process prints."""
     print_measured(json.dumps(asdict(SegmentTask("mini", ("dog", "owl"), rounds=1, threads=1, **task))))
     return json.loads(capsys.readouterr().out)
+
+
+def test_fused_attention_is_counted() -> None:
+    places = torch.zeros(1, 8, 64, 32)
+    with torch.inference_mode():
+        found = counted_gflops(lambda: torch.nn.functional.scaled_dot_product_attention(places, places, places))
+    assert found == pytest.approx(2 * 2 * 64 * 64 * 8 * 32 / 1e9)
 
 
 @pytest.mark.slow

@@ -183,7 +183,7 @@ def _threads(task: SegmentTask, in_torch: bool) -> int:
 
 def _stage(name: str, run: Callable[[], object], count: int, rounds: int, backend: Any, peak: float | None) -> Stage:
     """Take a stage, which has run before; where torch runs it, it is counted first, and compiled where it is to be."""
-    gflops = _counted(run) / count if peak is not None else None
+    gflops = counted_gflops(run) / count if peak is not None else None
     if getattr(backend, "compiled", None):
         run()
     seconds = statistics.median(_seconds(run, backend) for _ in range(rounds)) / count
@@ -205,14 +205,23 @@ def _wait_for(backend: Any) -> None:
         sys.modules["torch"].cuda.synchronize(backend.device)
 
 
-def _counted(run: Callable[[], object]) -> float:
-    """10^9 operations of a run in torch, which are those of its modules whatever is compiled."""
+def counted_gflops(run: Callable[[], object]) -> float:
+    """Return 10^9 operations of a run in torch, which are those of its modules whatever is compiled."""
     import torch
     from torch.utils.flop_counter import FlopCounterMode
 
-    with torch.compiler.set_stance("force_eager"), FlopCounterMode(display=False) as counter:
+    fused = {torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: _attention_flops}  # which torch does not count
+    counter = FlopCounterMode(display=False, custom_mapping=fused)
+    with torch.compiler.set_stance("force_eager"), counter:
         run()
     return counter.get_total_flops() / 1e9
+
+
+def _attention_flops(query: Any, key: Any, value: Any, *_: Any, **__: Any) -> int:
+    """Operations of attention between tensors of these shapes."""
+    from torch.utils.flop_counter import sdpa_flop_count
+
+    return int(sdpa_flop_count(query, key, value))
 
 
 def _matmul_gflops(backend: Any) -> float:
