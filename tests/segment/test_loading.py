@@ -276,6 +276,8 @@ def test_any_encoder_fits_and_a_wrong_width_is_refused(teacher: Reference, photo
 def test_bfloat16_stays_close(teacher: Reference, photo: NDArray[np.uint8]) -> None:
     segmenter = Segmenter.from_pretrained(teacher.folder, text=Constant(), device="cpu", dtype="bfloat16")
     assert segmenter.backend.dtype == torch.bfloat16
+    kernels = [one for one in segmenter.backend.detector.parameters() if one.ndim == 4 and one.shape[-1] > 1]
+    assert kernels and all(one.is_contiguous(memory_format=torch.channels_last) for one in kernels)
     found = segmenter.segment(photo, ["dog", "cat"], [None, [[5, 5, 40, 40]]], threshold=0.0)
     assert found.scores.dtype == np.float32
     assert len(found) == 14

@@ -68,6 +68,10 @@ class TorchBackend:
         """Load a detector (see `load_detector`), by default onto a GPU if there is one, in float32, at its own size."""
         where = torch_device(device)
         detector = load_detector(source, where, floating_dtype(dtype, where), convention, allow_nan=allow_nan)
+        if where.type == "cpu" and detector.dtype == torch.bfloat16:
+            # else oneDNN's convolutions rearrange all that they read and write, which takes most of their time; in
+            # float32 they compute far longer, and gain a tenth that is not worth other roundings
+            torch.nn.Module.to(detector, memory_format=torch.channels_last)
         processor = load_image_processor(source, detector.config.image_size)
         if image_size is not None:
             set_image_size(detector, processor, image_size)
