@@ -10,7 +10,9 @@ from typing import Any
 
 import numpy as np
 import onnx
+import onnx.compose
 import pytest
+from onnx.utils import Extractor
 
 from litetext import Segmenter
 from litetext.data import ROOT, samples
@@ -47,7 +49,7 @@ def test_mini_finds_the_same_without_torch(litetext: Run, tmp_path: Path) -> Non
 def _write_as_version_1(folder: Path) -> None:
     """Make an export what litetext 0.1.0 wrote: probabilities in place of logits, and no word on the convention.
 
-    The graphs that ship beside mini's weights take and give what graphs did then.
+    The graphs that ship beside mini's weights take and give what graphs did then, but for the first look at the image.
     """
     for path in (ROOT / "mini" / "segmenter").glob("*.onnx"):
         shutil.copy(path, folder)
@@ -68,7 +70,7 @@ def _write_as_version_1(folder: Path) -> None:
         ),
         ("pixels", [node("Sigmoid", ["mask_logits"], ["masks"])]),
     ):
-        model = onnx.load(folder / f"{graph}.onnx", load_external_data=False)
+        model = _with_first_look(folder) if graph == "decoder" else onnx.load(folder / f"{graph}.onnx")
         model.graph.node.extend(nodes)
         model.graph.initializer.append(onnx.numpy_helper.from_array(np.array([-1, 1]), "column"))
         for output in model.graph.output:
@@ -76,6 +78,20 @@ def _write_as_version_1(folder: Path) -> None:
                 output.name, output.name
             )
         onnx.save(model, folder / f"{graph}.onnx")
+
+
+def _with_first_look(folder: Path) -> onnx.ModelProto:
+    """Take the first look at the image out of the vision graph; return the decoder with it in front."""
+    vision, decoder = (onnx.load(folder / f"{graph}.onnx") for graph in ("vision", "decoder"))
+    *_, coarsest, attended = vision.graph.output
+    look = onnx.compose.add_prefix(Extractor(vision).extract_model([coarsest.name], [attended.name]), "look_")
+    vision.graph.output.remove(attended)
+    onnx.save(vision, folder / "vision.onnx")
+    merged = onnx.compose.merge_models(look, decoder, [(f"look_{attended.name}", attended.name)])
+    for node in merged.graph.node:
+        node.input[:] = ["features" if name == f"look_{coarsest.name}" else name for name in node.input]
+    merged.graph.input[0].name = "features"
+    return merged
 
 
 @pytest.mark.parametrize(
