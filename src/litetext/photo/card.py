@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from typing import Any
 
 
@@ -35,8 +36,10 @@ the nouns of ImageNet and through what MiniLM thinks of them; expect less there.
 ## What it cannot do
 
 Small objects (under 2 % of the picture) are mostly missed or smeared; neighbours bleed into masks; one object may come
-out in parts, a crowd as one or two; colours, sizes and places in a phrase are often ignored. Absent things that look like present ones
-are sometimes "found". Of several detections of one thing all but the best are dropped (`suppression` in `config.json`). Example boxes run through a geometry encoder that was not trained. Do not use it where a mistake costs anything.
+out in parts, a crowd as one or two; colours, sizes and places in a phrase are often ignored. Absent things that look like
+present ones are sometimes "found". Of several detections of one thing all but the best are dropped (`suppression` in
+`config.json`). Example boxes run through a geometry encoder that was not trained. Do not use it where a mistake costs
+anything.
 
 ## Data and licences
 
@@ -50,8 +53,12 @@ are sometimes "found". Of several detections of one thing all but the best are d
 
 ## Training
 
-{facts.get("training", "")}
+{_paragraphs(facts.get("training", ""))}
 """
+
+
+def _paragraphs(text: str) -> str:
+    return "\n\n".join(textwrap.fill(one, 120, break_on_hyphens=False) for one in text.split("\n\n"))
 
 
 def _figures(rows: list[dict[str, Any]]) -> str:
@@ -66,10 +73,10 @@ def _figures(rows: list[dict[str, Any]]) -> str:
     )
     return f"""
 Photographs that training never saw: every category of COCO that covers 0.5 % of a photograph, and as many that are not
-there. Input size and score offset were chosen on the validation
-photographs. In brackets 95 % intervals of a bootstrap over photographs. "Repeats kept": before detections that repeat a
-better one were dropped; the text teacher was measured only so. Semantic IoU is of the union of what is asked for, from
-the model's semantic map, over all pairs and over those of more than 5 % of the photograph.
+there. Input size and score offset were chosen on the validation photographs. In brackets 95 % intervals of a bootstrap
+over photographs. "Repeats kept": before detections that repeat a better one were dropped; the text teacher was measured
+only so. Semantic IoU is of the union of what is asked for, from the model's semantic map, over all pairs and over those
+of more than 5 % of the photograph.
 
 | photographs | text | pairs | IoU | IoU > 5 % | IL_MCC | pmF1 | cgF1 | IL_MCC, phrases permuted |
 |---|---|---|---|---|---|---|---|---|
