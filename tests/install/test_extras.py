@@ -88,6 +88,7 @@ ELSE: dict[str, str] = {
     "photo distill --data data --out OUT": "checkpoint.pt does not exist",
     "serve --host 192.0.2.1": "192.0.2.1 port 8000 cannot be listened on",
     "photo train --data data --out OUT": "data/wordnet holds no data.noun",
+    "photo tune --data data --out OUT": "data/wordnet holds no data.noun",
 }
 """Command lines that end in another line where every module is there."""
 
