@@ -30,7 +30,7 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 NOT_RUN = {
     r"facebook/|Simon7108528/": "fetches a checkpoint from the hub",
     r"refcoco|saco-veval": "streams from the hub",
-    r"mini train|photo train|photo distill": "takes hours",
+    r"mini train|photo train|photo distill|photo tune": "takes hours",
     r"runs/tracker": "asks for what a training made",
     r"--backend openvino": "OpenVINO crashes where tcmalloc is preloaded, as it is for tests",
     r"bench segment --model device": "asks for the export of the line before, of a checkpoint from the hub",
