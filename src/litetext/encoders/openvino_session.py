@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from ..errors import LitetextError, extras_named, failures_named
 from ..files import checked_file
+from .runtime import check_threads
 
 
 def openvino_here() -> Any:
@@ -52,11 +53,10 @@ class OpenVinoSession:
 
     def __init__(self, path: Path, threads: int | None, *, precision: str = "f32") -> None:
         openvino = openvino_here()
+        check_threads(threads)
         checked_file(path, "a folder that litetext export wrote")
         settings: dict[str, Any] = {"INFERENCE_PRECISION_HINT": precision}
         if threads is not None:
-            if threads < 1:
-                raise LitetextError(f"threads must be 1 or more, got {threads}")
             settings["INFERENCE_NUM_THREADS"] = threads
         with failures_named(path, "is not a graph that OpenVINO can run"):
             self._compiled = openvino.Core().compile_model(str(path), "CPU", settings)

@@ -192,6 +192,12 @@ def check_weight_bits(weight_bits: int | None, folder: Path) -> None:
         )
 
 
+def check_threads(threads: int | None) -> None:
+    """Raise where fewer threads than one are asked for; None is as many as there are cores."""
+    if threads is not None and threads < 1:
+        raise LitetextError(f"threads must be 1 or more, got {threads}")
+
+
 def open_session(path: Path, threads: int | None, *, keep_memory: bool = True, in_order: bool = False) -> Any:
     """Return an ``onnxruntime.InferenceSession`` of one graph on the CPU, by default with a thread a core.
 
@@ -206,8 +212,7 @@ def open_session(path: Path, threads: int | None, *, keep_memory: bool = True, i
     """
     import onnxruntime
 
-    if threads is not None and threads < 1:
-        raise LitetextError(f"threads must be 1 or more, got {threads}")
+    check_threads(threads)
     checked_file(path, "a folder that litetext export wrote")
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads or 0
