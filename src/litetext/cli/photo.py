@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import typer
 
@@ -34,8 +35,7 @@ def train(
     resume: str = typer.Option("auto", help="auto: go on from the checkpoint in --out; never: start anew."),
 ) -> None:
     """Train photo; a killed run goes on where it was, with other steps or another rate if you like."""
-    if resume not in ("auto", "never"):
-        raise choice_error("--resume", resume, ("auto", "never"))
+    goes_on = _goes_on(resume)
     require("cv2", "tensorboard")
     from ..photo.task import PhotoTrainConfig
     from ..photo.train import train as run
@@ -48,9 +48,9 @@ def train(
         "paste": paste,
         "seed": seed,
     }
-    config = replace(PhotoTrainConfig(), **{name: value for name, value in given.items() if value is not None})  # type: ignore[arg-type]
+    config: PhotoTrainConfig = replace(PhotoTrainConfig(), **_only_given(given))
     with shown_progress("making scenes") as progress, TrainingScreen("scenes") as screen:
-        run(data, out, config, resume=resume == "auto", on_report=screen.show, on_preparation=progress)
+        run(data, out, config, resume=goes_on, on_report=screen.show, on_preparation=progress)
     console.print(f"trained: {out}; its text encoder: litetext photo distill --data {data} --out {out}", soft_wrap=True)
 
 
@@ -64,8 +64,7 @@ def distill(
     resume: str = typer.Option("auto", help="auto: go on from a checkpoint; never: start anew."),
 ) -> None:
     """Distil the small text encoder of a trained photo, and write the whole model."""
-    if resume not in ("auto", "never"):
-        raise choice_error("--resume", resume, ("auto", "never"))
+    goes_on = _goes_on(resume)
     require("tensorboard")
     from ..photo.model import PhotoShape
     from ..photo.ship import raise_scores, write_photo
@@ -84,16 +83,14 @@ def distill(
             out / "text",
             steps=steps,
             seed=seed,
-            resume=resume == "auto",
+            resume=goes_on,
             on_report=screen.show,
             progress=progress,
         )
     if score_offset:
         raise_scores(model, teacher.encode(words[:4000]), score_offset)
     write_photo(model, out / "text" / "student", out / "photo", {"score_offset": score_offset}, overwrite=True)
-    console.print(
-        f"written: {out / 'photo'}; try: litetext segment IMAGE -p dog --model {out / 'photo'}", soft_wrap=True
-    )
+    _say_written(out / "photo")
 
 
 def tune(
@@ -110,8 +107,7 @@ def tune(
     resume: str = typer.Option("auto", help="auto: go on from the checkpoint in --out; never: start anew."),
 ) -> None:
     """Tune a finished photo at another input size, the network's last stages too; its text encoder stays."""
-    if resume not in ("auto", "never"):
-        raise choice_error("--resume", resume, ("auto", "never"))
+    goes_on = _goes_on(resume)
     require("cv2", "tensorboard")
     from ..data import resolve
     from ..photo.tune import TuneConfig
@@ -125,20 +121,18 @@ def tune(
         "scenes": scenes,
         "seed": seed,
     }
-    config = TuneConfig(image_size, **{name: value for name, value in given.items() if value is not None})  # type: ignore[arg-type]
+    config = TuneConfig(image_size, **_only_given(given))
     with shown_progress("making scenes") as progress, TrainingScreen("scenes") as screen:
         run(
             data,
             model or resolve("photo"),
             out,
             config,
-            resume=resume == "auto",
+            resume=goes_on,
             on_report=screen.show,
             on_preparation=progress,
         )
-    console.print(
-        f"written: {out / 'photo'}; try: litetext segment IMAGE -p dog --model {out / 'photo'}", soft_wrap=True
-    )
+    _say_written(out / "photo")
 
 
 def _three(steps: str | None) -> tuple[int, int, int] | None:
@@ -149,3 +143,17 @@ def _three(steps: str | None) -> tuple[int, int, int] | None:
         raise LitetextError(f"--steps {steps!r}: give three numbers, such as 1500,250,3100")
     first, second, third = map(int, parts)
     return first, second, third
+
+
+def _goes_on(resume: str) -> bool:
+    if resume not in ("auto", "never"):
+        raise choice_error("--resume", resume, ("auto", "never"))
+    return resume == "auto"
+
+
+def _only_given(options: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in options.items() if value is not None}
+
+
+def _say_written(model: Path) -> None:
+    console.print(f"written: {model}; try: litetext segment IMAGE -p dog --model {model}", soft_wrap=True)
