@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from ..training.schedule import trapezoid
+
 POLICY: dict[str, float] = {
     "score_threshold_detection": 0.3,
     "new_det_thresh": 0.5,
@@ -76,5 +78,4 @@ class TrackerTrainConfig:
 
     def learning_rate_at(self, step: int) -> float:
         """The learning rate of ``step``."""
-        warm = min(1.0, (step + 1) / self.warmup_steps)
-        return self.learning_rate * warm * min(1.0, (self.total_steps - step) / self.cooldown_steps)
+        return trapezoid(self, step)

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from ..mini.objective import total_loss
 from ..mini.staged import StagedTask
+from ..training.schedule import trapezoid
 from .batches import PhotoBatches
 from .evaluation import evaluate
 from .model import PhotoModel, PhotoShape
@@ -80,8 +81,7 @@ class PhotoTrainConfig:
 
     def learning_rate_at(self, step: int) -> float:
         """The learning rate of ``step``."""
-        rise = min(1.0, (step + 1) / self.warmup_steps)
-        return self.learning_rate * rise * min(1.0, (self.total_steps - step) / max(self.cooldown_steps, 1))
+        return trapezoid(self, step)
 
 
 class PhotoTask(StagedTask):

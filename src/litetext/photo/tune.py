@@ -31,6 +31,7 @@ from ..segment.beside import WEIGHTS as WEIGHTS_FILE
 from ..segment.lite import TAPS, LiteModel
 from ..tokenizer import Tokenizer
 from ..training.processes import Processes
+from ..training.schedule import trapezoid
 from ..training.trainer import Trainer, TrainReport
 from .batches import PhotoBatch, PhotoBatches, Phrases, mirrored_maps
 from .evaluation import evaluate
@@ -86,8 +87,7 @@ class TuneConfig:
 
     def learning_rate_at(self, step: int) -> float:
         """The learning rate of ``step``."""
-        rise = min(1.0, (step + 1) / self.warmup_steps)
-        return self.learning_rate * rise * min(1.0, (self.steps - step) / max(self.cooldown_steps, 1))
+        return trapezoid(self, step)
 
 
 class StudentText(nn.Module):

@@ -32,6 +32,7 @@ CALIBRATED = ("vision", "pixels")
 
 _DRAWN = 8  # images whose masks are drawn to calibrate the pixels: their maps are held in memory
 _PRODUCTS = ("MatMul", "Convolution", "ConvolutionBackpropData", "GroupConvolution")
+_ROUNDED = {"i8", "u8", "FakeQuantize"}
 
 
 def calibrate_graphs(
@@ -83,9 +84,6 @@ def _calibrated(folder: Path, graph: str, given: Any, weight_bits: int) -> Calib
     for file in folder.glob(f"{graph}.onnx*"):
         file.unlink()
     return CalibratedGraph(len(given), *_products(openvino.Core().read_model(target)))
-
-
-_ROUNDED = {"i8", "u8", "FakeQuantize"}
 
 
 def _products(model: Any) -> tuple[int, int]:
