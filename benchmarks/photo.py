@@ -191,7 +191,7 @@ def pseudo(data: str, masks: str, least: float = 0.7) -> None:
     from litetext import Segmenter
     from litetext.photo.concepts import CALTECH
     from litetext.photo.imagenet import concept_rows, label_names
-    from litetext.photo.photographs import _recognised
+    from litetext.photo.photographs import is_recognised
     from litetext.photo.train import PhotoData
 
     source, root = PhotoData(Path(data)), Path(data) / "caltech101"
@@ -212,7 +212,7 @@ def pseudo(data: str, masks: str, least: float = 0.7) -> None:
                     counts["seen"] += 1
                     mask = maps(0) > 0
                     fits = bool(0.03 < mask.mean() < 0.8)
-                    counts["outlined"] += fits and _recognised(image, mask, rows[concept], source.classifier)
+                    counts["outlined"] += fits and is_recognised(image, mask, rows[concept], source.classifier)
     record("pseudo", {"least presence": least, **counts})
 
 

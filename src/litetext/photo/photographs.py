@@ -156,7 +156,7 @@ def outline(pixels: NDArray[np.uint8], rows: Sequence[int], classifier: Classifi
         return None
     large = Image.fromarray(found.astype(np.uint8) * 255).resize((width, height), Image.Resampling.BICUBIC)
     mask = np.asarray(large) > 127
-    return mask if not rows or _recognised(pixels, mask, rows, classifier) else None
+    return mask if not rows or is_recognised(pixels, mask, rows, classifier) else None
 
 
 def _before_plain(pixels: NDArray[np.uint8]) -> NDArray[np.uint8] | None:
@@ -212,10 +212,17 @@ def _largest_parts(mask: NDArray[np.uint8]) -> NDArray[np.bool_]:
     return np.asarray(np.isin(labels, kept))
 
 
-def _recognised(
+def is_recognised(
     pixels: NDArray[np.uint8], mask: NDArray[np.bool_], rows: Sequence[int], classifier: Classifier
 ) -> bool:
-    """Is the cut-out, on gray, among the classifier's ten best guesses still?"""
+    """Return whether the cut-out, on gray, is among the classifier's ten best guesses still.
+
+    Args:
+        pixels: the photograph.
+        mask: bool [H, W], what is cut out.
+        rows: ImageNet's rows for what it is.
+        classifier: that guesses.
+    """
     alone = np.where(mask[..., None], pixels, 127).astype(np.uint8)
     logits = classifier.evidence(alone).mean((1, 2))
     return bool(set(logits.topk(10).indices.tolist()) & set(rows))
