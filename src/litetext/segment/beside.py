@@ -15,6 +15,7 @@ from ..encoders.checkpoints import read_checkpoint
 from ..encoders.export import write_graph_beside
 from ..encoders.graph import OPSETS
 from ..encoders.shared_weights import share_weights
+from ..errors import LitetextError
 from ..files import write_json
 from .convention import KEY
 from .export import measure_agreement, write_graphs
@@ -26,6 +27,9 @@ from .whole_export import Agreement
 
 WEIGHTS = "model.safetensors"
 
+TOLERANCE = 1e-3
+"""How far graphs may be from torch, see `Agreement.worst`."""
+
 
 def write_graphs_beside(model: Path, text: str, prompts: list[str], opset: int = OPSETS[0]) -> Agreement:
     """Write a model's graphs beside its weights and compare them with torch.
@@ -35,6 +39,9 @@ def write_graphs_beside(model: Path, text: str, prompts: list[str], opset: int =
         text: the name of the encoder under ``text/``.
         prompts: what is compared on.
         opset: the ONNX operator set.
+
+    Raises:
+        LitetextError: they differ by more than `TOLERANCE`.
     """
     segmenter, encoder = model / "segmenter", model / "text" / text
     backend = TorchBackend.load(segmenter, "cpu")
@@ -47,7 +54,10 @@ def write_graphs_beside(model: Path, text: str, prompts: list[str], opset: int =
     values = {"format": FORMAT, "version": VERSION, "opset": opset, KEY: backend.convention.to_dict()}
     write_json(segmenter / GRAPHS_BESIDE, values)
     write_graph_beside(read_checkpoint(encoder), encoder, opset)
-    return agreement_of(model, text, prompts)
+    agreement = agreement_of(model, text, prompts)
+    if not agreement.worst <= TOLERANCE:
+        raise LitetextError(f"{segmenter}: graphs and torch differ by {agreement.worst:.2g}, more than {TOLERANCE:g}")
+    return agreement
 
 
 def agreement_of(model: Path, text: str, prompts: list[str]) -> Agreement:
