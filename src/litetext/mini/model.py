@@ -19,7 +19,7 @@ from ..encoders.config import SAM3, EncoderConfig
 from ..encoders.modules import build
 from ..segment.checkpoint import Sam3Detector
 from ..segment.convention import TRANSFORMERS
-from ..segment.decode import run_detr
+from ..segment.decode import FeaturePyramid, attended_image, run_detr
 from .art import COLORS
 from .concepts import CONCEPTS
 from .small_sam3 import small_sam3_config
@@ -202,14 +202,15 @@ class Mini(nn.Module):
         """Run detector encoder and decoder for P prompts; ``image_of`` [P] says which image each belongs to."""
         model = self.detector
         level, positions = vision.maps[-1][image_of], vision.positions[-1][image_of]
-        encoded, decoded = run_detr(model, level, positions, tokens, real)
+        attended = attended_image(model, FeaturePyramid(vision.maps, vision.positions))[image_of]
+        encoded, decoded = run_detr(model, level, positions, tokens, real, attended=attended)
         hidden = decoded.intermediate_hidden_states
-        before = decoded.reference_boxes.clamp(1e-3, 1 - 1e-3)
-        boxes = (torch.logit(before) + model.detr_decoder.box_head(hidden)).sigmoid()
+        before = decoded.reference_boxes.float().clamp(1e-3, 1 - 1e-3)
+        boxes = (torch.logit(before) + model.detr_decoder.box_head(hidden).float()).sigmoid()
         scores = model.dot_product_scoring(decoder_hidden_states=hidden, text_features=tokens, text_mask=real)
         return Prediction(
-            decoded.presence_logits.squeeze(-1),
-            scores.squeeze(-1),
+            decoded.presence_logits.squeeze(-1).float(),
+            scores.squeeze(-1).float(),
             boxes,
             hidden[-1],
             encoded.last_hidden_state,
@@ -233,7 +234,7 @@ class Mini(nn.Module):
             prompt_features=tokens[rows],
             prompt_mask=real[rows],
         )
-        return output.pred_masks, output.semantic_seg.squeeze(1)
+        return output.pred_masks.float(), output.semantic_seg.squeeze(1).float()
 
 
 @torch.no_grad()
