@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -41,7 +41,13 @@ class _Encoder:
         return TextFeatures(tokens, mask)
 
 
-def _task(pool: Pool, network: LiteModel, concepts: Concepts, config: TuneConfig = CONFIG) -> TuneTask:  # noqa: F811
+def _task(
+    pool: Pool,  # noqa: F811
+    network: LiteModel,  # noqa: F811
+    concepts: Concepts,
+    config: TuneConfig = CONFIG,
+    finish: Callable[[PhotoModel], object] = lambda _: None,
+) -> TuneTask:
     torch.manual_seed(config.seed)
     model = PhotoModel(SHAPE)
     model.teacher = StudentText()  # type: ignore[assignment]
@@ -49,7 +55,7 @@ def _task(pool: Pool, network: LiteModel, concepts: Concepts, config: TuneConfig
     batches = StudentBatches(pool, Questions(concepts, pool.facts), _Encoder(), 2, 3, 0)  # type: ignore[arg-type]
     labels = batches.embedded([str(number) for number in range(1000)]).embedded
     knowledge = Knowledge(torch.randn(1000, 1280), torch.zeros(1000), labels, labels, labels)
-    return TuneTask(config, model, batches, batches, knowledge, network)
+    return TuneTask(config, model, batches, batches, knowledge, network, finish)
 
 
 def test_the_last_stages_give_what_the_network_gives_and_learn_the_same(network: LiteModel) -> None:  # noqa: F811
@@ -99,3 +105,35 @@ def test_a_run_tunes_what_it_should_and_goes_on_where_it_was(
     ours, theirs = again.average.state_dict(), task.average.state_dict()
     assert all(torch.equal(ours[name], theirs[name]) for name in ours)
     assert "held_out_semantic_iou" in (tmp_path / "losses.csv").read_text()
+
+
+def test_what_is_kept_is_finished_and_the_average_goes_on_as_it_was(
+    pool: Pool,  # noqa: F811
+    network: LiteModel,  # noqa: F811
+    concepts: Concepts,
+) -> None:
+    def finish(model: PhotoModel) -> None:
+        model.detector.dot_product_scoring.query_proj.bias.data.add_(1)
+
+    task = _task(pool, network, concepts, finish=finish)
+    before = task.average.module.detector.dot_product_scoring.query_proj.bias.clone()
+    for _ in range(2):
+        torch.testing.assert_close(task.finished().detector.dot_product_scoring.query_proj.bias, before + 1)
+    torch.testing.assert_close(task.average.module.detector.dot_product_scoring.query_proj.bias, before)
+
+
+def test_bfloat16_gives_nearly_the_same_losses(
+    pool: Pool,  # noqa: F811
+    network: LiteModel,  # noqa: F811
+    concepts: Concepts,
+) -> None:
+    losses = []
+    for bfloat16 in (False, True):
+        torch.manual_seed(0)
+        task = _task(pool, network, concepts, replace(CONFIG, bfloat16=bfloat16))
+        torch.manual_seed(1)
+        losses.append(task.train_step(2))
+    exact, rounded = losses
+    assert exact.keys() == rounded.keys()
+    for name, value in exact.items():
+        assert 0 < abs(float(rounded[name]) - float(value)) < 0.1 * abs(float(value)) + 0.02, name

@@ -102,7 +102,9 @@ def tune(
     learning_rate: float = typer.Option(None, min=0.0, help="After its rise and before its fall."),
     cooldown_steps: int = typer.Option(None, min=0, help="Steps at the end over which the learning rate falls to 0."),
     last_rate: float = typer.Option(None, min=0.0, help="Share of it for the network's last stages; 0 keeps them."),
+    bfloat16: bool = typer.Option(None, "--bfloat16", help="Faster on processors that have it (AMX, AVX512-BF16)."),
     scenes: int = typer.Option(None, min=1, help="Scenes to make."),
+    paste: float = typer.Option(None, min=0.0, max=1.0, help="Share of them with pasted cut-outs."),
     seed: int = typer.Option(None, min=0, help="Seed of scenes and phrases."),
     resume: str = typer.Option("auto", help="auto: go on from the checkpoint in --out; never: start anew."),
 ) -> None:
@@ -118,7 +120,9 @@ def tune(
         "learning_rate": learning_rate,
         "cooldown_steps": cooldown_steps,
         "last_rate": last_rate,
+        "bfloat16": bfloat16,
         "scenes": scenes,
+        "paste": paste,
         "seed": seed,
     }
     config = TuneConfig(image_size, **_only_given(given))

@@ -141,7 +141,7 @@ class Studio:
         """Return scene ``index`` of ``seed``."""
         rng = np.random.default_rng([seed, index])
         pasting = rng.random() < self.paste
-        from_portrait = bool(self.portraits) and rng.random() < (0.15 if pasting else 0.5)
+        from_portrait = bool(self.portraits) and rng.random() < (0.15 if pasting else 0.35)
         source = self.portraits if from_portrait else self.backdrops
         photograph = source[int(rng.integers(len(source)))]
         canvas, instances, concepts, unclear = _cropped(photograph, rng, self.size)
@@ -191,7 +191,7 @@ def _cropped(
 ) -> tuple[NDArray[np.float32], NDArray[np.uint8], list[int], set[int]]:
     """Return a random part of a photograph as canvas, instances, concepts and unclear concepts."""
     height, width = photograph.pixels.shape[:2]
-    scale = 1.0 if rng.random() < 0.25 else rng.uniform(0.45, 1.0)
+    scale = 1.0 if rng.random() < 0.35 else rng.uniform(0.5, 1.0)
     w = max(48, round(width * scale * rng.uniform(0.85, 1.0)))
     h = max(48, round(height * scale * rng.uniform(0.85, 1.0)))
     w, h = min(w, width), min(h, height)

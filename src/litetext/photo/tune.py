@@ -10,6 +10,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -44,6 +45,11 @@ from .ship import FACTS, raise_scores, write_photo
 from .task import PhotoTrainConfig
 from .train import PhotoData, prepare
 
+_HELD_PLACES = 96
+"""Places of a map at which the network is held to what it saw as published."""
+
+_MAY_CHANGE = ("steps", "cooldown_steps", "learning_rate")
+
 
 @dataclass(frozen=True, slots=True)
 class TuneConfig:
@@ -58,6 +64,7 @@ class TuneConfig:
         learning_rate: after its rise; it falls to nothing over the last ``cooldown_steps``.
         last_rate: of the network's last stages, as a share of it; 0 leaves them as they are.
         average: how much of the averaged weights a step keeps.
+        bfloat16: whether products are taken in bfloat16, which is faster on processors that have it.
         weight_decay, warmup_steps, max_grad_norm: as in mini's training.
         scenes: in the pool. paste: share of them with pasted cut-outs.
         seed: of scenes and phrases.
@@ -73,6 +80,7 @@ class TuneConfig:
     cooldown_steps: int = 60
     last_rate: float = 0.1
     average: float = 0.99
+    bfloat16: bool = False
     weight_decay: float = 0.02
     warmup_steps: int = 20
     max_grad_norm: float = 2.0
@@ -145,7 +153,8 @@ def last_stages(network: LiteModel, maps: Tensor) -> Tensor:
     for block in chain(*stages):
         depthwise = block.depthwise
         inner = F.relu6(block.expand(maps))
-        inner = _Filter.apply(inner, depthwise.weight, depthwise.bias, depthwise.dilation[0])  # type: ignore[no-untyped-call]
+        weight, bias = depthwise.weight.to(inner.dtype), depthwise.bias.to(inner.dtype)
+        inner = _Filter.apply(inner, weight, bias, depthwise.dilation[0])  # type: ignore[no-untyped-call]
         out = block.project(F.relu6(inner))
         maps = maps + out if block.shortcut else out
     return maps
@@ -170,6 +179,7 @@ class TuneTask(UpdatedTask):
         batches: to train on. held_out: to measure on.
         knowledge: what ImageNet's classifier knows, the labels as tokens.
         published: the network that the pools were filled by.
+        finish: what is done to the averaged model, or a copy of it, before it is measured or kept.
     """
 
     config: TuneConfig
@@ -183,8 +193,9 @@ class TuneTask(UpdatedTask):
         held_out: StudentBatches,
         knowledge: Knowledge,
         published: LiteModel,
+        finish: Callable[[PhotoModel], object] = lambda _: None,
     ) -> None:
-        self._batches, self._held_out, self._knowledge = batches, held_out, knowledge
+        self._batches, self._held_out, self._knowledge, self._finish = batches, held_out, knowledge, finish
         network: Any = model.detector.vision_encoder.backbone
         self._network, self._published = network, published
         network.requires_grad_(False)
@@ -209,7 +220,9 @@ class TuneTask(UpdatedTask):
         for one in self._finished + self._last:
             one.requires_grad_(warm)
         self.model.train()
-        losses = self._losses(self._batches.batch(step), warm)
+        batch = self._batches.batch(step)
+        with torch.autocast("cpu", torch.bfloat16, enabled=self.config.bfloat16):
+            losses = self._losses(batch, warm)
         self._slow.zero_grad()
         for group in self._slow.param_groups:
             group["lr"] = self.learning_rate_at(step) * self.config.last_rate
@@ -222,11 +235,12 @@ class TuneTask(UpdatedTask):
         model = self.model
         published = self._published.seen(batch.taps[-1]).flatten(2).transpose(1, 2)
         vision = model.encode_image(self._taps(batch))
+        some = torch.randperm(published.shape[1])[:_HELD_PLACES]
         tokens, real = model.teacher(batch.phrases.embedded, batch.phrases.lengths)
         losses = {
             "phrases": dense_phrases(model, vision, tokens, real, batch),
             "knowledge": knowledge_loss(model, vision, published, self._knowledge),
-            "published": (1 - F.cosine_similarity(vision.hidden, published, dim=-1)).mean(),
+            "published": (1 - F.cosine_similarity(vision.hidden[:, some].float(), published[:, some], dim=-1)).mean(),
         }
         losses |= dense_box_losses(model, vision, batch)  # type: ignore[arg-type]
         if warm:
@@ -239,15 +253,21 @@ class TuneTask(UpdatedTask):
         return (*batch.taps[:3], mirrored_maps(last_stages(self._network, middle), batch.mirrored))
 
     def evaluate(self) -> dict[str, float]:
-        """Return the averaged model's figures on held-out photographs."""
-        model: Any = self.average.module
+        """Return the finished model's figures on held-out photographs."""
+        model: Any = self.finished()
         held_out = copy.copy(self._held_out)
         held_out.pool = seen_by(model.detector.vision_encoder.backbone, self._held_out.pool)
         return evaluate(model, held_out)
 
+    def finished(self) -> PhotoModel:
+        """Return a copy of the averaged model as it is kept."""
+        model = copy.deepcopy(self.average.module)
+        self._finish(model)
+        return model
+
     def identity(self) -> dict[str, Any]:
         """Return what two runs must share for one to continue the other."""
-        return asdict(self.config)
+        return {name: value for name, value in asdict(self.config).items() if name not in _MAY_CHANGE}
 
     def state_dict(self) -> dict[str, Any]:
         """Return weights, their average and optimizers."""
@@ -311,11 +331,10 @@ def tune(
     learned, held = batches(scenes), batches(held_out)
     labels = learned.embedded(label_names()).embedded
     knowledge = Knowledge(source.weights["_fc.weight"], source.weights["_fc.bias"], labels, labels, labels)
-    task = TuneTask(config, tuned, learned, held, knowledge, source.network)
+    finish = partial(raise_scores, text=words, by=offset)
+    task = TuneTask(config, tuned, learned, held, knowledge, source.network, finish)
     Trainer(task, Processes(torch.device("cpu")), out, resume=resume).fit(on_report)
-    finished: Any = task.average.module
-    raise_scores(finished, words, offset)
-    write_photo(finished, student, out / "photo", facts, overwrite=True)
+    write_photo(task.finished(), student, out / "photo", facts, overwrite=True)
 
 
 def _of_scenes(config: TuneConfig) -> PhotoTrainConfig:
