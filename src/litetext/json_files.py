@@ -62,19 +62,20 @@ def read_json(path: str | os.PathLike[str]) -> Any:
     return parse_json(read_text(path, "a JSON file", MAX_DOCUMENT), str(path))
 
 
-def parse_json(text: str, source: str) -> Any:
+def parse_json(text: str, source: str, *, names: bool = False) -> Any:
     """Return the value of a JSON document.
 
     Args:
         text: the document.
         source: what messages call it, such as the path of its file.
+        names: it holds names of files, which need not be UTF-8: halves of surrogate pairs stand for other bytes.
 
     Raises:
         LitetextError: the document is malformed or out of bounds.
     """
     start = _SPACES.match(text).end()  # type: ignore[union-attr]
     try:
-        value, end = _decoded(text, start)
+        value, end = _decoded(text, start, names)
         if text[end:].strip(_SPACE):
             raise json.JSONDecodeError("text follows the end of the document", text, end)
     except json.JSONDecodeError as error:
@@ -114,7 +115,7 @@ class _OutOfBoundsError(ValueError):
     """A value that JSON allows and no reader here takes; the message goes on from the name of its place."""
 
 
-def _decoded(text: str, start: int) -> tuple[Any, int]:
+def _decoded(text: str, start: int, names: bool = False) -> tuple[Any, int]:
     """Return the value that begins at ``start``, and where it ends; `json.JSONDecodeError` where there is none."""
     try:
         value, end = _DECODER.raw_decode(text, start)
@@ -123,7 +124,12 @@ def _decoded(text: str, start: int) -> tuple[Any, int]:
     # Counting brackets is nearly free, and tells that all but a few values cannot be too deep.
     if text.count("[", start, end) + text.count("{", start, end) > MAX_DEPTH and _is_too_deep(value):
         raise _OutOfBoundsError(f"nests lists and objects more than {MAX_DEPTH} deep")
-    if text.find("\\u", start, end) >= 0 and _HALF_OF_A_PAIR.search(text, start, end) and not _is_text(value):
+    if (
+        not names
+        and text.find("\\u", start, end) >= 0
+        and _HALF_OF_A_PAIR.search(text, start, end)
+        and not _is_text(value)
+    ):
         raise _OutOfBoundsError("holds half of a surrogate pair (\\ud800 to \\udfff), which is no character")
     return value, end
 

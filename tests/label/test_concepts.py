@@ -28,13 +28,17 @@ concepts:
 """
 
 
-def test_a_yaml_file_says_everything(tmp_path: Path) -> None:
+def test_a_yaml_file_says_everything(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "c.yaml").write_text(YAML)
-    dog, car, widget = read_concepts(tmp_path / "c.yaml", threshold=0.4)
+    monkeypatch.chdir(tmp_path)
+    dog, car, widget = read_concepts(Path("c.yaml"), threshold=0.4)
     assert dog == Concept("dog", threshold=0.4)
     assert car == Concept("car", ["automobile", "747"], ["toy car"], 0.6, 3, 2)
     shown = Example(str(tmp_path / "refs/w.png"), [[1, 2, 3, 4]], [[5, 6, 7.5, 8]])
     assert widget == Concept("widget", threshold=0.4, examples=[shown])
+    (tmp_path / "copy").mkdir()
+    (tmp_path / "copy" / "c.yaml").write_text(dumped([widget]))
+    assert read_concepts(tmp_path / "copy" / "c.yaml") == [widget]
     assert asked_phrases([dog, car, widget]) == ["dog", "car", "automobile", "747", "toy car", "widget (example 1)"]
 
 

@@ -54,6 +54,19 @@ def test_other_thresholds_need_no_model(segmenter: ColorSegmenter, photos: Path,
     assert sum(sum(counts.values()) for counts in _labels(higher).values()) == 3
     lower = job(tmp_path / "out", *(Concept(color, threshold=0.2) for color in ("red", "green", "blue")))
     assert lower.run([str(photos)]).labeled == 13  # the shards hold nothing below 0.3
+    between = job(tmp_path / "out", *(Concept(color, threshold=0.25) for color in ("red", "green", "blue")))
+    assert between.run([str(photos)]).labeled == 0  # but now they do
+    proven = Job.open(tmp_path / "out").with_concepts(higher.concepts)
+    assert _labels(proven) == _labels(higher)
+
+
+def test_a_name_that_is_not_utf8_is_labelled_too(segmenter: ColorSegmenter, photos: Path, tmp_path: Path) -> None:
+    picture(photos / os.fsdecode(b"caf\xe9.png"), "red", 0.9)
+    one = job(tmp_path / "out")
+    assert one.run([str(photos)]).labeled == 14
+    assert _labels(one)["caf\N{REPLACEMENT CHARACTER}.png"]["red"] == 1
+    found = next(entry for entry in one.entries() if entry.name.startswith("caf"))
+    assert found.ref.read() == (photos / os.fsdecode(b"caf\xe9.png")).read_bytes()
 
 
 def test_a_moved_image_is_known_and_a_changed_one_is_not(

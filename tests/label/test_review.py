@@ -6,6 +6,7 @@ import json
 import shutil
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
@@ -91,6 +92,32 @@ def test_decisions_come_from_label_studio_too(labelled: Job, tmp_path: Path) -> 
     assert {one.image: one.accepted for one in decisions} == {
         name: None if name == unseen else name != removed for name in images
     }
+
+
+def test_a_task_that_nobody_annotated_decides_nothing(labelled: Job, tmp_path: Path) -> None:
+    store, (one, *_) = labelled.store(), sampled(labelled)
+    found = labelled.settled(store.instances(one.entry.sha256)).annotations(one.entry.name)
+    label_studio.write([found], tmp_path / "tasks.json")
+    (task,) = json.loads((tmp_path / "tasks.json").read_text())
+    skipped = task | {"annotations": [{"was_cancelled": True, "result": []}]}
+    for left in (task, skipped):
+        (tmp_path / "export.json").write_text(json.dumps([left]))
+        assert not list(label_studio.read(tmp_path / "export.json", predictions=False))
+        assert len(next(label_studio.read(tmp_path / "export.json"))) == len(found)
+
+
+def test_the_image_of_a_decision_is_that_of_the_whole_name(labelled: Job) -> None:
+    (one, *_), store = sampled(labelled), labelled.store()
+    name = one.entry.name
+    found = labelled.settled(store.instances(one.entry.sha256))
+    right = found.annotations(f"/data/?d={name}")
+    wrong = replace(
+        right, file_name=f"/data/?d=other/{name}", categories=tuple(f"no {one}" for one in right.categories)
+    )
+    for several in ([right, wrong], [wrong, right]):
+        assert decisions_from_annotations(labelled, [one], several)[0].accepted is True
+    two = [replace(right, file_name=f"{folder}/{name}") for folder in "xy"]
+    assert decisions_from_annotations(labelled, [one], two)[0].accepted is None
 
 
 def test_the_commands_go_from_labels_to_a_stated_precision(

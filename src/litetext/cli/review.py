@@ -83,7 +83,7 @@ def review(
         from ..label.review import decisions_document, decisions_from_annotations
         from ..results.formats import label_studio
 
-        decisions = decisions_from_annotations(job, chosen, label_studio.read(decide_by))
+        decisions = decisions_from_annotations(job, chosen, label_studio.read(decide_by, predictions=False))
         write_json(destination, decisions_document(job, decisions, sample))
         count = sum(one.accepted is not None for one in decisions)
         message = f"{destination}: {count:,} of {len(decisions):,} detections decided"

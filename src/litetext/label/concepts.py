@@ -191,7 +191,7 @@ def _example(entry: Any, place: str, path: Path) -> Example:
     image = from_values(_ExampleImage, values, str(path), place).image
     if not given["boxes"]:
         raise LitetextError(f"{path}: key '{place}.boxes' names no box; give at least one example")
-    return Example(str(path.parent / image), **given)
+    return Example(str((path.parent / image).absolute()), **given)  # the job's folder keeps a copy of the list
 
 
 @dataclass(frozen=True, slots=True)

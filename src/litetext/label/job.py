@@ -17,7 +17,7 @@ import contextlib
 import hashlib
 import json
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from time import monotonic
@@ -43,6 +43,7 @@ KIND: Kind = "labelling job"
 ENGINES = ("local", "ray")
 _VERSION = 1
 _OWN = ("sha256", "error", "duplicate_of", "near")  # of an entry, beside where its image is
+_JOB = "job.json"
 _BANK = "bank.safetensors"
 
 
@@ -155,24 +156,30 @@ class Job:
         Raises:
             LitetextError: there is none, or its files were damaged.
         """
-        path = Path(folder) / "job.json"
+        path = Path(folder) / _JOB
         if not path.is_file():
             raise LitetextError(f"{folder} holds no labelling job; make one with: litetext label INPUT --out {folder}")
-        value = read_json(path)
-        if not isinstance(value, dict) or value.get("version") != _VERSION:
-            raise LitetextError(f"{path} is of no job that this version reads; label into another folder")
-        settings = from_values(Settings, value.get("settings"), str(path), "settings")
+        settings = _settings(path)
         return cls(Path(folder), read_concepts(Path(folder) / "concepts.yaml"), settings)
 
-    @property
+    @cached_property
     def keep(self) -> float:
-        """The lowest score in the shards: none of the thresholds lies below."""
-        return min(self.settings.keep, *(concept.threshold for concept in self.concepts))
+        """The lowest score in the shards: none of the thresholds lies below.
+
+        Shards of an earlier run that keep as much or more serve this one too: other thresholds need no second look at
+        the images.
+        """
+        least = min(self.settings.keep, *(concept.threshold for concept in self.concepts))
+        before = _kept_before(self.folder / _JOB)
+        return before if before is not None and before <= least and self._shards(before).is_dir() else least
 
     @cached_property
     def shards(self) -> Path:
         """The folder of the shards of this job's model and phrases."""
-        asked = [_VERSION, self.settings.model.identity(), question_identity(self.concepts), self.keep]
+        return self._shards(self.keep)
+
+    def _shards(self, keep: float) -> Path:
+        asked = [_VERSION, self.settings.model.identity(), question_identity(self.concepts), keep]
         key = hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()[:16]
         return self.folder / "shards" / key
 
@@ -239,7 +246,9 @@ class Job:
             raise LitetextError(f"{self.folder} was not labelled to the end; give its litetext label command again")
         with open_file(path) as file:
             for number, line in enumerate(file, start=1):
-                yield _entry(parse_json(line.decode(errors="replace"), f"{path}: line {number}"), f"{path}: {number}")
+                yield _entry(
+                    parse_json(line.decode(errors="replace"), f"{path}: line {number}", names=True), f"{path}: {number}"
+                )
 
     def store(self) -> Store:
         """Return what was found."""
@@ -277,8 +286,8 @@ class Job:
             yield
 
     def _write_settings(self) -> None:
-        document = {"version": _VERSION, "settings": asdict(self.settings)}
-        write_text(self.folder / "job.json", json.dumps(document, indent=1) + "\n")
+        document = {"version": _VERSION, "settings": asdict(replace(self.settings, keep=self.keep))}
+        write_text(self.folder / _JOB, json.dumps(document, indent=1) + "\n")
         self.save_concepts()
 
     def _write_bank(self) -> None:
@@ -333,6 +342,21 @@ class Job:
                 images += 1
                 lines.write(json.dumps(_values(ImageEntry(ref, "", near=near))) + "\n")
         return failed, duplicates, images
+
+
+def _settings(path: Path) -> Settings:
+    value = read_json(path)
+    if not isinstance(value, dict) or value.get("version") != _VERSION:
+        raise LitetextError(f"{path} is of no job that this version reads; label into another folder")
+    return from_values(Settings, value.get("settings"), str(path), "settings")
+
+
+def _kept_before(path: Path) -> float | None:
+    """The lowest score in the shards of the job that a file describes; None if it describes none."""
+    try:
+        return _settings(path).keep if path.is_file() else None
+    except LitetextError:  # this run writes it anew
+        return None
 
 
 class _Counted:

@@ -224,9 +224,12 @@ def decisions_from_annotations(
 
 
 def _of_name(images: Mapping[str, ImageAnnotations], name: str) -> ImageAnnotations | None:
-    """The image of a name, before which there may be an address."""
-    ends = (f"/{name}", f"={name}")
-    return next((image for other, image in images.items() if other == name or other.endswith(ends)), None)
+    """The image of a name, before which there may be an address; none where several could be meant."""
+    for is_it in (name.__eq__, lambda other: other.endswith(f"={name}"), lambda other: other.endswith(f"/{name}")):
+        found = [image for other, image in images.items() if is_it(other)]
+        if found:
+            return found[0] if len(found) == 1 else None
+    return None
 
 
 def _is_in(one: Detection, concept: str, image: ImageAnnotations) -> bool:

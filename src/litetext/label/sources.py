@@ -136,7 +136,8 @@ def _renamed(ref: ImageRef, taken: DiskMap[int]) -> ImageRef:
 
 
 def _inside(name: str) -> str:
-    """A name as a path that leads nowhere but down."""
+    """A name as a path that leads nowhere but down, in characters that every format can hold."""
+    name = os.fsencode(name).decode(errors="replace")  # file names need not be UTF-8
     parts = [part for part in PurePosixPath(name.replace("\\", "/")).parts if part not in ("/", "..", ".")]
     return "/".join(part.replace("\0", "").replace(":", "_") for part in parts) or "image"
 

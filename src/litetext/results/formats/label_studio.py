@@ -78,11 +78,15 @@ def task(
     return {"data": data, "predictions": [{"model_version": "litetext", "score": mean, "result": result}]}
 
 
-def read(path: StrPath) -> Iterator[ImageAnnotations]:
+def read(path: StrPath, *, predictions: bool = True) -> Iterator[ImageAnnotations]:
     """Read tasks, of an import or an export, image by image: the last annotation of each, or else its last prediction.
 
     Brush strokes, polygons and rectangles are read. A task in which nothing was labeled is read if it tells the image's
-    size, as `write` does.
+    size, as `write` does. An annotation that was skipped (``was_cancelled``) is none.
+
+    Args:
+        path: a JSON file.
+        predictions: False: tasks that nobody annotated are left out.
 
     Raises:
         LitetextError: what is missing or malformed; the message names file, task and key.
@@ -90,7 +94,10 @@ def read(path: StrPath) -> Iterator[ImageAnnotations]:
     for entry in stream_json(path):  # type: ignore[arg-type]
         data = require(entry, "data", dict, str(path))
         image = next((value for value in data.values() if isinstance(value, str)), "")
-        found = [one for one in (*_lists(entry, "predictions"), *_lists(entry, "annotations")) if isinstance(one, dict)]
+        annotated = [one for one in _dicts(entry, "annotations") if one.get("was_cancelled") is not True]
+        if not annotated and not predictions:
+            continue
+        found = annotated or _dicts(entry, "predictions")
         results = require(Entry(f"{entry.place}: result", None, found[-1]), "result", list, str(path)) if found else []
         places = [Entry(f"{entry.place}: result", number, value) for number, value in enumerate(results)]
         yield _image(str(path), entry, image, [one for one in places if _is_region(one)])
@@ -151,9 +158,9 @@ class _Bits:
         return int(self._text[self._at - width : self._at], 2)
 
 
-def _lists(entry: Entry, key: str) -> list[Any]:
+def _dicts(entry: Entry, key: str) -> list[dict[str, Any]]:
     found = entry.value.get(key)
-    return found if isinstance(found, list) else []
+    return [one for one in found if isinstance(one, dict)] if isinstance(found, list) else []
 
 
 def _is_region(entry: Entry) -> bool:
