@@ -7,11 +7,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
 from fastapi.testclient import TestClient
 
 from litetext.data import samples
-from litetext.encoders import ConceptBank
-from litetext.serve import Limits
+from litetext.encoders import ConceptBank, build_bank
+from litetext.serve import Limits, ServerSettings
 from litetext.serve.model import Models
 
 from .conftest import refusal
@@ -24,6 +25,29 @@ def _keep(client: TestClient, image: Path | None = None, **fields: Any) -> Any:
 
 def _found(client: TestClient, image: Path, **fields: Any) -> Any:
     return client.post("/v1/segment", files={"image": image.read_bytes()}, data=fields).json()["instances"]
+
+
+def test_names_that_a_bank_does_not_tell_apart_are_one(serve: Callable[..., TestClient], tmp_path: Path) -> None:
+    client = serve(state=tmp_path)
+    assert _keep(client, name="Purple Owl", threshold=0.2).json()["name"] == "purple owl"
+    assert _keep(client, name="purple owl", threshold=0.9).status_code == 201
+    for server in (client, serve(state=tmp_path)):
+        kept = server.get("/v1/concepts").json()["concepts"]
+        assert [(one["name"], round(one["threshold"], 3)) for one in kept] == [("purple owl", 0.9)]
+    assert client.delete("/v1/concepts/Purple Owl").status_code == 204
+
+
+def test_a_bank_is_a_text_encoder_with_thresholds_of_its_own(
+    serve: Callable[..., TestClient], mini: Models, scene: Path, tmp_path: Path
+) -> None:
+    bank = tmp_path / "bank.safetensors"
+    build_bank(["owl"], mini.segmenters["mini"].text, bank, encoder_name="mini", thresholds={"owl": 0.1})
+    models = Models.load(ServerSettings(texts=(str(bank),)))
+    (segmenter,) = models.segmenters.values()
+    wanted = segmenter.segment(scene, "owl")
+    assert wanted.scores.min() < 0.5
+    found = _found(serve(models), scene, phrases=["owl"])
+    assert sorted(one["score"] for one in found) == pytest.approx(sorted(wanted.scores.tolist()), abs=1e-3)
 
 
 def test_concepts_are_kept_and_found(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import io
 import json
 import struct
@@ -53,6 +54,13 @@ def test_limits_are_named(serve: Callable[..., TestClient], scene: Path) -> None
     assert "21 characters is asked, the limit is 20" in refusal(_post(client, picture, phrases=["a" * 21]), 422)
     boxes = json.dumps([[1, 1, 9, 9]] * 3)
     assert "3 boxes are given, the limit is 2" in refusal(_post(client, picture, boxes=boxes), 422)
+    marks = [{"type": "rectangle", "data": [1, 1, 9, 9], "label": 1}] * 3
+    image = f"data:image/png;base64,{base64.b64encode(picture).decode()}"
+    body = {"model": "mini", "image": image, "params": {"text_prompt": "", "marks": marks}}
+    assert "3 boxes are given, the limit is 2" in refusal(client.post("/v1/predict", json=body), 422)
+    example = {"name": "a", "boxes": boxes}
+    answer = client.post("/v1/concepts", files={"image": ("a.png", picture)}, data=example)
+    assert "3 boxes are given, the limit is 2" in refusal(answer, 422)
 
 
 def test_a_body_without_a_length_is_counted(serve: Callable[..., TestClient]) -> None:
@@ -177,7 +185,8 @@ def test_a_request_that_waits_too_long(client: TestClient, scene: Path) -> None:
 def test_pages_of_other_sites(serve: Callable[..., TestClient], scene: Path) -> None:
     strange, own = {"Origin": "https://evil.example"}, {"Origin": "http://testserver"}
     client = serve()
-    assert "other sites" in refusal(_post(client, scene.read_bytes(), headers=strange), 403)
+    for headers in (strange, {"Origin": "http://[x"}):
+        assert "other sites" in refusal(_post(client, scene.read_bytes(), headers=headers), 403)
     assert _post(client, scene.read_bytes(), headers=own).status_code == 200
     assert "access-control-allow-origin" not in client.get("/v1/models", headers=strange).headers
     allowing = serve(origins=("https://evil.example",))

@@ -14,6 +14,7 @@ from starlette.responses import JSONResponse
 from ..errors import LitetextError
 from ..results.formats import yolo
 from ..segment import Segmenter
+from ..tokenizer import clean
 from .answers import MaskForm, found_answer, picture_answer
 from .concepts import StoredConcept
 from .jobs import can_track
@@ -160,7 +161,7 @@ async def put_concept(
     phrase: Annotated[str | None, Form(description="That goes with the boxes.")] = None,
 ) -> KeptConcept:
     """Keep a concept for the server's first model: a phrase with a threshold, or what boxes in an image show."""
-    called = server.text(name)
+    called = clean(server.text(name))
     if (image is None) != (boxes is None):
         raise RefusalError(422, "a concept shown by example needs both an image and boxes in it")
     if image is None:

@@ -12,6 +12,7 @@ from ..encoders.exemplar import ExemplarConcept
 from ..encoders.features import TextEncoder
 from ..errors import LitetextError
 from ..outputs import check_file
+from ..tokenizer import clean
 from .refusals import RefusalError
 
 
@@ -20,7 +21,7 @@ class StoredConcept:
     """A concept that requests name.
 
     Attributes:
-        name: of it.
+        name: of it, as the tokenizer cleans it: that is how banks know it.
         prompt: its phrase, or what boxes show.
         threshold: lowest score that counts; None: the request's.
     """
@@ -64,9 +65,10 @@ class ConceptStore:
         Raises:
             RefusalError: there is none of that name.
         """
-        if name not in self._concepts:
+        found = self._concepts.get(clean(name))
+        if found is None:
             raise RefusalError(404, f"there is no concept {name[:80]!r}; GET /v1/concepts lists those that are kept")
-        return self._concepts[name]
+        return found
 
     def put(self, concept: StoredConcept, text: TextEncoder) -> None:
         """Keep a concept, in place of one of the same name.
@@ -90,8 +92,8 @@ class ConceptStore:
             RefusalError: there is none of that name.
         """
         with self._lock:
-            self.get(name)
-            self._replace({key: one for key, one in self._concepts.items() if key != name}, text)
+            forgotten = self.get(name).name
+            self._replace({key: one for key, one in self._concepts.items() if key != forgotten}, text)
 
     def write(self, path: Path, text: TextEncoder) -> None:
         """Write the concepts as a bank, which `litetext segment --text` and this server read."""

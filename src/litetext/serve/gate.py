@@ -111,7 +111,7 @@ class Gate:
     def _check_origin(self, headers: Headers) -> None:
         """Refuse what the page of another web site sends through its reader's browser."""
         origin = headers.get("origin")
-        same = origin is None or urlsplit(origin).netloc == headers.get("host")
+        same = origin is None or _host_of(origin) == headers.get("host")
         if not same and origin not in self._origins:
             raise RefusalError(403, "pages of other sites may not ask this server; start it with --allow-origin")
 
@@ -119,6 +119,13 @@ class Gate:
         length = headers.get("content-length", "0")
         if not length.isdecimal() or int(length) > self._limits.megabytes << 20:
             raise _too_large(self._limits)
+
+
+def _host_of(origin: str) -> str | None:
+    try:
+        return urlsplit(origin).netloc
+    except ValueError:  # such as half of an IPv6 address
+        return None
 
 
 class _Body:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from ..encoders.bank import ConceptBank
 from ..encoders.encoder_file import open_checkpoint
 from ..encoders.exemplar import ExemplarConcept
 from ..encoders.loading import load_encoder
@@ -228,7 +229,7 @@ class Models:
             together = prompts[[place for row in rows for place in range(starts[row], starts[row + 1])]]
             lowest = min(one.threshold for ask in several for one in ask.wanted)
             all_found = self.segmenters[model].detect(features[image], together, threshold=lowest)
-            for row, one in zip(rows, _parts(all_found, several), strict=True):
+            for row, one in zip(rows, _parts(all_found, several, together), strict=True):
                 found[row] = one
         return [one for one in found if one is not None]
 
@@ -280,8 +281,10 @@ def _with_text(segmenter: Segmenter, model: str, text: str | None) -> Segmenter:
 
 
 def _check_width(name: str, segmenter: Segmenter) -> None:
+    text = segmenter.text
+    known = text.concepts()[:1] if isinstance(text, ConceptBank) else ["a"]
     try:
-        segmenter.encode_prompts(["a"])
+        segmenter.encode_prompts(known)
     except LitetextError as error:
         raise LitetextError(f"{name}: {error}") from None
 
@@ -306,13 +309,18 @@ def _factors(size: tuple[int, int], other: tuple[int, int]) -> NDArray[np.float3
     return np.array([across, down, across, down], np.float32)
 
 
-def _parts(found: Instances, asks: Sequence[Ask]) -> list[Instances]:
-    """Of what was found for several asks together, the part of each: above its thresholds, in its image's pixels."""
+def _parts(found: Instances, asks: Sequence[Ask], prompts: EncodedPrompts) -> list[Instances]:
+    """Of what was found for several asks together, the part of each: above its thresholds, in its image's pixels.
+
+    A concept's own threshold comes before the ask's, as in `litetext.Segmenter.detect`.
+    """
     parts, start = [], 0
     for ask in asks:
         count = len(ask.wanted)
         thresholds = np.full(len(found.prompts), math.inf)
-        thresholds[start : start + count] = [one.threshold for one in ask.wanted]
+        thresholds[start : start + count] = [
+            prompts.texts[row].threshold(one.threshold) for row, one in enumerate(ask.wanted, start)
+        ]
         own = found[found.scores >= thresholds[found.prompt_index]]
         parts.append(_at_size(_only(own, start, count), ask.photo.size))
         start += count

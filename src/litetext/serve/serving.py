@@ -123,10 +123,7 @@ class Serving:
             RefusalError: no JSON list, or more boxes than the limit.
         """
         found, signs = _json_list("boxes", boxes), _json_list("box_labels", labels)
-        if found is not None and len(found) > self.limits.boxes:
-            raise RefusalError(
-                422, f"{len(found)} boxes are given, the limit is {self.limits.boxes}", limit=self.limits.boxes
-            )
+        self._count_boxes(found)
         if signs is not None and not all(type(sign) is int for sign in signs):
             raise RefusalError(422, "box_labels must be 1 or 0 for each box")
         return found or None, signs or None
@@ -145,6 +142,7 @@ class Serving:
         Raises:
             RefusalError: nothing, more than the limits allow, or boxes that do not fit.
         """
+        self._count_boxes(boxes)
         asked = self.phrases(phrases)
         kept = [self.concepts.get(name) for name in self.phrases(concepts)]
         if boxes is not None and (len(asked) > 1 or kept):
@@ -160,6 +158,12 @@ class Serving:
             )
         except LitetextError as error:
             raise RefusalError(422, str(error)) from None
+
+    def _count_boxes(self, boxes: Sequence[Any] | None) -> None:
+        if boxes is not None and len(boxes) > self.limits.boxes:
+            raise RefusalError(
+                422, f"{len(boxes)} boxes are given, the limit is {self.limits.boxes}", limit=self.limits.boxes
+            )
 
     async def photo(self, model: str, content: bytes, name: str) -> Photo:
         """Return an image that was sent, decoded where a model has not kept its features.
