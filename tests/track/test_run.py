@@ -234,6 +234,9 @@ def test_a_killed_run_goes_on(
     left = {path.name for path in tmp_path.iterdir()}
     assert "killed.partial" in left and "killed" not in left and not [name for name in left if ".litetext-" in name]
     goes_on = not segmenter.policy.memory or every == 0
+    if segmenter.policy.memory and every == 0:  # a state whose journal is gone cannot be gone on from
+        (tmp_path / "killed.partial").unlink()
+        goes_on = False
     assert run(99, "killed") == (3 if goes_on else 16)
     check_same_files(tmp_path / "killed", tmp_path / "whole")
     assert {path.name for path in tmp_path.iterdir()} == {"frames", "whole", "killed"}

@@ -71,11 +71,9 @@ class ResumedTracker:
 
     def _restored(self, session: VideoSession) -> list[FrameResult]:
         """Bring a session to where its state was saved; what it had found by then."""
-        saved = session.load(self._path, self._run)
         results = [frame_of(record) for _, (record,) in self._journal.entries()]
-        if saved is None or len(results) < saved:
-            return []
-        return results[:saved]
+        saved = session.load(self._path, self._run, len(results))
+        return [] if saved is None else results[:saved]
 
     def _noted(self, found: FrameResult) -> FrameResult:
         if found.frame_index >= self._journal.count:

@@ -143,16 +143,22 @@ class VideoSession:
         state = {"frame_index": self.frame_index, "size": self._size, "settled": settled}
         save_state(path, state | {"tracks": self._memory.state()}, run)
 
-    def load(self, path: Path, run: Mapping[str, Any]) -> int | None:
+    def load(self, path: Path, run: Mapping[str, Any], most: int) -> int | None:
         """Go on from what `save` wrote in a session of the same prompts; frames come from behind its `frame_index`.
 
+        Args:
+            path: of the file.
+            run: as it was given to `save`.
+            most: how many frames' results are kept elsewhere: a state after more cannot be gone on from.
+
         Returns:
-            How many frames had come out; None where the file is none of this run, and nothing has changed.
+            How many frames had come out; None where the file is none of this run, or after more than ``most`` frames,
+            and nothing has changed.
         """
         from .snapshot import load_state
 
         state = load_state(path, run, self._memory.session)
-        if state is None:
+        if state is None or state["settled"] > most:
             return None
         self._memory.restore(state["tracks"])
         self.frame_index, self._size = state["frame_index"], state["size"]
