@@ -124,7 +124,7 @@ def image_size(path: StrPath) -> tuple[int, int]:
     """
     with _opened_file(Path(path)) as image:
         width, height = image.size
-        turned = image.getexif().get(_ORIENTATION, 1) >= 5
+        turned = image.getexif().get(_ORIENTATION, 1) in (5, 6, 7, 8)
     return (width, height) if turned else (height, width)
 
 

@@ -143,6 +143,12 @@ def test_standard_input_is_an_image(monkeypatch: pytest.MonkeyPatch, litetext: R
     assert litetext("segment", "-", "-p", "owl").err.startswith("litetext: standard input is not an image")
 
 
+def test_a_name_that_is_nearly_too_long_gets_a_shorter_overlay(photos: Path, litetext: Run) -> None:
+    _save(photos / f"{'é' * 120}.png")
+    assert litetext("segment", f"{'é' * 120}.png", "-p", "owl", "-o", "out").code == 0
+    assert (photos / "out" / f"{'é' * 100}_masks.png").is_file()
+
+
 def test_images_of_one_name_do_not_share_an_overlay(photos: Path, litetext: Run) -> None:
     _save(photos / "c" / "CAT.webp")
     assert litetext("segment", "a/cat.png", "b/cat.jpg", "c", "-p", "owl", "-o", "out").code == 0

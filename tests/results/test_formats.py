@@ -220,6 +220,13 @@ def test_labelme_shapes_of_every_kind(tmp_path: Path) -> None:
     assert found.masks.boxes[2].tolist() == [40, 30, 60, 40]
 
 
+def test_a_label_that_xml_cannot_hold_is_read_again(image: ImageAnnotations, tmp_path: Path) -> None:
+    names = tuple(f"{number}\x01\N{DOG FACE}" for number, _ in enumerate(image.categories))
+    pascal_voc.write([replace(image, categories=names)], tmp_path)
+    (found,) = pascal_voc.read(tmp_path)
+    assert found.labels == [names[row].replace("\x01", "\N{REPLACEMENT CHARACTER}") for row in image.category_index]
+
+
 def test_label_studio_packs_as_its_own_converter() -> None:
     """Bytes of the reference encoder for a 4 x 3 mask, written down once, and runs of every length."""
     small = np.array([[0, 0, 1], [1, 1, 0], [0, 0, 0], [0, 0, 1]], bool)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import json
 import math
 import os
@@ -37,8 +38,13 @@ def tell(message: str) -> None:
 
 def print_json(value: Any) -> None:
     """Print ``value`` as the command's one JSON document; NaN and infinity, which JSON does not know, become null."""
-    json.dump(_finite(value), sys.stdout, ensure_ascii=False, allow_nan=False, indent=1)
+    json.dump(_finite(value), sys.stdout, ensure_ascii=not _writes_utf8(), allow_nan=False, indent=1)
     print()
+
+
+def _writes_utf8() -> bool:
+    encoding = getattr(sys.stdout, "encoding", None)
+    return encoding is None or codecs.lookup(encoding).name == "utf-8"
 
 
 def _finite(value: Any) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import tempfile
 from collections import Counter
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 _DEFAULT_MODEL = "mini"
 _DEFAULT_OUT = Path("segments")
 _COCO = "instances.json"
+_LONGEST_STEM = 200  # bytes of an overlay's name before what is added to it: file systems take 255 in all
 
 
 def register(app: typer.Typer) -> None:
@@ -251,10 +253,12 @@ def _overlay_names(images: list[ImageInput]) -> list[str]:
     """``NAME_masks.png`` for every image; images of the same name from different folders are numbered."""
     names, seen = [], Counter[str]()
     for image in images:
-        seen[image.stem.casefold()] += 1  # some file systems do not tell A from a
-        count = seen[image.stem.casefold()]
+        written = os.fsencode(image.stem)
+        stem = image.stem if len(written) <= _LONGEST_STEM else written[:_LONGEST_STEM].decode(errors="ignore")
+        seen[stem.casefold()] += 1  # some file systems do not tell A from a
+        count = seen[stem.casefold()]
         number = f"_{count}" if count > 1 else ""
-        names.append(f"{image.stem}_masks{number}.png")
+        names.append(f"{stem}_masks{number}.png")
     return names
 
 

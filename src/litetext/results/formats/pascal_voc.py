@@ -6,6 +6,7 @@ an object is its box, filled.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePath
 from xml.etree import ElementTree
@@ -20,6 +21,8 @@ from ..masks import Masks
 from ..polygons import corners_of
 from ..rle import Size
 from .folders import file_beside
+
+_NOT_IN_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
 def write(images: Iterable[ImageAnnotations], folder: StrPath) -> None:
@@ -44,14 +47,14 @@ def document(image: ImageAnnotations) -> str:
     height, width = image.size
     name = PurePath(image.file_name)
     root = Element("annotation")
-    SubElement(root, "folder").text = name.parent.name
-    SubElement(root, "filename").text = name.name
+    SubElement(root, "folder").text = _written(name.parent.name)
+    SubElement(root, "filename").text = _written(name.name)
     _numbers(SubElement(root, "size"), {"width": width, "height": height, "depth": 3})
     SubElement(root, "segmented").text = "0"
     whole = image.boxes.astype(np.float64).round().clip(0, [width, height] * 2).astype(np.int64)
     for label, (x1, y1, x2, y2) in zip(image.labels, whole.tolist(), strict=True):
         thing = SubElement(root, "object")
-        SubElement(thing, "name").text = label
+        SubElement(thing, "name").text = _written(label)
         SubElement(thing, "pose").text = "Unspecified"
         _numbers(thing, {"truncated": 0, "difficult": 0})
         x1, y1 = min(x1, width - 1), min(y1, height - 1)
@@ -59,6 +62,11 @@ def document(image: ImageAnnotations) -> str:
         _numbers(SubElement(thing, "bndbox"), corners)
     ElementTree.indent(root)
     return ElementTree.tostring(root, encoding="unicode") + "\n"
+
+
+def _written(text: str) -> str:
+    """Text without the characters that XML 1.0 cannot hold, such as control characters."""
+    return _NOT_IN_XML.sub("\N{REPLACEMENT CHARACTER}", text)
 
 
 def read(folder: StrPath) -> Iterator[ImageAnnotations]:
