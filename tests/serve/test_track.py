@@ -17,7 +17,7 @@ from fastapi.testclient import TestClient
 from PIL import Image
 
 from litetext.data import samples
-from litetext.serve import Limits
+from litetext.serve import Limits, jobs
 from litetext.serve.jobs import Jobs
 from litetext.serve.serving import Serving
 
@@ -93,6 +93,15 @@ def test_what_is_refused(serve: Callable[..., TestClient], clip: Path, tmp_path:
     assert not list(client.app.state.serving.jobs._folder.iterdir())  # type: ignore[attr-defined]
     assert _track(client, clip).status_code == 202
     assert "1 jobs are kept, which is the limit" in refusal(_track(client, clip), 429)
+
+
+def test_a_video_that_does_not_say_how_long_it_is(
+    serve: Callable[..., TestClient], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = serve(limits=Limits(video_seconds=1))
+    monkeypatch.setattr(jobs, "_checked_video", lambda *_: None)
+    job = _over(client.get, _track(client, write_clip(tmp_path / "long.mp4", rate=5)).json()["id"])
+    assert job["state"] == "failed" and "lasts more than 1 seconds" in job["error"] and job["frames"] <= 5
 
 
 def test_jobs_are_cancelled(client: TestClient, clip: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -27,6 +27,7 @@ from .refusals import RefusalError
 
 if TYPE_CHECKING:
     from ..track import VideoSegmenter
+    from ..videos import VideoReader
 
 _log = logging.getLogger("litetext.serve")
 
@@ -58,6 +59,7 @@ class TrackJob:
         phrases: to follow.
         every: take every N-th frame.
         max_side: pixels that the longer side of frames is reduced to, or None.
+        longest: seconds that the video may last, since not every one says how long it is; None: no limit.
         state: of the job.
         frames: that are done.
         total: frames in all, where that is known.
@@ -70,6 +72,7 @@ class TrackJob:
     phrases: list[str]
     every: int = 1
     max_side: int | None = None
+    longest: float | None = None
     state: State = "waiting"
     frames: int = 0
     total: int | None = None
@@ -154,7 +157,7 @@ class Jobs:
                 place.mkdir()
             (place / _VIDEO).write_bytes(content)
             total = _checked_video(place / _VIDEO, content, job, longest)
-            accepted = replace(job, total=total)
+            accepted = replace(job, total=total, longest=longest)
             self._save(accepted)
         except BaseException:
             shutil.rmtree(place, ignore_errors=True)
@@ -252,12 +255,14 @@ class Jobs:
         kinds = [kind for kind, _ in FILES.values()]
         if check_out(place / _TRACKS, run, [place / _VIDEO], overwrite=True) is None:
             with open_video(place / _VIDEO, every=job.every, max_side=job.max_side) as video:
-                tracking = Tracking(video, job.phrases, lambda: self.tracker(job.model), self._progress(job))
+                tracking = Tracking(video, job.phrases, lambda: self.tracker(job.model), self._progress(job, video))
                 track_to_folder(tracking, place / _TRACKS, run, kinds=kinds, overwrite=True)
         self._end(job, "done")
 
-    def _progress(self, job: TrackJob) -> Any:
+    def _progress(self, job: TrackJob, video: VideoReader) -> Any:
         def show(completed: int, total: int | None = None, description: str | None = None) -> None:
+            if job.longest is not None and completed > job.longest * video.frame_rate:
+                raise LitetextError(f"the video lasts more than {job.longest:g} seconds, which is the limit")
             self._advance(job, frames=completed)
             if self._closed:
                 raise _CancelledError
