@@ -46,7 +46,7 @@ def serve(
     origins: list[str] = typer.Option(
         [], "--allow-origin", help="A web site whose pages may ask this server, such as https://example.org (CORS)."
     ),
-    state: Path = typer.Option(None, help="Folder that keeps concepts over restarts."),
+    state: Path = typer.Option(None, help="Folder that keeps concepts and video jobs over restarts."),
     label_studio: str = typer.Option(
         None, "--label-studio", metavar="URL", help="The Label Studio whose images are fetched for predictions."
     ),
