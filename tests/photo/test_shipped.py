@@ -24,7 +24,8 @@ def test_the_whole_model_is_small_and_graphs_hold_no_weights() -> None:
     folder = resolve("photo")
     files = [path for path in folder.rglob("*") if path.is_file()]
     assert sum(path.stat().st_size for path in files) < 25e6
-    assert sum(path.stat().st_size for path in files if path.suffix == ".onnx") < 1e6
+    # Three of them hold the position encoding of a 32 x 32 map; the weights would be ten times as much.
+    assert sum(path.stat().st_size for path in files if path.suffix == ".onnx") < 1.2e6
 
 
 @pytest.mark.parametrize("model", MODELS)
