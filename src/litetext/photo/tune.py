@@ -261,7 +261,8 @@ class TuneTask(UpdatedTask):
 
     def finished(self) -> PhotoModel:
         """Return a copy of the averaged model as it is kept."""
-        model = copy.deepcopy(self.average.module)
+        average: Any = self.average.module
+        model: PhotoModel = copy.deepcopy(average)
         self._finish(model)
         return model
 
