@@ -216,6 +216,8 @@ def test_the_size_is_that_of_the_upright_image(tmp_path: Path) -> None:
     path = tmp_path / "a.jpg"
     Image.new("RGB", (30, 20)).save(path, exif=exif)
     assert image_size(path) == (30, 20) == read_image(path).shape[:2]
+    Image.new("RGB", (30, 20)).save(path)
+    assert image_size(path) == (20, 30)
     exif[0x0112] = 9  # there is no such orientation
     Image.new("RGB", (30, 20)).save(path, exif=exif)
     assert image_size(path) == (20, 30) == read_image(path).shape[:2]

@@ -56,15 +56,15 @@ def test_an_interrupted_evaluation_says_what_is_saved_and_goes_on(tmp_path: Path
 
 
 def test_names_that_the_terminal_cannot_write_are_escaped(tmp_path: Path) -> None:
-    shutil.copy(samples()[0].image, tmp_path / "café 🦉.png")
+    shutil.copy(samples()[0].image, tmp_path / "café 🦉 猫.png")
     environment = os.environ | {"PYTHONIOENCODING": "ascii"}
     for option in ([], ["--json"]):
         done = subprocess.run(
-            [*_COMMAND, "segment", "café 🦉.png", "-p", "penguin", *option],
+            [*_COMMAND, "segment", "café 🦉 猫.png", "-p", "penguin", *option],
             cwd=tmp_path, env=environment, capture_output=True, text=True, check=False,
         )  # fmt: skip
         assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout)[0]["image"] == "café 🦉.png"
+    assert json.loads(done.stdout)[0]["image"] == "café 🦉 猫.png"
 
 
 def test_one_unreadable_image_does_not_stop_the_others(tmp_path: Path) -> None:
