@@ -178,9 +178,13 @@ class Job:
         """The folder of the shards of this job's model and phrases."""
         return self._shards(self.keep)
 
+    @cached_property
+    def _asked(self) -> list[Any]:
+        return [self.settings.model.identity(), question_identity(self.concepts)]
+
     def _shards(self, keep: float) -> Path:
-        asked = [_VERSION, self.settings.model.identity(), question_identity(self.concepts), keep]
-        key = hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()[:16]
+        identity = json.dumps([_VERSION, *self._asked, keep], sort_keys=True)
+        key = hashlib.sha256(identity.encode()).hexdigest()[:16]
         return self.folder / "shards" / key
 
     @property

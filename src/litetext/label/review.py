@@ -215,9 +215,10 @@ def decisions_from_annotations(
         annotations: of the images, by the job's names, whatever stands before them.
     """
     images = {image.file_name: image for image in annotations}
+    of_name = {name: _of_name(images, name) for name in {one.entry.name for one in detections}}
     decisions = []
     for one in detections:
-        image, concept = _of_name(images, one.entry.name), job.concepts[one.concept].name
+        image, concept = of_name[one.entry.name], job.concepts[one.concept].name
         accepted = None if image is None else _is_in(one, concept, image)
         decisions.append(Decision(one.entry.name, concept, one.score, accepted))
     return decisions
@@ -225,8 +226,10 @@ def decisions_from_annotations(
 
 def _of_name(images: Mapping[str, ImageAnnotations], name: str) -> ImageAnnotations | None:
     """The image of a name, before which there may be an address; none where several could be meant."""
-    for is_it in (name.__eq__, lambda other: other.endswith(f"={name}"), lambda other: other.endswith(f"/{name}")):
-        found = [image for other, image in images.items() if is_it(other)]
+    if name in images:
+        return images[name]
+    for before in ("=", "/"):
+        found = [image for other, image in images.items() if other.endswith(before + name)]
         if found:
             return found[0] if len(found) == 1 else None
     return None
