@@ -13,8 +13,9 @@ from litetext.data import resolve, samples
 from litetext.json_files import read_json
 from litetext.photo.model import CONVENTION, STRIDE, PhotoShape
 from litetext.segment import Segmenter
-from litetext.segment.beside import TOLERANCE, agreement_of
+from litetext.segment.beside import agreement_of
 from litetext.segment.onnx_backend import VERSION
+from litetext.segment.parity import TOLERANCE
 from litetext.segment.sources import GRAPHS_BESIDE
 
 MODELS = ("mini", "photo")

@@ -20,15 +20,13 @@ from ..files import write_json
 from .convention import KEY
 from .export import measure_agreement, write_graphs
 from .onnx_backend import FORMAT, VERSION, graphs_of
+from .parity import TOLERANCE
 from .segmenter import Segmenter
 from .sources import GRAPHS_BESIDE
 from .torch_backend import TorchBackend
 from .whole_export import Agreement
 
 WEIGHTS = "model.safetensors"
-
-TOLERANCE = 1e-3
-"""How far graphs may be from torch, see `Agreement.worst`."""
 
 
 def write_graphs_beside(model: Path, text: str, prompts: list[str], opset: int = OPSETS[0]) -> Agreement:
@@ -41,7 +39,7 @@ def write_graphs_beside(model: Path, text: str, prompts: list[str], opset: int =
         opset: the ONNX operator set.
 
     Raises:
-        LitetextError: they differ by more than `TOLERANCE`.
+        LitetextError: they differ by more than `TOLERANCE` (see `Agreement.worst`).
     """
     segmenter, encoder = model / "segmenter", model / "text" / text
     backend = TorchBackend.load(segmenter, "cpu")
