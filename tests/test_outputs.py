@@ -264,6 +264,13 @@ def test_an_output_folder_keeps_what_it_finds(tmp_path: Path) -> None:
         OutputFolder(tmp_path / "mine.txt", "audit")
 
 
+def test_an_output_folder_is_cleared_of_what_a_killed_process_left_in_it(tmp_path: Path) -> None:
+    (tmp_path / ".litetext-ab12cd34").mkdir()
+    (tmp_path / ".litetext-kept").mkdir()  # no name that we give
+    OutputFolder(tmp_path, "training run")
+    assert [path.name for path in tmp_path.iterdir()] == [".litetext-kept"]
+
+
 def test_a_folder_is_claimed_once_and_only_if_nothing_is_in_it(tmp_path: Path) -> None:
     for _ in range(2):
         claim_folder(tmp_path / "scenes", "scenes to train on")

@@ -196,6 +196,8 @@ class OutputFolder:
         if os.path.lexists(self.path) and not self.path.is_dir():
             raise LitetextError(f"{self.path} is a file; give the path of a folder to write into")
         check_place(self.path / RECORD)
+        if self.path.exists():
+            sweep(self.path.resolve())
         self._recorded = _recorded(self.path, kind)
 
     def check(self, names: Iterable[str]) -> None:

@@ -93,6 +93,28 @@ def test_an_interrupted_run_says_how_to_go_on_and_writes_the_same_rows(
     assert not [path for path in stopped.iterdir() if path.name.startswith(".") and path.name != RECORD]
 
 
+@pytest.mark.parametrize("missed", [CHECKPOINT, HISTORY])
+def test_a_run_that_was_killed_in_its_last_save_ends_as_a_whole_one(
+    tmp_path: Path, missed: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    _trainer(Counting(), whole).fit()
+    replace, moves = Path.replace, []
+
+    def dies_at_the_last(self: Path, target: Path) -> Path:
+        moves.append(Path(target))
+        if moves[-1] == killed / missed and moves.count(moves[-1]) == 3:  # of the saves at steps 2, 4, 6
+            raise SystemExit
+        return replace(self, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "replace", dies_at_the_last)
+        with pytest.raises(SystemExit):
+            _trainer(Counting(), killed).fit()
+    _trainer(Counting(), killed).fit()
+    assert _rows(killed) == _rows(whole) and read_checkpoint_state(killed / CHECKPOINT)["step"] == 6
+
+
 def test_the_first_loss_that_is_not_finite_stops_the_run_and_keeps_the_checkpoint(tmp_path: Path) -> None:
     task = Counting(loss=lambda step: float("nan") if step == 4 else 1.0)
     with pytest.raises(LitetextError, match=r"the plain loss is not finite at step 5 of 6 \(learning rate 0.2\).*kept"):

@@ -23,7 +23,7 @@ def openvino_here() -> Any:
     Raises:
         LitetextError: it is not installed, or an allocator is preloaded with which it crashes.
     """
-    if _crashes():
+    if _crashes() and find_spec("openvino") is not None:
         raise LitetextError("OpenVINO crashes where tcmalloc is preloaded; start without it: env -u LD_PRELOAD …")
     with extras_named():
         import openvino

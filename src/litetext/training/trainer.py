@@ -265,9 +265,11 @@ class Trainer:
             "rng": torch.get_rng_state(),
             "task": task,
         }
+        # Curves first: after a kill in between, the next save writes them anew, and a run that is done saves no more.
+        with self._output.staged() as staged:
+            write_history(staged / HISTORY, self.history)
         with self._output.staged() as staged:
             save_checkpoint(staged / CHECKPOINT, self.task.identity(), state)
-            write_history(staged / HISTORY, self.history)
         self._start_clock()
 
     def _load(self) -> None:
