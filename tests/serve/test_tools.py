@@ -186,9 +186,10 @@ def studio(scene: Path) -> Iterator[tuple[str, list[dict[str, str]]]]:
             self.wfile.write(scene.read_bytes() if self.path.endswith(".png") else b"")
 
         def do_POST(self) -> None:
+            refresh = json.loads(self.rfile.read(int(self.headers["Content-Length"])))["refresh"]
             self.send_response(200)
             self.end_headers()
-            self.wfile.write(json.dumps({"access": "short"}).encode())
+            self.wfile.write(b"<html>" if refresh.endswith("odd") else json.dumps({"access": "short"}).encode())
 
         def log_message(self, *_: Any) -> None:
             pass
@@ -213,7 +214,10 @@ def test_label_studio_images_are_fetched_from_it_alone(
     personal = serve(label_studio=url, label_studio_token=f"a.{middle}.c")
     assert _predicted(personal, f"{url}/data/upload/1/a.png", "Polygon").status_code == 200
     assert [one["token"] for one in seen] == ["Token legacy", "Bearer short"]
-    for place in ("http://169.254.169.254/a.png", "//example.org/a.png", "file:///etc/passwd"):
+    odd = serve(label_studio=url, label_studio_token=f"a.{middle}.odd")
+    assert "--label-studio-token" in refusal(_predicted(odd, "/a.png", "Polygon"), 422)
+    assert client.post("/setup", json={"hostname": "http://[x", "access_token": "none"}).status_code == 200
+    for place in ("http://169.254.169.254/a.png", "//example.org/a.png", "file:///etc/passwd", "http://[x", "//[x/a"):
         assert "are fetched from" in refusal(_predicted(client, place, "Polygon"), 422)
     assert "not followed" in refusal(_predicted(client, "/away", "Polygon"), 422)
     assert "answers 404" in refusal(_predicted(client, "/data/none", "Polygon"), 422)

@@ -97,7 +97,7 @@ def tune(
     data: Path = typer.Option(..., help="The data folder of the training."),
     out: Path = typer.Option(..., help="Folder for scenes, checkpoint, curves and the tuned model (OUT/photo)."),
     model: Path = typer.Option(None, help="Folder of a finished photo; the shipped one if absent."),
-    image_size: int = typer.Option(416, min=64, help="Side of the input in pixels."),
+    image_size: int = typer.Option(None, min=64, help="Side of the input in pixels; that of the model if absent."),
     steps: int = typer.Option(None, min=1, help="Steps of 8 scenes; in the first 80 only training's own heads learn."),
     learning_rate: float = typer.Option(None, min=0.0, help="After its rise and before its fall."),
     cooldown_steps: int = typer.Option(None, min=0, help="Steps at the end over which the learning rate falls to 0."),
@@ -112,6 +112,8 @@ def tune(
     goes_on = _goes_on(resume)
     require("cv2", "tensorboard")
     from ..data import resolve
+    from ..json_files import read_json
+    from ..photo.ship import FACTS
     from ..photo.tune import TuneConfig
     from ..photo.tune import tune as run
 
@@ -125,11 +127,12 @@ def tune(
         "paste": paste,
         "seed": seed,
     }
-    config = TuneConfig(image_size, **_only_given(given))
+    model = model or resolve("photo")
+    config = TuneConfig(image_size or read_json(model / FACTS)["image_size"], **_only_given(given))
     with shown_progress("making scenes") as progress, TrainingScreen("scenes") as screen:
         run(
             data,
-            model or resolve("photo"),
+            model,
             out,
             config,
             resume=goes_on,

@@ -70,7 +70,7 @@ class TuneConfig:
         seed: of scenes and phrases.
     """
 
-    image_size: int = 416
+    image_size: int
     head_steps: int = 80
     steps: int = 180
     images: int = 8

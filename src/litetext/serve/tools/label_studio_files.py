@@ -46,8 +46,8 @@ class LabelStudio:
             return picture_of(place)
         if self._url is None:
             raise RefusalError(422, "this server fetches no images; start it with --label-studio URL")
-        target = urljoin(f"{self._url}/", place)
-        if _origin(target) != _origin(self._url):
+        target = _joined(self._url, place)
+        if target is None or _origin(target) != _origin(self._url):
             raise RefusalError(422, f"images are fetched from {self._url} alone; store them in Label Studio")
         async with httpx.AsyncClient(timeout=30) as client:
             return await self._read(client, target, limit)
@@ -81,7 +81,12 @@ class LabelStudio:
             return {"Authorization": f"Token {token}"}
         answer = await client.post(f"{self._url}/api/token/refresh", json={"refresh": token})
         answer.raise_for_status()
-        return {"Authorization": f"Bearer {answer.json().get('access')}"}
+        try:
+            return {"Authorization": f"Bearer {answer.json()['access']}"}
+        except (ValueError, KeyError, TypeError):
+            raise RefusalError(
+                422, "Label Studio gives nothing for the personal access token; check --label-studio-token"
+            ) from None
 
 
 def _is_refresh_token(token: str) -> bool:
@@ -94,6 +99,16 @@ def _is_refresh_token(token: str) -> bool:
     return isinstance(found, dict) and found.get("token_type") == "refresh"
 
 
-def _origin(url: str) -> tuple[str, str]:
-    parts = urlsplit(url)
+def _joined(base: str, place: str) -> str | None:
+    try:
+        return urljoin(f"{base}/", place)
+    except ValueError:  # such as half of an IPv6 address
+        return None
+
+
+def _origin(url: str) -> tuple[str, str] | None:
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return None
     return parts.scheme, parts.netloc
