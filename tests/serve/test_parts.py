@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from litetext.segment.backend import ImageFeatures
 from litetext.serve.cache import FeatureCache, Kept, size_of
 from litetext.serve.keys import ApiKeys
+from litetext.serve.waiting import WaitingPixels
 from litetext.serve.worker import BatchWorker, ExpiredError
 
 
@@ -49,6 +50,21 @@ def test_tensors_and_dataclasses_are_counted() -> None:
 
     found = Detections(np.zeros(10, np.float32), np.zeros(0), np.zeros(0), (torch.zeros(5), [torch.zeros(3)]))  # type: ignore[arg-type]
     assert size_of(found) == 40 + 20 + 12
+
+
+@given(st.lists(st.one_of(st.integers(1, 60), st.none()), max_size=30))
+def test_pixels_that_wait_never_take_more_than_the_limit(events: list[int | None]) -> None:
+    waiting, held = WaitingPixels(100), []
+    for size in events:  # a new array of that size, or the oldest one is done with
+        if size is None:
+            del held[:1]
+            continue
+        fits = sum(len(one) for one in held) + size <= 100
+        kept = waiting.kept(np.zeros(size, np.uint8))
+        assert (kept is not None) == fits
+        held += [] if kept is None else [kept]
+        del kept
+        assert waiting.bytes == sum(len(one) for one in held) <= 100
 
 
 def _blocked(worker: BatchWorker[int]) -> threading.Event:

@@ -17,6 +17,7 @@ from PIL import Image
 from litetext import Masks, Segmenter
 from litetext.data import samples
 from litetext.serve.model import Models
+from litetext.serve.waiting import WaitingPixels
 
 from .conftest import refusal
 
@@ -92,6 +93,13 @@ def test_an_image_is_reduced_and_the_answer_is_in_its_own_pixels(
     ours, theirs = (Masks.from_rle([one["mask"] for one in found["instances"]]) for found in (plain, small))
     assert ours.size == theirs.size == (1024, 1024) and ours.iou(theirs).max() > 0.9
     np.testing.assert_allclose(small["instances"][0]["box"], plain["instances"][0]["box"], atol=16)
+
+
+def test_images_are_decoded_again_where_too_many_wait(serve: Callable[..., TestClient], scene: Path) -> None:
+    plain, full = serve(), serve()
+    full.app.state.serving.models.waiting = WaitingPixels(0)  # type: ignore[attr-defined]
+    first, again = (_asked(client, scene, ["owl"]).json() for client in (plain, full))
+    assert first["instances"] and first["instances"] == again["instances"]
 
 
 def test_concurrent_requests_are_answered_together_and_each_with_its_own(

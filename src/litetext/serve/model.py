@@ -32,9 +32,14 @@ from ..segment.sources import locate, quickest_backend
 from .cache import FeatureCache, Kept
 from .settings import ServerSettings
 from .uploads import Upload, reduced
+from .waiting import WaitingPixels
 
 if TYPE_CHECKING:
     from ..track import VideoSegmenter
+
+
+WAITING_BYTES = 1 << 30
+"""Of decoded images that wait for the model; those that come while they take as much are decoded again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +62,8 @@ class Photo:
     Attributes:
         upload: its file.
         size: height and width in pixels, upright.
-        pixels: uint8 [h, w, 3] as the models see it, reduced or not; None where its features were kept when it came.
+        pixels: uint8 [h, w, 3] as the models see it, reduced or not; None where its features were kept when it came, or
+            where so many decoded images wait that it is decoded again when its turn comes.
     """
 
     upload: Upload
@@ -137,6 +143,7 @@ class Models:
         self.sources = sources
         self.cache = cache
         self.max_side = max_side
+        self.waiting = WaitingPixels(WAITING_BYTES)
 
     @classmethod
     def load(cls, settings: ServerSettings) -> Models:
@@ -183,7 +190,7 @@ class Models:
         if kept is not None:
             return Photo(upload, kept.size, None)
         pixels = upload.pixels()
-        return Photo(upload, (pixels.shape[0], pixels.shape[1]), reduced(pixels, self.max_side))
+        return Photo(upload, (pixels.shape[0], pixels.shape[1]), self.waiting.kept(reduced(pixels, self.max_side)))
 
     def answers(self, asks: Sequence[Ask]) -> list[Answer]:
         """Return what is found, for each ask: images are encoded together, and so are texts.
