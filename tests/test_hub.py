@@ -169,6 +169,15 @@ def test_offline_finds_what_was_fetched_and_nothing_else(hub: Hub, name: str, mo
     assert hub.served == []
 
 
+def test_offline_a_repository_of_many_checkpoints_is_listed(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("x", "y"):
+        cached = local_path("meta/sam3/sam3.pt").with_name(f"{name}.pt")
+        cached.write_bytes(b"weights")
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    with pytest.raises(LitetextError, match=r"holds 3 models, so name one: litetext info meta/sam3/"):
+        local_path("meta/sam3")
+
+
 def test_without_a_network_what_was_fetched_is_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with hub_running(Hub({"a/b": FOLDER}), tmp_path, monkeypatch):
         path = local_path("a/b")

@@ -221,11 +221,15 @@ def _join(folder: str, file: str) -> str:
     return f"{folder}/{file}" if folder else file
 
 
+class _SeveralModelsError(LitetextError):
+    """A name is that of several models, which the message lists."""
+
+
 def _several(name: str, models: Mapping[str, int | None]) -> LitetextError:
     listed = "; ".join(
         f"litetext info {name}/{model}" + (f" ({size / 1e9:.2f} GB)" if size else "") for model, size in models.items()
     )
-    return LitetextError(f"{name} holds {len(models)} models, so name one: {listed}")
+    return _SeveralModelsError(f"{name} holds {len(models)} models, so name one: {listed}")
 
 
 def _hub_name(text: str) -> HubName:
@@ -293,6 +297,8 @@ def _cached(name: HubName, otherwise: str) -> Path:
             file.relative_to(snapshot).as_posix(): file.stat().st_size for file in snapshot.rglob("*") if file.is_file()
         }
         chosen = chosen_files(files, _title(name), name.path_in_repo)
+    except _SeveralModelsError:
+        raise
     except (LocalEntryNotFoundError, HFValidationError, LitetextError):
         asked = f"{_title(name)}/{name.path_in_repo}".removesuffix("/")
         raise LitetextError(f"{asked} is not on this machine, {otherwise}") from None

@@ -78,7 +78,7 @@ def test_a_recording_stands_for_the_implementation(litetext: Run, refused: Run, 
     folder = tmp_path / "recording"
     photo = samples()[1].image
     recorded = litetext("parity", "mini", "--record", folder, "--image", photo, "-p", "penguin", *LOW, "--json")
-    assert recorded.code == 0 and recorded.out == ""
+    assert recorded.code == 0 and recorded.json == {"recording": str(folder)}
     settings = json.loads((folder / "recording.json").read_text())
     assert settings["prompts"] == ["penguin"] and settings["implementation"] == "mini"
     names = set(load_file(folder / "stages.safetensors"))

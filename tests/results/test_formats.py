@@ -327,6 +327,25 @@ def test_what_is_malformed_is_named(
     assert Path(file).name in str(error.value) or "data.yaml" in str(error.value)
 
 
+def test_a_csv_file_may_hold_large_masks(tmp_path: Path) -> None:
+    noise = np.random.default_rng(0).random((600, 600)) < 0.5
+    masks = Masks.from_dense(noise[None])
+    boxes = np.array([[0, 0, 600, 600]], np.float32)
+    image = ImageAnnotations("a.png", (600, 600), ("owl",), np.zeros(1, np.int64), boxes, masks, None)
+    table.write([image], tmp_path / "a.csv")
+    (again,) = table.read(tmp_path / "a.csv")
+    assert again.masks.counts == masks.counts and len(masks.counts[0]) > 1 << 17
+    (tmp_path / "b.csv").write_text("a\rb\0,\n")
+    with pytest.raises(LitetextError, match=r"b\.csv"):
+        list(table.read(tmp_path / "b.csv"))
+
+
+@pytest.mark.parametrize("writer", [yolo, labelme])
+def test_images_without_a_name_are_refused(writer: Any, image: ImageAnnotations, tmp_path: Path) -> None:
+    with pytest.raises(LitetextError, match=r"name it, as in annotations\('photo\.jpg'\)"):
+        writer.write([replace(image, file_name="")], tmp_path / "set")
+
+
 def test_unknown_formats_and_suffixes(image: ImageAnnotations, tmp_path: Path) -> None:
     with pytest.raises(LitetextError, match="format 'kitti'"):
         write([image], tmp_path / "x", "kitti")

@@ -77,6 +77,8 @@ def test_saco_predictions_name_the_pair(found: Instances) -> None:
     predictions = found.to_saco([100, 101, 102])
     assert [one["image_id"] for one in predictions] == [100, 100, 102]
     assert {one["category_id"] for one in predictions} == {1}
+    beliefs = found.presence[[0, 0, 2]]
+    np.testing.assert_allclose([one["presence"] for one in predictions], beliefs, atol=1e-6)
     np.testing.assert_allclose(predictions[0]["bbox"], [5 / 60, 5 / 40, 15 / 60, 10 / 40])
     assert np.array_equal(coco_mask.decode(predictions[2]["segmentation"]), found.masks[2])
     json.dumps(predictions, allow_nan=False)

@@ -144,6 +144,8 @@ def test_thresholds_are_one_or_one_each(segmenter: Segmenter, photo: NDArray[np.
     every = segmenter.detect(features, PROMPTS[:2], threshold=0.0)
     middle = float(np.median(every[PROMPTS[0]].scores))
     found = segmenter.detect(features, PROMPTS[:2], threshold=[middle, 0.0])
+    again = segmenter.detect(features, PROMPTS[:2], threshold=np.array([middle, 0.0]))
+    assert again.scores.tolist() == found.scores.tolist()
     _same(found, every[np.flatnonzero((every.scores >= middle) | (every.prompt_index == 1))])
     with pytest.raises(LitetextError, match="one for each of the 2 prompts, not 3"):
         segmenter.detect(features, PROMPTS[:2], threshold=[0.5] * 3)

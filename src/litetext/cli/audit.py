@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
-from rich.markup import escape
 
 from ..errors import LitetextError, require
 from ..outputs import OutputFolder
@@ -122,7 +121,7 @@ def audit(
         _show(sections(result), skipped(result))
         console.print()
     said = f"report, with every table and figure: {files.html}  recipe: {files.recipe}"
-    notes.print(said, soft_wrap=True, highlight=False, markup=False)
+    notes.print(said, soft_wrap=True, highlight=False)
 
 
 def _windows(contexts: str) -> list[int]:
@@ -167,9 +166,9 @@ def _show(parts: list[Section], skipped: list[str]) -> None:
     *questions, recipe = parts
     table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
     for part in questions:
-        table.add_row(escape(part.title), escape(part.summary))
+        table.add_row(part.title, part.summary)
     for reason in skipped:
-        table.add_row("[dim]skipped", f"[dim]{escape(reason)}")
+        table.add_row("skipped", reason, style="dim")
     console.print(table, highlight=False)
     console.print()
     (content,) = recipe.tables
@@ -177,5 +176,5 @@ def _show(parts: list[Section], skipped: list[str]) -> None:
     for name in content.header:
         table.add_column(name)
     for row in content.rows:
-        table.add_row(*map(escape, row))
+        table.add_row(*row)
     console.print(table, highlight=False)

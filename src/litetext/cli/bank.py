@@ -49,4 +49,4 @@ def build(
         print_json({"out": str(out), "encoder": text} | asdict(written))
     else:
         line = f"{out}: {written.concepts:,} concepts of {written.phrases:,} phrases, {written.bytes:,} bytes"
-        notes.print(line, highlight=False, soft_wrap=True, markup=False)
+        notes.print(line, highlight=False, soft_wrap=True)

@@ -110,7 +110,7 @@ def convert(
     else:
         _write_encoder(text, destination, to, overwrite)
     for line in _remarks(report):
-        notes.print(line, soft_wrap=True, highlight=False, markup=False)
+        notes.print(line, soft_wrap=True, highlight=False)
     if as_json:
         print_json(report)
     else:

@@ -152,7 +152,7 @@ def export(
         print_json(report | {key: value for key, value in written.items() if key != "folder"})
         return
     for line in said:
-        notes.print(line, highlight=False, soft_wrap=True, markup=False)
+        notes.print(line, highlight=False, soft_wrap=True)
 
 
 def _in_torch(model: str, text: str | None, options: dict[str, Any]) -> Segmenter:

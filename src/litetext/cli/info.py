@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import typer
-from rich.markup import escape
 from rich.table import Table
 
 from ..data import SHIPPED_ENCODERS
@@ -60,7 +59,7 @@ def info(
     rows = {"name": name, **facts, **facts.get("encoder", {}), **facts.get("convention", {}), **parts}
     for key, value in rows.items():
         if not isinstance(value, dict):
-            table.add_row(key.replace("_", " "), f"{value:,}" if type(value) is int else escape(str(value)))
+            table.add_row(key.replace("_", " "), f"{value:,}" if type(value) is int else str(value))
     console.print(table)
 
 

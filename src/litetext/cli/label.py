@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
-from rich.markup import escape
 from rich.table import Table
 
 from ..devices import known_dtype
@@ -224,11 +223,11 @@ def _table(summary: Summary) -> Table:
     table = Table("concept", "instances", "images", "threshold", "scores 0 to 1", "nearest that were found")
     for one in summary.concepts:
         table.add_row(
-            escape(one.name),
+            one.name,
             f"{one.instances:,}",
             f"{one.images:,}",
             f"{one.threshold:g}",
             sparkline(one.histogram),
-            escape(", ".join(one.nearest)),
+            ", ".join(one.nearest),
         )
     return table

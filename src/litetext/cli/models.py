@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 from rich import box
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from ..errors import EXTRAS
 from ..segment.sources import PUBLISHED
@@ -38,7 +38,7 @@ def models(as_json: bool = typer.Option(False, "--json", help="Print one JSON do
         return
     console.print(_table(found))
     for remark in _remarks(found):
-        notes.print(remark, highlight=False, soft_wrap=True, markup=False)
+        notes.print(remark, highlight=False, soft_wrap=True)
 
 
 def _row(model: KnownModel) -> dict[str, Any]:
@@ -66,9 +66,9 @@ def _table(found: list[KnownModel]) -> Table:
     table.add_column("size", justify="right", no_wrap=True)
     table.add_column("here", no_wrap=True)
     for kind, models in groupby(found, key=_kind):
-        table.add_row(f"[bold]{kind}[/]")
+        table.add_row(Text(kind, "bold"))
         for model in models:
-            table.add_row(escape(model.name), _size(model), "no" if model.path is None else "yes")
+            table.add_row(model.name, _size(model), "no" if model.path is None else "yes")
         table.add_section()
     return table
 

@@ -18,10 +18,18 @@ from ..progress import Progress as ProgressCallback
 
 _UNCUT = 10_000  # columns: a table that goes to a file or a pipe keeps every cell whole
 
-console = Console(width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else _UNCUT)
+
+def _console(*, stderr: bool = False) -> Console:
+    """A console that prints brackets and colons as they are: names of files and phrases may hold both."""
+    terminal = (sys.stderr if stderr else sys.stdout).isatty()
+    width = None if terminal or "COLUMNS" in os.environ else _UNCUT
+    return Console(stderr=stderr, width=width, markup=False, emoji=False)
+
+
+console = _console()
 """Standard output, for tables that are the command's answer (never used together with ``--json``)."""
 
-notes = Console(stderr=True, width=None if sys.stderr.isatty() or "COLUMNS" in os.environ else _UNCUT)
+notes = _console(stderr=True)
 """Standard error, for notes and progress; silent with ``--quiet``."""
 
 
@@ -33,7 +41,7 @@ def be_quiet(quiet: bool) -> None:
 def tell(message: str) -> None:
     """Say on standard output what was done or may come next, unless ``--quiet``: it is not the answer."""
     if not notes.quiet:
-        console.print(message, soft_wrap=True, highlight=False, markup=False)
+        console.print(message, soft_wrap=True, highlight=False)
 
 
 def print_json(value: Any) -> None:
@@ -63,7 +71,7 @@ def warn(message: str) -> None:
 def progress_bar() -> Progress:
     """A progress bar on standard error that vanishes when done, with count and time left."""
     return Progress(
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         TimeRemainingColumn(),

@@ -91,6 +91,8 @@ def parity(
     running = Running(device, dtype, allow_nan)
     result = _compared(model, against, sides, images, phrases, threshold, tolerance, record, overwrite, running)
     if result is None:
+        if as_json:
+            print_json({"recording": str(record)})
         return
     _print(model, result, _gap_of_model(model, prompts, allow_nan), as_json)
     if result.first_exceeding is not None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
+from rich.text import Text
 
 from ..data import samples
 from ..errors import LitetextError
@@ -143,7 +144,7 @@ def show_stages(result: StageParity) -> None:
     for column in ("stage", "numbers", "largest difference", "mean", "largest number", ""):
         table.add_column(column, justify="left" if column in ("stage", "") else "right")
     for one in result.stages:
-        verdict = "[red]off[/]" if one.exceeds else "same"
+        verdict = Text("off", "red") if one.exceeds else "same"
         table.add_row(one.stage, f"{one.values:,}", f"{one.max:.2g}", f"{one.mean:.2g}", f"{one.scale:.3g}", verdict)
     console.print(table)
     first = result.first_exceeding

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
-from rich.markup import escape
 from rich.table import Table
 
 from ..errors import LitetextError, choice_error
@@ -246,7 +245,7 @@ def _show(run: _Run, model: str, out: Path | None, as_json: bool) -> None:
             f"Model: {_DEFAULT_MODEL}, which ships with litetext and knows only its small drawn world. "
             f"For photographs: --model {PUBLISHED}; a rough look without a download: --model photo"
         )
-        notes.print(hint, highlight=False, soft_wrap=True, markup=False) if as_json else tell(hint)
+        notes.print(hint, highlight=False, soft_wrap=True) if as_json else tell(hint)
 
 
 def _overlay_names(images: list[ImageInput]) -> list[str]:
@@ -278,6 +277,6 @@ def _table(rows: list[dict[str, Any]]) -> Table:
     for row in rows:
         name = Path(row["image"]).name if row["image"] != previous else ""
         best = f"{row['scores'][0]:.2f}" if row["count"] else "–"
-        table.add_row(escape(name), escape(row["prompt"]), str(row["count"]), best)
+        table.add_row(name, row["prompt"], str(row["count"]), best)
         previous = row["image"]
     return table

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import typer
-from rich.markup import escape
 from rich.table import Table
 
 from ..devices import known_dtype
@@ -296,7 +295,7 @@ def _table(objects: list[dict[str, Any]]) -> Table:
     shown = sorted(objects, key=lambda one: -one["frames"])[:_ROWS]
     for one in sorted(shown, key=lambda one: one["number"]):
         times = (f"{one[key]:.2f} s" for key in ("first", "last"))
-        table.add_row(f"#{one['number']}", escape(one["prompt"]), f"{one['frames']:,}", *times, f"{one['score']:.2f}")
+        table.add_row(f"#{one['number']}", one["prompt"], f"{one['frames']:,}", *times, f"{one['score']:.2f}")
     if len(objects) > _ROWS:
         table.caption = f"and {len(objects) - _ROWS:,} that are seen in fewer frames"
     return table

@@ -31,7 +31,7 @@ def pruned(checkpoint: Checkpoint, vocabulary: str, prompts: Sequence[str]) -> t
             f", which moves their features (cosine of means {effect.mean_cosine:.4f}, "
             f"worst {effect.min_cosine:.4f}: {effect.worst_prompt!r})"
         )
-    notes.print(line, highlight=False, soft_wrap=True, markup=False)
+    notes.print(line, highlight=False, soft_wrap=True)
     return smaller, asdict(effect) | {"live_parameters": smaller.config.live_parameters()}
 
 

@@ -250,7 +250,7 @@ class Instances:
             raise LitetextError(
                 f"to_saco needs one pair id for each of {len(self.prompts)} prompts, got {len(pair_ids)}"
             )
-        return list(saco.predictions(self.annotations(), [int(id) for id in pair_ids]))
+        return list(saco.predictions(self.annotations(), [int(id) for id in pair_ids], presence=self.presence))
 
     def to_supervision(self) -> supervision.Detections:
         """Return ``supervision.Detections``: class ids are rows of ``prompts``, ``data["class_name"]`` their text."""

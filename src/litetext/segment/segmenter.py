@@ -632,7 +632,7 @@ def _check_threshold(threshold: float) -> None:
 
 def _one_each(threshold: float | Sequence[float], count: int) -> Sequence[float]:
     """The threshold of each of ``count`` prompts."""
-    thresholds = threshold if isinstance(threshold, Sequence) else [threshold] * count
+    thresholds = list(threshold) if isinstance(threshold, Sequence | np.ndarray) else [threshold] * count
     if len(thresholds) != count:
         raise LitetextError(f"give one threshold, or one for each of the {count} prompts, not {len(thresholds)}")
     for one in thresholds:

@@ -19,9 +19,11 @@ def file_beside(folder: Path, file_name: str, suffix: str, written: set[Path]) -
         written: the files of earlier images; the new one is added.
 
     Raises:
-        LitetextError: two images would have the same file.
+        LitetextError: the image has no name, or two images would have the same file.
     """
     name = PurePath(file_name)
+    if not name.name:
+        raise LitetextError("an image has no name to call its file by; name it, as in annotations('photo.jpg')")
     inside = not name.is_absolute() and ".." not in name.parts
     path = (folder / (name if inside else name.name)).with_suffix(suffix)
     if path in written:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import csv
 import io
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
 from pathlib import Path
 
@@ -40,12 +40,25 @@ def read(path: StrPath) -> Iterator[ImageAnnotations]:
     Raises:
         LitetextError: a column that is missing, or a value that cannot be; the message names file and row.
     """
-    reader = csv.DictReader(io.StringIO(read_text(path, "a CSV file"), newline=""))
-    missing = set(COLUMNS) - set(reader.fieldnames or ())
+    columns, lines = _read_rows(path)
+    missing = set(COLUMNS) - set(columns)
     if missing:
-        raise LitetextError(f"{path} has no column {sorted(missing)[0]!r}; it has {', '.join(reader.fieldnames or ())}")
-    for name, rows in groupby(enumerate(reader, start=2), key=lambda row: row[1]["image"]):
+        raise LitetextError(f"{path} has no column {sorted(missing)[0]!r}; it has {', '.join(columns)}")
+    for name, rows in groupby(enumerate(lines, start=2), key=lambda row: row[1]["image"]):
         yield _image(Path(path), name, list(rows))
+
+
+def _read_rows(path: StrPath) -> tuple[Sequence[str], list[dict[str, str]]]:
+    """The columns and the rows of a CSV file, whose cells may be longer than Python's `csv` allows by default."""
+    text = read_text(path, "a CSV file")
+    limit = csv.field_size_limit(max(len(text), csv.field_size_limit()))
+    try:
+        reader = csv.DictReader(io.StringIO(text, newline=""))
+        return reader.fieldnames or (), list(reader)
+    except csv.Error as error:
+        raise LitetextError(f"{path} is not a CSV file ({error}); give one that litetext wrote") from None
+    finally:
+        csv.field_size_limit(limit)
 
 
 def _rows(image: ImageAnnotations) -> Iterator[list[object]]:
