@@ -178,7 +178,7 @@ def test_images_that_are_not_there_are_told_before_the_model_is_loaded(
 )
 def test_phrases_come_out_of_files(tmp_path: Path, name: str, content: str) -> None:
     (tmp_path / name).write_text(content)
-    assert phrase_inputs(["owl", "red car"], [tmp_path / name]) == ["owl", "red car", "white dog"]
+    assert phrase_inputs([" owl ", "red  car"], [tmp_path / name]) == ["owl", "red car", "white dog"]
 
 
 def test_phrases_come_out_of_standard_input(monkeypatch: pytest.MonkeyPatch, litetext: Run, tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from PIL import Image
 
 from litetext import cli
 from litetext.outputs import RECORD
-from litetext.segment import sources
+from litetext.segment import Segmenter, sources
 
 from .conftest import PROMPTS, Reference, save_reference
 
@@ -85,6 +85,24 @@ def test_the_default_model_is_mini_and_the_output_names_the_real_thing(
     code, stdout, stderr = _run(capsys, photos[0], "-p", "dog", "--json")
     assert len(json.loads(stdout)) == 1
     assert "--model Simon7108528/sam3-litetext-s0" in stderr
+
+
+def test_what_was_found_before_an_interruption_is_written(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, photos: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole, asked = Segmenter.segment, []
+
+    def interrupted(self: Segmenter, image: Any, *arguments: Any, **options: Any) -> Any:
+        asked.append(image)
+        if len(asked) == 2:
+            raise KeyboardInterrupt
+        return whole(self, image, *arguments, **options)
+
+    monkeypatch.setattr(Segmenter, "segment", interrupted)
+    code, _, stderr = _run(capsys, *photos, "-p", "owl", "--out", tmp_path / "out")
+    assert code == 130 and "kept" in stderr
+    document = json.loads((tmp_path / "out" / "instances.json").read_text())
+    assert [image["file_name"] for image in document["images"]] == [str(photos[0])]
 
 
 def test_json_is_one_list_and_writes_nothing(

@@ -150,7 +150,7 @@ def phrase_inputs(prompts: Iterable[str], files: Iterable[Path]) -> list[str]:
     for prompt in prompts:
         if not prompt.strip():
             raise LitetextError(f"the prompt {prompt!r} is empty; give -p a noun phrase such as 'white dog'")
-        phrases += map(normalise, prompt_rows(Path(STDIN))) if prompt == STDIN else [prompt]
+        phrases += map(normalise, prompt_rows(Path(STDIN))) if prompt == STDIN else [normalise(prompt)]
     for file in files:
         phrases += map(normalise, prompt_rows(file))
     return list(dict.fromkeys(filter(None, phrases)))

@@ -189,6 +189,7 @@ class _Run:
         self._threshold = threshold
         self.rows: list[dict[str, Any]] = []
         self.failed = 0
+        self._stopped: KeyboardInterrupt | None = None
 
     def refuse(self, error: LitetextError) -> None:
         """Report an image that cannot be read."""
@@ -198,18 +199,26 @@ class _Run:
     def over(
         self, segmenter: Segmenter, images: list[ImageInput], overlays: list[str], out: OutputFolder | None
     ) -> None:
-        """Segment ``images`` and write what is to be written. Masks are held of one image at a time."""
+        """Segment ``images`` and write what is to be written, of those before an interruption too.
+
+        Masks are held of one image at a time.
+
+        Raises:
+            KeyboardInterrupt: on Ctrl-C or SIGTERM, after what was found until then is written.
+        """
         found = self._results(segmenter.freeze(self._asked.prompts), images, overlays, out)
         if out is None:
             for _ in found:
                 pass
-            return
-        from ..results.formats import coco
+        else:
+            from ..results.formats import coco
 
-        document = coco.document(instances.annotations(name) for name, instances in found)
-        if document["images"]:
-            with out.staged() as staged:
-                write_json(staged / _COCO, document, indent=None)
+            document = coco.document(instances.annotations(name) for name, instances in found)
+            if document["images"]:
+                with out.staged() as staged:
+                    write_json(staged / _COCO, document, indent=None)
+        if self._stopped is not None:
+            raise self._stopped
 
     def _results(
         self, segmenter: Segmenter, images: list[ImageInput], overlays: list[str], out: OutputFolder | None
@@ -222,6 +231,9 @@ class _Run:
                 except LitetextError as error:
                     self.refuse(error)
                     continue
+                except KeyboardInterrupt as stop:
+                    self._stopped = stop
+                    return
                 self.rows.extend(_row(one.name, prompt, found[prompt]) for prompt in self._asked.prompts)
                 if out is not None:
                     with out.staged() as staged:
