@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
 import numpy as np
@@ -59,6 +59,11 @@ class Pair:
     file_name: str
     size: Size
     exhaustive: bool = True
+
+    @property
+    def image(self) -> int | str:
+        """What all pairs of an image have in common: its file's name, or its id where the file has no names."""
+        return self.file_name or (self.id[0] if isinstance(self.id, tuple) else self.id)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -314,7 +319,12 @@ def _saco_pairs(name: str, images: Sequence[Entry], sizes: Mapping[Any, Size]) -
         image = entry.value
         prompt = require(entry, "text_input", str, name)
         exhaustive = bool(require(entry, "is_instance_exhaustive", (int, bool), name))
-        yield Pair(image["id"], prompt, str(image.get("file_name", "")), sizes[image["id"]], exhaustive)
+        yield Pair(image["id"], prompt, _file_name(image), sizes[image["id"]], exhaustive)
+
+
+def _file_name(image: Mapping[str, Any]) -> str:
+    """The file of an image; LVIS v1 says only where it was downloaded from."""
+    return str(image.get("file_name", "")) or PurePosixPath(str(image.get("coco_url", ""))).name
 
 
 def _category_pairs(
@@ -341,7 +351,7 @@ def _category_pairs(
                     name, entry, "neg_category_ids", f"holds {short(category)}, which no entry of 'categories' has"
                 )
             prompt = categories[category].replace("_", " ")
-            yield Pair((id, category), prompt, str(image.get("file_name", "")), sizes[id], category not in partial)
+            yield Pair((id, category), prompt, _file_name(image), sizes[id], category not in partial)
 
 
 def _predictions(name: str, entries: Iterable[Entry], iou_type: IouType) -> Predictions:
