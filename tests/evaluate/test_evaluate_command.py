@@ -8,6 +8,9 @@ import pytest
 from PIL import Image
 
 from litetext.cli import main
+from litetext.cli.predictor import several_beside
+from litetext.errors import LitetextError
+from litetext.evaluate.tables import file_of
 from litetext.journal import write_recorded
 from litetext.mini.clip_export import ANNOTATION, export_clips
 from litetext.mini.facts import shipped_concepts
@@ -94,6 +97,20 @@ def test_subsets_take_a_folder_of_predictions(run, tmp_path):
     }
     (tmp_path / "predictions" / "gold_crowded" / "results.json").unlink()
     assert "'crowded' in its path" in run("--gt", tmp_path, "--pred", tmp_path / "predictions", code=2).err
+
+
+def test_a_subset_whose_name_is_in_anothers_has_a_file(tmp_path):
+    for name in ("crowded", "fg_food", "fg_food2"):
+        (tmp_path / f"{name}.json").touch()
+    assert file_of(tmp_path, "fg_food") == tmp_path / "fg_food.json"
+    (tmp_path / "fg_food.json").rename(tmp_path / "my_fg_food.json")
+    with pytest.raises(LitetextError, match="one .json file must have the name 'fg_food'"):
+        file_of(tmp_path, "fg_food")
+
+
+@pytest.mark.parametrize(("target", "folder"), [("sam3.json", "sam3"), ("sam3.1", "sam3.1"), ("sam3.1.json", "sam3.1")])
+def test_only_the_ending_json_is_left_out_of_a_folders_name(tmp_path, target, folder):
+    assert several_beside(tmp_path / target) == tmp_path / folder
 
 
 @pytest.fixture
@@ -203,6 +220,23 @@ def test_systems_on_several_video_sets_are_rows(run, tmp_path):
     assert table.count("YT-Temporal-1B") == 2 and "pHOTA" in table
     one = run("--video", "--gt", tmp_path, "--pred", VIDEO / "pred.json", code=2).err
     assert "one file for 2 sets" in " ".join(one.split())
+
+
+@pytest.mark.parametrize("kind", [(), ("--video",)])
+def test_predictions_are_not_replaced_by_a_model_of_their_name(run, kind, tmp_path):
+    folder = VIDEO if kind else IMAGE
+    truth = folder / ("gt.json" if kind else "gt_a.json")
+    given = [*kind, "--gt", truth, "--pred", f"mini={folder / 'pred.json'}", "--model", "mini", "--images", tmp_path]
+    error = run(*given, code=2).err
+    assert "two systems are named 'mini'" in " ".join(error.split())
+    assert error.count("\n") == 1
+
+
+def test_a_file_with_an_equals_sign_in_its_name(run, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    shutil.copy(IMAGE / "pred.json", "a=b.json")
+    given = ["--gt", IMAGE / "gt_a.json", "--pred", "a=b.json", "--pred", "named=a=b.json", "--resamples", 10, "--json"]
+    assert [row["system"] for row in json.loads(run(*given).out)["retention"]] == ["a=b", "named"]
 
 
 def test_check_says_what_is_in_a_file_or_what_is_wrong(run, tmp_path):

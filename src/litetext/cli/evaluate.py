@@ -21,7 +21,7 @@ from .encoder_options import ALLOW_NAN, CONTEXT, DEVICE, DTYPE, POSITIONS, posit
 from .evaluate_video import score_video, show_video
 from .image_size_option import IMAGE_SIZE_OR_BUDGET, chosen_image_size, time_budget
 from .output import console, notes, print_json, shown_progress, warn
-from .predictor import Predictor
+from .predictor import Predictor, several_beside
 from .stamps import model_stamps
 
 if TYPE_CHECKING:
@@ -120,6 +120,10 @@ def evaluate(
         else:
             found = _baseline(str(system), detector, masks, device, video)
         predictor = Predictor(*found, images, save_predictions, overwrite, no_cache)
+        if predictor.name in _sources(pred):
+            raise LitetextError(
+                f"two systems are named {predictor.name!r}; give the predictions another name: --pred NAME=PATH"
+            )
     if video:
         show_video(score_video(gt, _sources(pred), predictor, kind), as_json)
         return
@@ -151,8 +155,10 @@ def _sources(pred: Sequence[str]) -> dict[str, Path]:
     sources: dict[str, Path] = {}
     for given in pred:
         name, equals, path = given.partition("=")
-        source = Path(path) if equals else Path(given)
-        name = name if equals else source.stem
+        # A file's own name may hold an equals sign.
+        named = bool(equals) and not Path(given).exists()
+        source = Path(path) if named else Path(given)
+        name = name if named else source.stem
         if name in sources:
             raise LitetextError(f"two systems are named {name!r}; name them: --pred NAME={source}")
         if not source.exists():
@@ -283,7 +289,7 @@ def _predicted(predictor: Predictor, subsets: Sequence[Subset]) -> Iterator[Path
 
     images = predictor.folder()
     with predictor.target([images_fingerprint(subset.truths[0], images) for subset in subsets]) as target:
-        loaded, folder = LazySystem(predictor.load), target.with_suffix("")
+        loaded, folder = LazySystem(predictor.load), several_beside(target)
         for subset in subsets:
             file = target if len(subsets) == 1 else folder / f"{subset.name}.json"
             truth = subset.truths[0]

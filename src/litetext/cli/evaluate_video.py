@@ -11,7 +11,7 @@ from rich.table import Table
 
 from ..errors import LitetextError
 from .output import console, print_json, shown_progress, warn
-from .predictor import Predictor
+from .predictor import Predictor, several_beside
 
 if TYPE_CHECKING:
     from ..evaluate.video import VideoMetrics
@@ -113,7 +113,7 @@ def _predicted(predictor: Predictor, truths: Mapping[str, VideoTruth]) -> Iterat
     with predictor.target(prints) as target:
         system, found = LazyVideoSystem(predictor.load), {}
         for part, truth in truths.items():
-            found[part] = target if len(truths) == 1 else target.with_suffix("") / f"{part}.json"
+            found[part] = target if len(truths) == 1 else several_beside(target) / f"{part}.json"
             if len(truths) > 1:
                 found[part].parent.mkdir(parents=True, exist_ok=True)
             with shown_progress(f"tracking {part} with {predictor.name}", len(truth.videos)) as progress:

@@ -107,8 +107,8 @@ def _annotations(folder: Path) -> list[Path]:
 def read_system(path: Path, subsets: Sequence[Subset], iou_type: IouType = "segm") -> dict[str, Predictions]:
     """Read a system's predictions for every subset: one file for all, or a folder with one file a subset.
 
-    In a folder, the file of a subset is the one whose path below the folder contains the subset's name. One file for
-    all needs pair ids that no two subsets share.
+    In a folder, the file of a subset is ``SUBSET.json``, or else the one whose path below the folder contains the
+    subset's name. One file for all needs pair ids that no two subsets share.
     """
     if path.is_dir():
         return {subset.name: read_predictions(file_of(path, subset.name), iou_type) for subset in subsets}
@@ -165,7 +165,9 @@ def file_of(folder: Path, subset: str) -> Path:
     """Return the predictions of a subset in a folder of one file a subset."""
     # Beside each file of predictions that we wrote lies one that says which run it was.
     files = [file for file in sorted(folder.rglob("*.json")) if not file.name.endswith(".run.json")]
-    files = [file for file in files if subset in str(file.relative_to(folder))]
+    # One subset's name may be a part of another's, so a file that is named just so goes first.
+    exact = [file for file in files if file.stem == subset]
+    files = exact or [file for file in files if subset in str(file.relative_to(folder))]
     if len(files) != 1:
         found = ", ".join(str(file) for file in files) or "none"
         wanted = f"the name {subset!r} in its path" if subset else "that name"
