@@ -250,6 +250,26 @@ def test_check_says_what_is_in_a_file_or_what_is_wrong(run, tmp_path):
     assert error.count("\n") == 1
 
 
+def test_a_file_is_checked_against_a_folder(run, tmp_path):
+    (tmp_path / "images").mkdir()
+    subset_files(tmp_path / "images")
+    checked = run("--check", IMAGE / "pred.json", "--gt", tmp_path / "images", "--json")
+    assert json.loads(checked.out)["predictions"] == 284
+    (tmp_path / "videos").mkdir()
+    shutil.copy(VIDEO / "gt.json", tmp_path / "videos" / "saco_veval_sav_val.json")
+    checked = run("--check", VIDEO / "pred.json", "--gt", tmp_path / "videos", "--video", "--json")
+    assert json.loads(checked.out)["predictions"] == 22
+
+
+@pytest.mark.parametrize("html", [False, True])
+def test_a_missing_folder_of_images_is_refused(run, tmp_path, html):
+    given = ["--gt", IMAGE / "gt_a.json", "--pred", IMAGE / "pred.json", "--images", tmp_path / "absent"]
+    error = run(*given, *(["--html", tmp_path / "report.html"] if html else []), code=2).err
+    assert "absent: no such folder" in " ".join(error.split())
+    assert error.count("\n") == 1
+    assert not (tmp_path / "report.html").exists()
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -18,7 +18,7 @@ from .command import add
 from .convention_option import AS
 from .destination import OVERWRITE, paths_of
 from .encoder_options import ALLOW_NAN, CONTEXT, DEVICE, DTYPE, POSITIONS, position_reading
-from .evaluate_video import score_video, show_video
+from .evaluate_video import score_video, show_video, truth_files
 from .image_size_option import IMAGE_SIZE_OR_BUDGET, chosen_image_size, time_budget
 from .output import console, notes, print_json, shown_progress, warn
 from .predictor import Predictor, several_beside
@@ -100,6 +100,8 @@ def evaluate(
     if iou_type not in ("segm", "bbox"):
         raise choice_error("IoU type", iou_type, ["segm", "bbox"])
     kind: IouType = "bbox" if iou_type == "bbox" else "segm"
+    if images is not None and not images.is_dir():
+        raise LitetextError(f"{images}: no such folder; --images (--frames) is the folder of the images")
     if html is not None:
         require("jinja2")
         check_file(html, "evaluation report", overwrite=overwrite, inputs=paths_of(*gt, *_sources(pred).values()))
@@ -377,9 +379,10 @@ def _check(path: Path, gt: Sequence[Path], kind: IouType, video: bool) -> dict[s
     if video:
         from ..results.formats.veval import read_video_predictions, read_video_truth
 
-        if len(gt) != 1:
+        files = truth_files(gt) if gt else []
+        if len(files) != 1:
             raise LitetextError("checking video predictions needs their ground truth: give --gt FILE once")
-        tracks = read_video_predictions(path, read_video_truth(gt[0])).tracks
+        tracks = read_video_predictions(path, read_video_truth(files[0])).tracks
         return {
             "file": str(path),
             "ok": True,
@@ -388,10 +391,12 @@ def _check(path: Path, gt: Sequence[Path], kind: IouType, video: bool) -> dict[s
             "warnings": [],
         }
 
-    from ..results.formats.saco import check_predictions, read_ground_truth, read_predictions
+    from ..evaluate.tables import read_benchmark
+    from ..results.formats.saco import check_predictions, read_predictions
 
     predictions = read_predictions(path, kind)
-    warnings = check_predictions(predictions, [read_ground_truth(file, kind) for file in gt]) if gt else []
+    truths = [truth for subset in read_benchmark(gt, kind) for truth in subset.truths] if gt else []
+    warnings = check_predictions(predictions, truths) if truths else []
     return {
         "file": str(path),
         "ok": True,

@@ -39,9 +39,7 @@ def score_video(
     from ..evaluate.video import evaluate_videos
     from ..results.formats.veval import read_video_truth
 
-    files = [file for path in gt for file in (sorted(path.glob("*veval*.json")) if path.is_dir() else [path])]
-    if not files:
-        raise LitetextError(f"{gt[0]} holds no SA-Co VEval file (*veval*.json); give the files with --gt")
+    files = truth_files(gt)
     truths = {set_name(file): read_video_truth(file) for file in files}
     if len(truths) < len(files):
         raise LitetextError("two ground truth files are of one set; give a file a set")
@@ -60,6 +58,14 @@ def score_video(
                 for warning in metrics.warnings:
                     warn(f"{name}, {part}: {warning}")
     return scores
+
+
+def truth_files(gt: Sequence[Path]) -> list[Path]:
+    """Return the files of ground truth among files and folders."""
+    files = [file for path in gt for file in (sorted(path.glob("*veval*.json")) if path.is_dir() else [path])]
+    if not files:
+        raise LitetextError(f"{gt[0]} holds no SA-Co VEval file (*veval*.json); give the files with --gt")
+    return files
 
 
 def show_video(scores: VideoScores, as_json: bool) -> None:
