@@ -286,3 +286,36 @@ def test_a_missing_folder_of_images_is_refused(run, tmp_path, html):
 def test_wrong_usage_is_one_line(run, arguments, message):
     error = run(*arguments, code=2).err
     assert message in " ".join(error.split())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        *(
+            ([*kind, *option], f"{option[0]} is of {what}")
+            for kind, what in (
+                (("--video", "--gt", VIDEO / "gt.json", "--pred", VIDEO / "pred.json"), "images"),
+                (("--check", IMAGE / "pred.json"), "scores"),
+            )
+            for option in (("--html", "r.html"), ("--calibrate",), ("--seen-words", "w.txt"))
+        ),
+        *(
+            (["--gt", IMAGE / "gt_a.json", "--pred", IMAGE / "pred.json", *option], f"{option[0]} is of {owner}")
+            for option, owner in (
+                (("--text", "s0"), "--model"),
+                (("--policy", "full"), "--model"),
+                (("--detector", "d"), "--system"),
+                (("--masks", "m"), "--system"),
+                (("--save-predictions", "p.json"), "--model and --system"),
+            )
+        ),
+        (["--gt", IMAGE / "gt_a.json", "--system", "owlv2", "--text", "s0"], "--text is of --model"),
+        (["--gt", IMAGE / "gt_a.json", "--model", "mini", "--masks", "m"], "--masks is of --system"),
+    ],
+)
+def test_options_without_effect_are_refused(run, arguments, message, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    error = run(*arguments, code=2).err
+    assert message in " ".join(error.split())
+    assert error.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []

@@ -102,6 +102,17 @@ def evaluate(
     kind: IouType = "bbox" if iou_type == "bbox" else "segm"
     if images is not None and not images.is_dir():
         raise LitetextError(f"{images}: no such folder; --images (--frames) is the folder of the images")
+    scoring = {"--html": html, "--calibrate": calibrate, "--seen-words": seen_words}
+    if check is not None:
+        _refuse(scoring, "of scores; leave it out, or --check")
+    if video:
+        _refuse(scoring, "of images; leave it out, or --video")
+    if model is None:
+        _refuse({"--text": text, "--policy": policy}, "of --model; give that too, or leave it out")
+    if system is None:
+        _refuse({"--detector": detector, "--masks": masks}, "of --system; give that too, or leave it out")
+    if model is None and system is None:
+        _refuse({"--save-predictions": save_predictions}, "of --model and --system; give one, or leave it out")
     if html is not None:
         require("jinja2")
         check_file(html, "evaluation report", overwrite=overwrite, inputs=paths_of(*gt, *_sources(pred).values()))
@@ -150,6 +161,13 @@ def evaluate(
         print_json(report.to_dict())
     else:
         _show(report)
+
+
+def _refuse(given: Mapping[str, Any], reason: str) -> None:
+    """Refuse options that would have no effect."""
+    for option, value in given.items():
+        if value not in (None, False):
+            raise LitetextError(f"{option} is {reason}")
 
 
 def _sources(pred: Sequence[str]) -> dict[str, Path]:
