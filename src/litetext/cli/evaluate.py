@@ -409,11 +409,10 @@ def _check(path: Path, gt: Sequence[Path], kind: IouType, video: bool) -> dict[s
             "warnings": [],
         }
 
-    from ..evaluate.tables import read_benchmark
-    from ..results.formats.saco import check_predictions, read_predictions
+    from ..results.formats.saco import annotation_files, check_predictions, read_ground_truth, read_predictions
 
     predictions = read_predictions(path, kind)
-    truths = [truth for subset in read_benchmark(gt, kind) for truth in subset.truths] if gt else []
+    truths = [read_ground_truth(file, kind) for file in annotation_files(gt)]
     warnings = check_predictions(predictions, truths) if truths else []
     return {
         "file": str(path),

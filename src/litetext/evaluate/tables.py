@@ -15,10 +15,10 @@ from typing import Any
 from ..errors import LitetextError
 from ..progress import Progress, no_progress, shifted
 from ..results.formats.saco import (
-    STATISTICS,
     GroundTruth,
     IouType,
     Predictions,
+    annotation_files,
     check_predictions,
     read_ground_truth,
     read_predictions,
@@ -83,7 +83,7 @@ def read_benchmark(paths: Sequence[Path], iou_type: IouType = "segm") -> list[Su
     A folder's annotations are its files ``*.json`` and ``*.json.gz``, or where it has none those in its
     ``annotations/``. What litetext itself writes beside annotations and predictions does not count.
     """
-    files = [file for path in paths for file in (_annotations(path) if path.is_dir() else [path])]
+    files = annotation_files(paths)
     if not files:
         raise LitetextError("give --gt FILE")
     matches = [_SACO_FILE.search(file.name) for file in files]
@@ -93,15 +93,6 @@ def read_benchmark(paths: Sequence[Path], iou_type: IouType = "segm") -> list[Su
     known = {name: number for number, name in enumerate(COLUMN_NAMES)}
     names = sorted(grouped, key=lambda name: (known.get(name, len(known)), name))
     return [Subset(name, tuple(read_ground_truth(file, iou_type) for file in grouped[name])) for name in names]
-
-
-def _annotations(folder: Path) -> list[Path]:
-    for place in (folder, folder / "annotations"):
-        files = sorted(file for kind in ("*.json", "*.json.gz") for file in place.glob(kind))
-        files = [file for file in files if file.name != STATISTICS and not file.name.endswith(".run.json")]
-        if files:
-            return files
-    raise LitetextError(f"{folder} holds no .json file of annotations; give files, or the folder that they are in")
 
 
 def read_system(path: Path, subsets: Sequence[Subset], iou_type: IouType = "segm") -> dict[str, Predictions]:

@@ -127,6 +127,20 @@ class Predictions:
         return sorted(kept, key=lambda region: region.category) if len(truth.categories) > 1 else kept
 
 
+def annotation_files(paths: Iterable[Path]) -> list[Path]:
+    """Return the annotation files among files and folders; see `litetext.evaluate.tables.read_benchmark`."""
+    return [file for path in paths for file in (_annotations(path) if path.is_dir() else [path])]
+
+
+def _annotations(folder: Path) -> list[Path]:
+    for place in (folder, folder / "annotations"):
+        files = sorted(file for kind in ("*.json", "*.json.gz") for file in place.glob(kind))
+        files = [file for file in files if file.name != STATISTICS and not file.name.endswith(".run.json")]
+        if files:
+            return files
+    raise LitetextError(f"{folder} holds no .json file of annotations; give files, or the folder that they are in")
+
+
 def read_ground_truth(path: str | Path, iou_type: IouType = "segm") -> GroundTruth:
     """Read a SA-Co, COCO or LVIS annotation file; which one it is shows in its ``images``.
 
