@@ -6,7 +6,7 @@ import pytest
 from litetext.evaluate import evaluate_images, ground_truth_from, predictions_from
 from litetext.evaluate.calibrate import GRID, Bin, calibrate, calibration_error
 
-from .world import ground_truth, perfect, random_boxes, rectangle, shaken
+from .world import ground_truth, perfect, random_boxes, rectangle, shaken, without_names
 
 
 def test_the_surface_holds_the_official_score_where_thresholds_are_a_half():
@@ -47,6 +47,28 @@ def test_presence_is_told_apart_where_the_file_has_it():
     assert kept[GRID <= 0.5][:, GRID <= 0.8].all()
     assert not kept[GRID > 0.5].any()
     assert not kept[:, GRID > 0.8].any()
+
+
+def test_the_query_curve_is_of_the_query_scores():
+    """A score is the product of presence and query score; queries of 0.9 that are all right are off by 0.1."""
+    document = ground_truth(0, boxes={0: [(2, 2, 6, 6)], 1: [(4, 4, 8, 8)], 2: []})
+    results = [{**result, "score": 0.54, "presence": 0.6} for result in perfect(document)]
+    found = calibrate([ground_truth_from(document)], predictions_from(results))
+    (bin,) = found.query_curve
+    assert (bin.count, bin.mean, bin.right) == (2, pytest.approx(0.9), 1.0)
+    assert found.to_dict()["query_calibration_error"] == pytest.approx(0.1)
+    above = [{**result, "score": 0.7} for result in results]
+    (bin,) = calibrate([ground_truth_from(document)], predictions_from(above)).query_curve
+    assert bin.mean == 1
+
+
+def test_halves_are_of_images_where_the_file_has_no_names():
+    """One image of three categories: the half that thresholds are chosen on is empty, so nothing is held out."""
+    document = without_names()
+    results = [{**result, "score": 0.3} for result in perfect(document)]
+    found = calibrate([ground_truth_from(document)], predictions_from(results))
+    assert found.best > 99.9
+    assert found.held_out == 0
 
 
 def test_the_calibration_error_is_the_mean_gap():

@@ -7,7 +7,7 @@ from litetext.errors import LitetextError
 from litetext.evaluate import evaluate_images, ground_truth_from
 from litetext.evaluate.compare import compare, group_metrics, groups_of, headline, words_of
 
-from .world import ground_truth, perfect, shaken
+from .world import ground_truth, perfect, shaken, without_names
 
 
 def scores(document, predictions):
@@ -48,6 +48,12 @@ def test_swapping_the_systems_turns_the_sign(two):
         back = other.differences[name]
         assert (change.difference, change.low) == pytest.approx((-back.difference, -back.high))
     assert one.to_dict()["won"] == other.to_dict()["lost"]
+
+
+def test_pairs_of_an_image_without_a_name_are_of_one_image():
+    document = without_names()
+    first, second = scores(document, perfect(document)), scores(document, [])
+    assert (len(first), compare(first, second, resamples=20).images) == (3, 1)
 
 
 def test_the_bootstrap_draws_whole_images():

@@ -1,6 +1,7 @@
 import json
 import re
 import shutil
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +9,9 @@ import pytest
 from PIL import Image
 
 from litetext.cli import main
+from litetext.cli.predictor import several_beside
+from litetext.errors import LitetextError
+from litetext.evaluate.tables import file_of
 from litetext.journal import write_recorded
 from litetext.mini.clip_export import ANNOTATION, export_clips
 from litetext.mini.facts import shipped_concepts
@@ -94,6 +98,20 @@ def test_subsets_take_a_folder_of_predictions(run, tmp_path):
     }
     (tmp_path / "predictions" / "gold_crowded" / "results.json").unlink()
     assert "'crowded' in its path" in run("--gt", tmp_path, "--pred", tmp_path / "predictions", code=2).err
+
+
+def test_a_subset_whose_name_is_in_anothers_has_a_file(tmp_path):
+    for name in ("crowded", "fg_food", "fg_food2"):
+        (tmp_path / f"{name}.json").touch()
+    assert file_of(tmp_path, "fg_food") == tmp_path / "fg_food.json"
+    (tmp_path / "fg_food.json").rename(tmp_path / "my_fg_food.json")
+    with pytest.raises(LitetextError, match="one .json file must have the name 'fg_food'"):
+        file_of(tmp_path, "fg_food")
+
+
+@pytest.mark.parametrize(("target", "folder"), [("sam3.json", "sam3"), ("sam3.1", "sam3.1"), ("sam3.1.json", "sam3.1")])
+def test_only_the_ending_json_is_left_out_of_a_folders_name(tmp_path, target, folder):
+    assert several_beside(tmp_path / target) == tmp_path / folder
 
 
 @pytest.fixture
@@ -205,6 +223,23 @@ def test_systems_on_several_video_sets_are_rows(run, tmp_path):
     assert "one file for 2 sets" in " ".join(one.split())
 
 
+@pytest.mark.parametrize("kind", [(), ("--video",)])
+def test_predictions_are_not_replaced_by_a_model_of_their_name(run, kind, tmp_path):
+    folder = VIDEO if kind else IMAGE
+    truth = folder / ("gt.json" if kind else "gt_a.json")
+    given = [*kind, "--gt", truth, "--pred", f"mini={folder / 'pred.json'}", "--model", "mini", "--images", tmp_path]
+    error = run(*given, code=2).err
+    assert "two systems are named 'mini'" in " ".join(error.split())
+    assert error.count("\n") == 1
+
+
+def test_a_file_with_an_equals_sign_in_its_name(run, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    shutil.copy(IMAGE / "pred.json", "a=b.json")
+    given = ["--gt", IMAGE / "gt_a.json", "--pred", "a=b.json", "--pred", "named=a=b.json", "--resamples", 10, "--json"]
+    assert [row["system"] for row in json.loads(run(*given).out)["retention"]] == ["a=b", "named"]
+
+
 def test_check_says_what_is_in_a_file_or_what_is_wrong(run, tmp_path):
     assert "284 predictions in 81 pairs" in run("--check", IMAGE / "pred.json").out
     assert json.loads(run("--check", IMAGE / "pred.json", "--gt", IMAGE / "gt_a.json", "--json").out)["ok"] is True
@@ -214,6 +249,29 @@ def test_check_says_what_is_in_a_file_or_what_is_wrong(run, tmp_path):
     error = run("--check", tmp_path / "bad.json", code=2).err
     assert re.search(r"bad\.json is not valid JSON at entry \d+: the file is cut short", " ".join(error.split()))
     assert error.count("\n") == 1
+
+
+def test_a_file_is_checked_against_a_folder(run, tmp_path, monkeypatch):
+    # Scoring needs an extra; checking works without it.
+    for module in [name for name in sys.modules if name.startswith("litetext.evaluate")]:
+        monkeypatch.setitem(sys.modules, module, None)
+    (tmp_path / "images").mkdir()
+    subset_files(tmp_path / "images")
+    checked = run("--check", IMAGE / "pred.json", "--gt", tmp_path / "images", "--json")
+    assert json.loads(checked.out)["predictions"] == 284
+    (tmp_path / "videos").mkdir()
+    shutil.copy(VIDEO / "gt.json", tmp_path / "videos" / "saco_veval_sav_val.json")
+    checked = run("--check", VIDEO / "pred.json", "--gt", tmp_path / "videos", "--video", "--json")
+    assert json.loads(checked.out)["predictions"] == 22
+
+
+@pytest.mark.parametrize("html", [False, True])
+def test_a_missing_folder_of_images_is_refused(run, tmp_path, html):
+    given = ["--gt", IMAGE / "gt_a.json", "--pred", IMAGE / "pred.json", "--images", tmp_path / "absent"]
+    error = run(*given, *(["--html", tmp_path / "report.html"] if html else []), code=2).err
+    assert "absent: no such folder" in " ".join(error.split())
+    assert error.count("\n") == 1
+    assert not (tmp_path / "report.html").exists()
 
 
 @pytest.mark.parametrize(
@@ -232,3 +290,36 @@ def test_check_says_what_is_in_a_file_or_what_is_wrong(run, tmp_path):
 def test_wrong_usage_is_one_line(run, arguments, message):
     error = run(*arguments, code=2).err
     assert message in " ".join(error.split())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        *(
+            ([*kind, *option], f"{option[0]} is of {what}")
+            for kind, what in (
+                (("--video", "--gt", VIDEO / "gt.json", "--pred", VIDEO / "pred.json"), "images"),
+                (("--check", IMAGE / "pred.json"), "scores"),
+            )
+            for option in (("--html", "r.html"), ("--calibrate",), ("--seen-words", "w.txt"))
+        ),
+        *(
+            (["--gt", IMAGE / "gt_a.json", "--pred", IMAGE / "pred.json", *option], f"{option[0]} is of {owner}")
+            for option, owner in (
+                (("--text", "s0"), "--model"),
+                (("--policy", "full"), "--model"),
+                (("--detector", "d"), "--system"),
+                (("--masks", "m"), "--system"),
+                (("--save-predictions", "p.json"), "--model and --system"),
+            )
+        ),
+        (["--gt", IMAGE / "gt_a.json", "--system", "owlv2", "--text", "s0"], "--text is of --model"),
+        (["--gt", IMAGE / "gt_a.json", "--model", "mini", "--masks", "m"], "--masks is of --system"),
+    ],
+)
+def test_options_without_effect_are_refused(run, arguments, message, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    error = run(*arguments, code=2).err
+    assert message in " ".join(error.split())
+    assert error.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []

@@ -9,13 +9,13 @@ import pytest
 
 from litetext import journal
 from litetext.errors import LitetextError
-from litetext.evaluate import evaluate_images, read_ground_truth
+from litetext.evaluate import evaluate_images, ground_truth_from, read_ground_truth
 from litetext.evaluate.predict import LazySystem, predict
 from litetext.journal import recorded_facts
 from litetext.results.rle import decode
 from litetext.segment import Instances
 
-from .world import HEIGHT, WIDTH, ground_truth, perfect
+from .world import HEIGHT, WIDTH, ground_truth, perfect, without_names
 
 SETTINGS = {"model": "test", "text": None}
 
@@ -215,6 +215,17 @@ def test_coco_predictions_use_coco_ids_and_pixels(tmp_path):
     path = predict(Painter(truth), truth, tmp_path, tmp_path / "out.json", settings=SETTINGS)
     (result,) = json.loads(path.read_text())
     assert (result["image_id"], result["category_id"], result["bbox"]) == (5, 3, [1, 2, 4, 6])
+    assert evaluate_images(truth, path).pmF1 > 99.9
+
+
+def test_lvis_images_are_named_by_their_address(tmp_path):
+    document = without_names()
+    document["images"][0]["coco_url"] = "http://images.cocodataset.org/val2017/000000000007.jpg"
+    truth = ground_truth_from(document)
+    (tmp_path / "000000000007.jpg").touch()
+    painter = Painter(truth)
+    path = predict(painter, truth, tmp_path, tmp_path / "out.json", settings=SETTINGS)
+    assert painter.seen == ["000000000007.jpg"]
     assert evaluate_images(truth, path).pmF1 > 99.9
 
 

@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from litetext.errors import LitetextError
-from litetext.evaluate.tracking import frames_folder, predict_videos, set_name
+from litetext.evaluate.tracking import frames_folder, predict_videos, set_name, video_fingerprint
 from litetext.evaluate.video import evaluate_videos
 from litetext.results import Masks
 from litetext.results.formats.veval import read_video_truth
@@ -80,6 +80,35 @@ def test_objects_keep_their_identity_through_order_and_gaps(world):
     assert metrics.cgF1 > 99.9
     assert metrics.scores.hota["HOTA"] == pytest.approx(1)
     assert metrics.teta["TETA"] == pytest.approx(1)
+
+
+def renamed(folder, category, name):
+    """The same ground truth with another name for a category."""
+    document = json.loads((folder / "truth.json").read_text())
+    document["categories"][category - 1]["name"] = name
+    document["video_np_pairs"][category - 1]["noun_phrase"] = name
+    (folder / "renamed.json").write_text(json.dumps(document))
+    return read_video_truth(folder / "renamed.json")
+
+
+def test_other_phrases_are_another_run(world):
+    folder, truth = world
+    other = renamed(folder, 1, "blue ball")
+    assert video_fingerprint(other) != video_fingerprint(truth)
+    destination = folder / "tracks.json"
+    predict_videos(LinkedSegmenter(Seer(truth)), truth, folder, destination, settings={})
+    with pytest.raises(LitetextError, match="is of another run"):
+        predict_videos(LinkedSegmenter(Seer(truth)), other, folder, destination, settings={})
+
+
+def test_categories_of_one_name_have_the_same_tracks(world):
+    folder, truth = world
+    twice = renamed(folder, 3, "red ball")
+    path = predict_videos(LinkedSegmenter(Seer(truth)), twice, folder, folder / "tracks.json", settings={})
+    entries = json.loads(path.read_text())
+    assert sorted(entry["category_id"] for entry in entries) == [1, 1, 2, 3, 3]
+    tracks = {c: [entry["segmentations"] for entry in entries if entry["category_id"] == c] for c in (1, 3)}
+    assert tracks[1] == tracks[3]
 
 
 def test_missing_frames_are_told(world):

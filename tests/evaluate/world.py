@@ -62,6 +62,24 @@ def ground_truth(seed: int, pairs: int = 12, boxes: dict[int, list[Any]] | None 
     return {"images": images, "annotations": annotations, "categories": [{"id": 1, "name": "object"}]}
 
 
+def without_names() -> dict[str, Any]:
+    """An LVIS document of one image that has no name, with two categories in it and one that is not."""
+    return {
+        "images": [{"id": 7, "width": WIDTH, "height": HEIGHT, "neg_category_ids": [3]}],
+        "annotations": [
+            {
+                "id": id,
+                "image_id": 7,
+                "category_id": id,
+                "segmentation": rectangle((id, 1, 6, 6)),
+                "bbox": [id, 1, 6, 6],
+            }
+            for id in (1, 2)
+        ],
+        "categories": [{"id": id, "name": name} for id, name in enumerate(("dog", "cat", "kite"), start=1)],
+    }
+
+
 def shaken(document: dict[str, Any], seed: int) -> list[dict[str, Any]]:
     """Predictions: most objects moved a little, some dropped, some false; scores are distinct."""
     rng = np.random.default_rng(seed)

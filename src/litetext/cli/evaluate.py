@@ -18,10 +18,10 @@ from .command import add
 from .convention_option import AS
 from .destination import OVERWRITE, paths_of
 from .encoder_options import ALLOW_NAN, CONTEXT, DEVICE, DTYPE, POSITIONS, position_reading
-from .evaluate_video import score_video, show_video
+from .evaluate_video import score_video, show_video, truth_files
 from .image_size_option import IMAGE_SIZE_OR_BUDGET, chosen_image_size, time_budget
 from .output import console, notes, print_json, shown_progress, warn
-from .predictor import Predictor
+from .predictor import Predictor, several_beside
 from .stamps import model_stamps
 
 if TYPE_CHECKING:
@@ -100,6 +100,19 @@ def evaluate(
     if iou_type not in ("segm", "bbox"):
         raise choice_error("IoU type", iou_type, ["segm", "bbox"])
     kind: IouType = "bbox" if iou_type == "bbox" else "segm"
+    if images is not None and not images.is_dir():
+        raise LitetextError(f"{images}: no such folder; --images (--frames) is the folder of the images")
+    scoring = {"--html": html, "--calibrate": calibrate, "--seen-words": seen_words}
+    if check is not None:
+        _refuse(scoring, "of scores; leave it out, or --check")
+    if video:
+        _refuse(scoring, "of images; leave it out, or --video")
+    if model is None:
+        _refuse({"--text": text, "--policy": policy}, "of --model; give that too, or leave it out")
+    if system is None:
+        _refuse({"--detector": detector, "--masks": masks}, "of --system; give that too, or leave it out")
+    if model is None and system is None:
+        _refuse({"--save-predictions": save_predictions}, "of --model and --system; give one, or leave it out")
     if html is not None:
         require("jinja2")
         check_file(html, "evaluation report", overwrite=overwrite, inputs=paths_of(*gt, *_sources(pred).values()))
@@ -120,6 +133,10 @@ def evaluate(
         else:
             found = _baseline(str(system), detector, masks, device, video)
         predictor = Predictor(*found, images, save_predictions, overwrite, no_cache)
+        if predictor.name in _sources(pred):
+            raise LitetextError(
+                f"two systems are named {predictor.name!r}; give the predictions another name: --pred NAME=PATH"
+            )
     if video:
         show_video(score_video(gt, _sources(pred), predictor, kind), as_json)
         return
@@ -146,13 +163,22 @@ def evaluate(
         _show(report)
 
 
+def _refuse(given: Mapping[str, Any], reason: str) -> None:
+    """Refuse options that would have no effect."""
+    for option, value in given.items():
+        if value not in (None, False):
+            raise LitetextError(f"{option} is {reason}")
+
+
 def _sources(pred: Sequence[str]) -> dict[str, Path]:
     """The named prediction files; a path without a name is named after its file."""
     sources: dict[str, Path] = {}
     for given in pred:
         name, equals, path = given.partition("=")
-        source = Path(path) if equals else Path(given)
-        name = name if equals else source.stem
+        # A file's own name may hold an equals sign.
+        named = bool(equals) and not Path(given).exists()
+        source = Path(path) if named else Path(given)
+        name = name if named else source.stem
         if name in sources:
             raise LitetextError(f"two systems are named {name!r}; name them: --pred NAME={source}")
         if not source.exists():
@@ -283,7 +309,7 @@ def _predicted(predictor: Predictor, subsets: Sequence[Subset]) -> Iterator[Path
 
     images = predictor.folder()
     with predictor.target([images_fingerprint(subset.truths[0], images) for subset in subsets]) as target:
-        loaded, folder = LazySystem(predictor.load), target.with_suffix("")
+        loaded, folder = LazySystem(predictor.load), several_beside(target)
         for subset in subsets:
             file = target if len(subsets) == 1 else folder / f"{subset.name}.json"
             truth = subset.truths[0]
@@ -371,9 +397,10 @@ def _check(path: Path, gt: Sequence[Path], kind: IouType, video: bool) -> dict[s
     if video:
         from ..results.formats.veval import read_video_predictions, read_video_truth
 
-        if len(gt) != 1:
+        files = truth_files(gt) if gt else []
+        if len(files) != 1:
             raise LitetextError("checking video predictions needs their ground truth: give --gt FILE once")
-        tracks = read_video_predictions(path, read_video_truth(gt[0])).tracks
+        tracks = read_video_predictions(path, read_video_truth(files[0])).tracks
         return {
             "file": str(path),
             "ok": True,
@@ -382,10 +409,11 @@ def _check(path: Path, gt: Sequence[Path], kind: IouType, video: bool) -> dict[s
             "warnings": [],
         }
 
-    from ..results.formats.saco import check_predictions, read_ground_truth, read_predictions
+    from ..results.formats.saco import annotation_files, check_predictions, read_ground_truth, read_predictions
 
     predictions = read_predictions(path, kind)
-    warnings = check_predictions(predictions, [read_ground_truth(file, kind) for file in gt]) if gt else []
+    truths = [read_ground_truth(file, kind) for file in annotation_files(gt)]
+    warnings = check_predictions(predictions, truths) if truths else []
     return {
         "file": str(path),
         "ok": True,

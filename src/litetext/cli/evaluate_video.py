@@ -11,7 +11,7 @@ from rich.table import Table
 
 from ..errors import LitetextError
 from .output import console, print_json, shown_progress, warn
-from .predictor import Predictor
+from .predictor import Predictor, several_beside
 
 if TYPE_CHECKING:
     from ..evaluate.video import VideoMetrics
@@ -39,9 +39,7 @@ def score_video(
     from ..evaluate.video import evaluate_videos
     from ..results.formats.veval import read_video_truth
 
-    files = [file for path in gt for file in (sorted(path.glob("*veval*.json")) if path.is_dir() else [path])]
-    if not files:
-        raise LitetextError(f"{gt[0]} holds no SA-Co VEval file (*veval*.json); give the files with --gt")
+    files = truth_files(gt)
     truths = {set_name(file): read_video_truth(file) for file in files}
     if len(truths) < len(files):
         raise LitetextError("two ground truth files are of one set; give a file a set")
@@ -60,6 +58,14 @@ def score_video(
                 for warning in metrics.warnings:
                     warn(f"{name}, {part}: {warning}")
     return scores
+
+
+def truth_files(gt: Sequence[Path]) -> list[Path]:
+    """Return the files of ground truth among files and folders."""
+    files = [file for path in gt for file in (sorted(path.glob("*veval*.json")) if path.is_dir() else [path])]
+    if not files:
+        raise LitetextError(f"{gt[0]} holds no SA-Co VEval file (*veval*.json); give the files with --gt")
+    return files
 
 
 def show_video(scores: VideoScores, as_json: bool) -> None:
@@ -113,7 +119,7 @@ def _predicted(predictor: Predictor, truths: Mapping[str, VideoTruth]) -> Iterat
     with predictor.target(prints) as target:
         system, found = LazyVideoSystem(predictor.load), {}
         for part, truth in truths.items():
-            found[part] = target if len(truths) == 1 else target.with_suffix("") / f"{part}.json"
+            found[part] = target if len(truths) == 1 else several_beside(target) / f"{part}.json"
             if len(truths) > 1:
                 found[part].parent.mkdir(parents=True, exist_ok=True)
             with shown_progress(f"tracking {part} with {predictor.name}", len(truth.videos)) as progress:

@@ -58,3 +58,8 @@ class Predictor:
             if self.encoder is not None:
                 return {"text_parameters": self.encoder().config.parameters()}
         return {}
+
+
+def several_beside(target: Path) -> Path:
+    """Return the folder of predictions in several files, a subset each, where one file would be ``target``."""
+    return target.with_suffix("") if target.suffix == ".json" else target

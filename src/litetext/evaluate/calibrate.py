@@ -93,10 +93,10 @@ def calibrate(
         float(GRID[column]),
         float(surface[row, column]),
         headline(score_pairs(truths, predictions))["cgF1"],
-        _held_out(at_query, presence, [pair.file_name or str(pair.id) for pair in pairs]),
+        _held_out(at_query, presence, [pair.image for pair in pairs]),
         surface,
         _curve(presence, at_query[0].truths > 0),
-        _curve(*_query_answers(truths[0], found, [pair.id for pair in pairs])),
+        _curve(*_query_answers(truths[0], by_query, [pair.id for pair in pairs])),
         any(region.presence is not None for regions in predictions.regions.values() for region in regions),
     )
 
@@ -115,7 +115,7 @@ def _with_query_scores(predictions: Predictions) -> Predictions:
     """The same predictions with the query's own score, which the product hides."""
     regions = {
         image: [
-            dataclasses.replace(region, score=region.score / region.presence) if region.presence else region
+            dataclasses.replace(region, score=min(region.score / region.presence, 1.0)) if region.presence else region
             for region in several
         ]
         for image, several in predictions.regions.items()
@@ -146,9 +146,9 @@ def _argmax(surface: NDArray[np.float64]) -> tuple[int, int]:
     return int(rows[nearest]), int(columns[nearest])
 
 
-def _held_out(at_query: Sequence[PairScores], presence: NDArray[np.float64], images: Sequence[str]) -> float:
+def _held_out(at_query: Sequence[PairScores], presence: NDArray[np.float64], images: Sequence[int | str]) -> float:
     """cgF1 of all pairs when each half of the images uses the thresholds that were best on the other half."""
-    numbers: dict[str, int] = {}
+    numbers: dict[int | str, int] = {}
     half = np.array([numbers.setdefault(image, len(numbers)) % 2 == 0 for image in images], dtype=bool)
     parts = []
     for rows in (half, ~half):
@@ -158,12 +158,13 @@ def _held_out(at_query: Sequence[PairScores], presence: NDArray[np.float64], ima
 
 
 def _query_answers(
-    truth: GroundTruth, found: Sequence[Sequence[Region]], ids: Sequence[Any]
+    truth: GroundTruth, predictions: Predictions, ids: Sequence[Any]
 ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
     """The score of every prediction and whether it matches an object of the first annotator at IoU 0.5."""
     scores: list[float] = []
     right: list[bool] = []
-    for id, regions in zip(ids, found, strict=True):
+    for id in ids:
+        regions = predictions.of_pair(id, truth)
         objects = [region.shape for region in truth.regions.get(id, ()) if not region.crowd]
         ious = pair_ious([region.shape for region in regions], objects, truth.pairs[id].size)
         matched = matched_rows(ious, 0.5)

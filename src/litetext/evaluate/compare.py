@@ -177,9 +177,9 @@ def _headline(summary: Mapping[str, NDArray[np.float64]]) -> dict[str, NDArray[n
 
 
 def _image_numbers(scores: PairScores) -> NDArray[np.int64]:
-    """Which image each pair belongs to, counted from 0; a pair without a file name is an image of its own."""
-    numbers: dict[Any, int] = {}
-    rows = [numbers.setdefault(pair.file_name or pair.id, len(numbers)) for pair in scores.pairs]
+    """Which image each pair belongs to, counted from 0."""
+    numbers: dict[int | str, int] = {}
+    rows = [numbers.setdefault(pair.image, len(numbers)) for pair in scores.pairs]
     return np.array(rows, dtype=np.int64)
 
 

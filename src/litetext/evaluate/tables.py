@@ -15,10 +15,10 @@ from typing import Any
 from ..errors import LitetextError
 from ..progress import Progress, no_progress, shifted
 from ..results.formats.saco import (
-    STATISTICS,
     GroundTruth,
     IouType,
     Predictions,
+    annotation_files,
     check_predictions,
     read_ground_truth,
     read_predictions,
@@ -83,7 +83,7 @@ def read_benchmark(paths: Sequence[Path], iou_type: IouType = "segm") -> list[Su
     A folder's annotations are its files ``*.json`` and ``*.json.gz``, or where it has none those in its
     ``annotations/``. What litetext itself writes beside annotations and predictions does not count.
     """
-    files = [file for path in paths for file in (_annotations(path) if path.is_dir() else [path])]
+    files = annotation_files(paths)
     if not files:
         raise LitetextError("give --gt FILE")
     matches = [_SACO_FILE.search(file.name) for file in files]
@@ -95,20 +95,11 @@ def read_benchmark(paths: Sequence[Path], iou_type: IouType = "segm") -> list[Su
     return [Subset(name, tuple(read_ground_truth(file, iou_type) for file in grouped[name])) for name in names]
 
 
-def _annotations(folder: Path) -> list[Path]:
-    for place in (folder, folder / "annotations"):
-        files = sorted(file for kind in ("*.json", "*.json.gz") for file in place.glob(kind))
-        files = [file for file in files if file.name != STATISTICS and not file.name.endswith(".run.json")]
-        if files:
-            return files
-    raise LitetextError(f"{folder} holds no .json file of annotations; give files, or the folder that they are in")
-
-
 def read_system(path: Path, subsets: Sequence[Subset], iou_type: IouType = "segm") -> dict[str, Predictions]:
     """Read a system's predictions for every subset: one file for all, or a folder with one file a subset.
 
-    In a folder, the file of a subset is the one whose path below the folder contains the subset's name. One file for
-    all needs pair ids that no two subsets share.
+    In a folder, the file of a subset is ``SUBSET.json``, or else the one whose path below the folder contains the
+    subset's name. One file for all needs pair ids that no two subsets share.
     """
     if path.is_dir():
         return {subset.name: read_predictions(file_of(path, subset.name), iou_type) for subset in subsets}
@@ -165,7 +156,9 @@ def file_of(folder: Path, subset: str) -> Path:
     """Return the predictions of a subset in a folder of one file a subset."""
     # Beside each file of predictions that we wrote lies one that says which run it was.
     files = [file for file in sorted(folder.rglob("*.json")) if not file.name.endswith(".run.json")]
-    files = [file for file in files if subset in str(file.relative_to(folder))]
+    # One subset's name may be a part of another's, so a file that is named just so goes first.
+    exact = [file for file in files if file.stem == subset]
+    files = exact or [file for file in files if subset in str(file.relative_to(folder))]
     if len(files) != 1:
         found = ", ".join(str(file) for file in files) or "none"
         wanted = f"the name {subset!r} in its path" if subset else "that name"

@@ -112,7 +112,8 @@ def frames_fingerprint(truth: VideoTruth, frames: Path) -> str:
 
 def video_fingerprint(truth: VideoTruth) -> str:
     """Return a hash of the videos and phrases that a run is about."""
-    text = "\n".join(f"{video} {sorted(phrases)}" for video, phrases in _phrases(truth).items())
+    asked = _phrases(truth).items()
+    text = "\n".join(f"{video} {[(id, truth.categories[id]) for id in sorted(phrases)]}" for video, phrases in asked)
     return hashlib.sha256(text.encode()).hexdigest()
 
 
@@ -137,10 +138,17 @@ def _tracks(
     system: VideoSystem, video: Video, frames: Path, categories: Sequence[int], names: Mapping[int, str]
 ) -> list[dict[str, Any]]:
     """Track all phrases of one video, in VEval's layout."""
-    category_of = {names[category]: category for category in categories}
-    found = system.track([frames / name for name in video.file_names], list(category_of))
+    with_name: dict[str, list[int]] = {}
+    for category in categories:
+        with_name.setdefault(names[category], []).append(category)
+    found = system.track([frames / name for name in video.file_names], list(with_name))
     if tuple(found.size) != video.size:
         raise LitetextError(
             f"{frames / video.file_names[0]} is {found.size}, but video {video.id!r} is {video.size} (height, width)"
         )
-    return found.to_veval(video.id, [category_of[prompt] for prompt in found.prompts])
+    entries = found.to_veval(video.id, range(len(found.prompts)))
+    return [
+        {**entry, "category_id": category}
+        for entry in entries
+        for category in with_name[found.prompts[entry["category_id"]]]
+    ]

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
 import numpy as np
@@ -59,6 +59,11 @@ class Pair:
     file_name: str
     size: Size
     exhaustive: bool = True
+
+    @property
+    def image(self) -> int | str:
+        """What all pairs of an image have in common: its file's name, or its id where the file has no names."""
+        return self.file_name or (self.id[0] if isinstance(self.id, tuple) else self.id)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -120,6 +125,20 @@ class Predictions:
             return [region for region in found if region.category == category]
         kept = [region for region in found if region.category in truth.categories]
         return sorted(kept, key=lambda region: region.category) if len(truth.categories) > 1 else kept
+
+
+def annotation_files(paths: Iterable[Path]) -> list[Path]:
+    """Return the annotation files among files and folders; see `litetext.evaluate.tables.read_benchmark`."""
+    return [file for path in paths for file in (_annotations(path) if path.is_dir() else [path])]
+
+
+def _annotations(folder: Path) -> list[Path]:
+    for place in (folder, folder / "annotations"):
+        files = sorted(file for kind in ("*.json", "*.json.gz") for file in place.glob(kind))
+        files = [file for file in files if file.name != STATISTICS and not file.name.endswith(".run.json")]
+        if files:
+            return files
+    raise LitetextError(f"{folder} holds no .json file of annotations; give files, or the folder that they are in")
 
 
 def read_ground_truth(path: str | Path, iou_type: IouType = "segm") -> GroundTruth:
@@ -314,7 +333,12 @@ def _saco_pairs(name: str, images: Sequence[Entry], sizes: Mapping[Any, Size]) -
         image = entry.value
         prompt = require(entry, "text_input", str, name)
         exhaustive = bool(require(entry, "is_instance_exhaustive", (int, bool), name))
-        yield Pair(image["id"], prompt, str(image.get("file_name", "")), sizes[image["id"]], exhaustive)
+        yield Pair(image["id"], prompt, _file_name(image), sizes[image["id"]], exhaustive)
+
+
+def _file_name(image: Mapping[str, Any]) -> str:
+    """The file of an image; LVIS v1 says only where it was downloaded from."""
+    return str(image.get("file_name", "")) or PurePosixPath(str(image.get("coco_url", ""))).name
 
 
 def _category_pairs(
@@ -341,7 +365,7 @@ def _category_pairs(
                     name, entry, "neg_category_ids", f"holds {short(category)}, which no entry of 'categories' has"
                 )
             prompt = categories[category].replace("_", " ")
-            yield Pair((id, category), prompt, str(image.get("file_name", "")), sizes[id], category not in partial)
+            yield Pair((id, category), prompt, _file_name(image), sizes[id], category not in partial)
 
 
 def _predictions(name: str, entries: Iterable[Entry], iou_type: IouType) -> Predictions:
