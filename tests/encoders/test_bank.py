@@ -22,6 +22,7 @@ from litetext.encoders import (
     export_onnx,
     load_encoder,
 )
+from litetext.encoders.bank import _own_thresholds as own_thresholds
 from litetext.errors import LitetextError
 from litetext.tokenizer import Tokenizer, clean
 
@@ -176,3 +177,13 @@ def test_builds_are_checked(encoder: Counting, tmp_path: Path) -> None:
     with pytest.raises(LitetextError, match="do not fit float16"):
         build_bank(CONCEPTS, Broken(), tmp_path / "b.safetensors", encoder_name="x")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_thresholds_are_looked_up_not_searched_for() -> None:
+    class Unsearched(list[str]):
+        def __contains__(self, phrase: object) -> bool:
+            raise AssertionError("a search per threshold takes time that grows with the square of the phrases")
+
+    assert own_thresholds(Unsearched(["dog", "cat"]), {"Dog": 0.5}) == [0.5, None]
+    with pytest.raises(LitetextError, match="'owl', which is not among the phrases"):
+        own_thresholds(Unsearched(["dog"]), {"owl": 0.5})

@@ -368,8 +368,9 @@ _SHAPES = {
 def _own_thresholds(texts: Sequence[str], thresholds: Mapping[str, float]) -> list[float | None]:
     """The threshold of each text, None where it has none."""
     named = {clean(phrase): threshold for phrase, threshold in thresholds.items()}
+    known = set(texts)
     for phrase, threshold in named.items():
-        if phrase not in texts:
+        if phrase not in known:
             raise LitetextError(f"there is a threshold for {phrase!r}, which is not among the phrases")
         if not 0 <= threshold <= 1:
             raise LitetextError(f"the threshold of {phrase!r} must lie in 0..1, got {threshold}")
