@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -61,6 +62,24 @@ def test_a_student_its_card_and_its_curves(litetext: Callable[..., Result], worl
     assert again["held_out"] == told["held_out"] and again["seconds"] == pytest.approx(told["seconds"], rel=0.5)
 
 
+def test_a_run_of_another_teacher_or_start_is_refused(
+    litetext: Callable[..., Result], refused: Callable[..., str], world: Path
+) -> None:
+    torch.manual_seed(1)
+    teacher = load_encoder("big")
+    save_encoder(build(teacher.config), teacher.tokenizer, "other")  # type: ignore[attr-defined]
+    given = (*GIVEN, "--steps", 2)
+    assert litetext(*given).code == 0
+    card = Path("run/student/README.md").read_text()
+    assert "(its initial_student differ)" in refused(*given, "--embedding", "drawn")
+    differs = refused(*given, "--teacher", "other")
+    assert "run/checkpoint.pt belongs to another run (its teacher differ)" in differs
+    shutil.copytree("run/student", "first")
+    assert "(its initial_student differ)" in refused(*given, "--init", "first")
+    assert Path("run/student/README.md").read_text() == card
+    assert litetext(*given).code == 0
+
+
 def test_a_student_goes_on_from_another(litetext: Callable[..., Result], world: Path) -> None:
     assert litetext(*GIVEN, "--steps", 2).code == 0
     result = litetext(
@@ -111,7 +130,7 @@ def test_without_a_shape_nothing_starts(refused: Callable[..., str], tmp_path: P
 
 @pytest.mark.parametrize("way", ["reads", "answers"])
 def test_mini_is_the_teacher_and_its_detector_the_judge(
-    litetext: Callable[..., Result], tmp_path: Path, way: str
+    litetext: Callable[..., Result], refused: Callable[..., str], tmp_path: Path, way: str
 ) -> None:
     (tmp_path / "r.toml").write_text(RECIPE.format(rows=49408))
     result = litetext(
@@ -120,6 +139,12 @@ def test_mini_is_the_teacher_and_its_detector_the_judge(
     )  # fmt: skip
     assert result.code == 0, result.err
     assert result.json["losses"]["downstream"] > 0
+    other = {"reads": "answers", "answers": "reads"}[way]
+    differs = refused(
+        "distill", "--student", tmp_path / "r.toml", "--limit", 40, "--steps", 3, "--out", tmp_path / "run",
+        "--downstream", 1, "--through-way", other,
+    )  # fmt: skip
+    assert "(its through differ)" in differs
     if way == "reads":
         picture = Path(__file__).parents[2] / "src" / "litetext" / "data" / "samples"
         found = litetext(

@@ -101,13 +101,25 @@ def test_info_reads_exports_banks_and_whole_models(litetext: Run, refused: Run, 
     assert litetext("bank", "build", prompts, "--text", tmp_path / "device", "--out", bank).code == 0
     facts = litetext("info", bank, "--json").json
     assert facts == {
-        "layout": "concept bank", "concepts": 3, "embedded_by": str(tmp_path / "device"), "bytes": bank.stat().st_size,
+        "layout": "concept bank", "concepts": 2, "embedded_by": str(tmp_path / "device"), "bytes": bank.stat().st_size,
         "context_length": 16, "output_dim": 64,
     }  # fmt: skip
     assert "concept bank" in litetext("info", bank).out
     assert litetext("info", resolve("mini"), "--json").json == {**wanted}
     for source in (tmp_path / "device", bank):
         assert "--context says how a checkpoint is read" in refused("info", source, "--context", 8)
+
+
+def test_empty_lines_are_no_concepts(litetext: Run, refused: Run, tmp_path: Path) -> None:
+    (tmp_path / "lines.txt").write_text("owl\n\n  \nred car\n\n")
+    (tmp_path / "empty.txt").write_text("\n \n")
+    bank = tmp_path / "bank.safetensors"
+    build = ("bank", "build", tmp_path / "lines.txt", "--text", "mini", "--out", bank, "--json")
+    written = litetext(*build).json
+    assert (written["phrases"], written["concepts"]) == (2, 2)
+    assert load_encoder(bank).concepts() == ["owl", "red car"]  # type: ignore[attr-defined]
+    given = ("bank", "build", tmp_path / "empty.txt", "--text", "mini", "--out", tmp_path / "none.safetensors")
+    assert "empty.txt holds no prompts" in refused(*given)
 
 
 def test_info_names_what_would_do(refused: Run) -> None:

@@ -18,7 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from litetext.distill import Examples, LossWeights, TrainConfig, measure, train
+from litetext.distill import Examples, LossWeights, ReadBy, TrainConfig, measure, train
 from litetext.encoders.modules import TextTransformer
 from litetext.errors import LitetextError
 from litetext.ragged import Ragged
@@ -208,6 +208,31 @@ def test_a_damaged_or_foreign_checkpoint_is_named(tmp_path: Path) -> None:
         train(student(), examples(), QUICK, out=tmp_path, resume=False)
     path.unlink()
     assert train(student(), examples(), QUICK, out=tmp_path, resume=False).steps == 6
+
+
+def test_a_run_goes_on_only_with_its_teacher_its_reader_and_its_first_student(tmp_path: Path) -> None:
+    config = replace(QUICK, losses=LossWeights(downstream=1.0))
+    taught = replace(examples(), teacher="one")
+
+    def run(of: Examples, reader: Tensor, initial_student: str) -> int:
+        return train(
+            student(), of, config, downstream=ReadBy([reader]), out=tmp_path, initial_student=initial_student
+        ).steps
+
+    assert run(taught, torch.eye(12), "drawn") == run(taught, torch.eye(12), "drawn") == 6
+    with pytest.raises(LitetextError, match=r"belongs to another run \(its teacher differ\)"):
+        run(replace(taught, teacher="two"), torch.eye(12), "drawn")
+    with pytest.raises(LitetextError, match=r"belongs to another run \(its through differ\)"):
+        run(taught, 2 * torch.eye(12), "drawn")
+    with pytest.raises(LitetextError, match=r"belongs to another run \(its initial_student differ\)"):
+        run(taught, torch.eye(12), "pca")
+    path = tmp_path / checkpoints.CHECKPOINT
+    state = torch.load(path, weights_only=True)
+    for key in ("teacher", "through", "initial_student"):  # as runs were identified before
+        del state["run"][key]
+    with pytest.raises(LitetextError, match=r"belongs to another run \(its initial_student, teacher, through differ\)"):
+        torch.save(state, path)
+        run(taught, torch.eye(12), "drawn")
 
 
 class Watched(nn.Module):

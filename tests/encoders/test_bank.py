@@ -15,12 +15,14 @@ from safetensors.numpy import load_file, save_file
 from litetext.encoders import (
     Checkpoint,
     ConceptBank,
+    ExemplarConcept,
     TextFeatures,
     TorchTextEncoder,
     build_bank,
     export_onnx,
     load_encoder,
 )
+from litetext.encoders.bank import _own_thresholds as own_thresholds
 from litetext.errors import LitetextError
 from litetext.tokenizer import Tokenizer, clean
 
@@ -85,6 +87,19 @@ def test_the_fallback_is_asked_once_and_remembered_within_bounds(bank: Path) -> 
     assert fallback.asked == ["cat", "cow", "elk"]
     opened.encode(["cow"])
     assert fallback.asked == ["cat", "cow", "elk", "cow"]
+
+
+def test_a_bank_of_examples_alone_has_a_fallback_too(tmp_path: Path) -> None:
+    encoder = Counting()
+    dim = encoder.encode(["owl"]).tokens.shape[2]
+    widget = ExemplarConcept("widget", np.ones((4, dim), np.float32))
+    build_bank([], encoder, tmp_path / "ex.safetensors", encoder_name="small s1", concepts=[widget])
+    opened = ConceptBank(tmp_path / "ex.safetensors", fallback=encoder)
+    for _ in range(2):  # asked, then remembered
+        found, wanted = opened.encode(["widget", "owl"]), encoder.encode(["owl"]).numpy()
+        assert np.array_equal(found.tokens[1], wanted.tokens[0]) and np.array_equal(found.mask[1], wanted.mask[0])
+        assert (found.tokens[0, :4] == 1).all() and found.mask[0].tolist() == [False] * 4 + [True] * 12
+    assert opened.encode(["widget"]).tokens.shape == (1, 4, dim)
 
 
 def test_another_encoder_is_no_fallback(bank: Path) -> None:
@@ -162,3 +177,13 @@ def test_builds_are_checked(encoder: Counting, tmp_path: Path) -> None:
     with pytest.raises(LitetextError, match="do not fit float16"):
         build_bank(CONCEPTS, Broken(), tmp_path / "b.safetensors", encoder_name="x")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_thresholds_are_looked_up_not_searched_for() -> None:
+    class Unsearched(list[str]):
+        def __contains__(self, phrase: object) -> bool:
+            raise AssertionError("a search per threshold takes time that grows with the square of the phrases")
+
+    assert own_thresholds(Unsearched(["dog", "cat"]), {"Dog": 0.5}) == [0.5, None]
+    with pytest.raises(LitetextError, match="'owl', which is not among the phrases"):
+        own_thresholds(Unsearched(["dog"]), {"owl": 0.5})

@@ -95,5 +95,8 @@ def test_ids_and_lengths_outside_the_encoder_are_refused() -> None:
     encoder = TorchTextEncoder(random_encoder(small_config("s1", vocab_size=600)), TOKENIZER)
     with pytest.raises(LitetextError, match=r"outside the embedding's 600 rows"):
         encoder.encode(["dog"])
+    for ids, culprit in (([-1, 2, 3], -1), ([1, 600, 3], 600)):
+        with pytest.raises(LitetextError, match=f"token id {culprit} is outside"):
+            encoder.encode_ids(torch.tensor([ids]))
     with pytest.raises(LitetextError, match="20 tokens need 20 position rows"):
         encoder.encode_ids(torch.zeros(1, 20, dtype=torch.long))

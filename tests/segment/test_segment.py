@@ -214,6 +214,22 @@ def test_lists_for_several_images_must_match(segmenter: Segmenter, photo: NDArra
         segmenter.segment([photo, photo], "dog", boxes=[[[1, 2, 30, 40]]])
 
 
+def test_frozen_prompts_return_memory_once(segmenter: Segmenter, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = []
+
+    def return_memory() -> None:
+        calls.append(len(calls))
+        assert len(calls) == 1
+        frozen.text.encode(["dog"])  # as another thread may while this one is at it
+
+    monkeypatch.setattr(segmenter.backend, "return_memory", return_memory)
+    frozen = segmenter.freeze(["dog"])
+    assert calls == []
+    for _ in range(2):
+        frozen.text.encode(["dog"])
+    assert calls == [0]
+
+
 def test_it_says_what_it_is(segmenter: Segmenter) -> None:
     assert re.fullmatch(
         r"Segmenter\(TorchBackend\([\d.]+ M parameters, float32, cpu, as transformers\), text=.*\)", repr(segmenter)

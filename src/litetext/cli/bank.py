@@ -39,7 +39,7 @@ def build(
 ) -> None:
     """Embed concepts once; `segment --text bank.safetensors` then needs no text encoder."""
     check_file(out, "concept bank", overwrite=overwrite, inputs=paths_of(concepts, text))
-    phrases = prompt_rows(concepts)
+    phrases = [row for row in prompt_rows(concepts) if row.strip()]  # which refuses a file of empty rows alone
     from ..encoders import build_bank, load_encoder
 
     encoder = load_encoder(text, device=device, dtype=dtype, allow_nan=allow_nan)

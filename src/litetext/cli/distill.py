@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from dataclasses import asdict
 from pathlib import Path
@@ -129,7 +130,7 @@ def distill(
     phrases, source = _phrases(prompts, limit)
     checkpoint = read_checkpoint(teacher, allow_nan=allow_nan)
     teaching = EncoderTeacher(checkpoint.module(), processes.device)
-    module, vocabulary = _student(
+    module, vocabulary, initial = _student(
         student,
         shape,
         init,
@@ -192,6 +193,7 @@ def distill(
             resume=resume == "auto",
             device=processes.device,
             on_report=screen.show,
+            initial_student=initial,
         )
     if not processes.first:
         return
@@ -231,8 +233,11 @@ def _student(
     phrases: list[str],
     seed: int,
     allow_nan: bool,
-) -> tuple[TextTransformer, Tokenizer]:
-    """The student before training, and its vocabulary."""
+) -> tuple[TextTransformer, Tokenizer, str]:
+    """The student before training, its vocabulary, and a hash of what it starts from.
+
+    The hash names how the embedding begins, not a PCA's numbers: they round otherwise with other numbers of threads.
+    """
     from ..distill import (
         fitted,
         fresh_student,
@@ -240,7 +245,11 @@ def _student(
         student_vocabulary,
         take_embedding,
     )
+    from ..distill.targets import weights_digest
     from ..tokenizer import CLIP_VOCABULARY_SIZE
+
+    def digest(module: TextTransformer, start: str) -> str:
+        return weights_digest(module, json.dumps([start, module.config.to_dict()], sort_keys=True))
 
     if init is not None:
         module, vocabulary = load_student(
@@ -253,7 +262,7 @@ def _student(
                     f"--init {init} has {part} {getattr(module.config, part)}, --student {name} "
                     f"{getattr(shape, part)}; leave --student out, or give one of the same shape"
                 )
-        return module, vocabulary
+        return module, vocabulary, digest(module, "init")
     assert shape is not None
     # A preset stands for a shape over any vocabulary; a recipe says how many rows it wants.
     rows = teacher_vocabulary.vocab_size if shape.vocab_size == CLIP_VOCABULARY_SIZE else shape.vocab_size
@@ -265,10 +274,11 @@ def _student(
         context_length=context or shape.convention.context_length,
     )
     module = fresh_student(config, seed)
+    initial = digest(module, embedding)
     if embedding == "pca":
         table = teacher_state["token_embedding.weight"]
         take_embedding(module, table[vocabulary.rows_in(teacher_vocabulary)])
-    return module, vocabulary
+    return module, vocabulary, initial
 
 
 def _command() -> str:

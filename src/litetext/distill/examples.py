@@ -24,11 +24,14 @@ class Examples:
         targets: the teacher's features of the same tokens, floating [T, D].
         chunks: what may move when a prompt is permuted (`litetext.distill.permute.chunks_of`); the consistency loss
             needs it.
+        teacher: the digest of the teacher whose features they are, by which a resumed run knows it; "" where it is not
+            known.
     """
 
     ids: Ragged
     targets: Targets
     chunks: Ragged | None = None
+    teacher: str = ""
 
     def __post_init__(self) -> None:
         if len(self.ids) == 0:
@@ -45,7 +48,7 @@ class Examples:
         """Return some of the examples, their targets in memory."""
         ids = self.ids.select(rows)
         chunks = self.chunks.select(rows) if self.chunks is not None else None
-        return Examples(ids, Ragged(self.targets.take(rows), ids.offsets), chunks)
+        return Examples(ids, Ragged(self.targets.take(rows), ids.offsets), chunks, self.teacher)
 
     def digest(self) -> str:
         """Return a hash of ids and chunks, by which a resumed run knows its prompts."""

@@ -13,6 +13,7 @@ teacher's features:
 
 from __future__ import annotations
 
+import hashlib
 from typing import Protocol
 
 import torch
@@ -21,7 +22,10 @@ from torch import Tensor, nn
 
 
 class Downstream(Protocol):
-    """A loss through what reads the features."""
+    """A loss through what reads the features.
+
+    One with an attribute ``digest``, a hash of what it looks through, lets a resumed run know that it is the same.
+    """
 
     def __call__(self, student: Tensor, teacher: Tensor, mask: Tensor) -> Tensor:
         """Return one number, a mean over the prompts.
@@ -63,6 +67,9 @@ class ReadBy(nn.Module):
     With all readers' weights W stacked, every token counts |W (s - t)|^2, relative to the mean of |W t|^2 in the batch;
     directions that no reader looks at cost nothing.
 
+    Attributes:
+        digest: a hash of the readers' weights.
+
     Args:
         weights: matrices [k_i, D] of the readers.
     """
@@ -73,6 +80,7 @@ class ReadBy(nn.Module):
         super().__init__()
         stacked = torch.cat([weight.detach().float() for weight in weights])
         self.register_buffer("metric", stacked.T @ stacked / len(stacked))
+        self.digest = hashlib.blake2b(b"reads" + stacked.cpu().numpy().tobytes(), digest_size=16).hexdigest()
 
     def forward(self, student: Tensor, teacher: Tensor, mask: Tensor) -> Tensor:
         """Return the loss, see `Downstream`."""

@@ -72,7 +72,8 @@ def examples_of(
         processes.wait()
     stored = store.targets(ids, progress)
     targets: Targets = stored.load() if stored.nbytes <= IN_MEMORY else stored
-    return Examples(ids, targets, chunks_of([clean(prompt) for prompt in prompts], ids, tokenizer, mode))
+    chunks = chunks_of([clean(prompt) for prompt in prompts], ids, tokenizer, mode)
+    return Examples(ids, targets, chunks, store.teacher.digest)
 
 
 def prepare(
@@ -123,7 +124,7 @@ def prepare(
             part, teacher_tokenizer, store, context_length, mode=mode, processes=processes, progress=progress
         )
         ids = prompt_ids(part, student_tokenizer, context_length)
-        return Examples(ids, of_teacher.targets, of_teacher.chunks)
+        return Examples(ids, of_teacher.targets, of_teacher.chunks, of_teacher.teacher)
 
     return Prepared(examples(split.train), examples(split.test) if split.test else None, len(prompts) - len(usable))
 

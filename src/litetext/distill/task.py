@@ -56,6 +56,7 @@ class DistillTask:
     Args:
         student: see `litetext.distill.train`, as are the others.
         processes: the processes that train together; all start from the first one's weights.
+        initial_student: see `litetext.distill.train`.
 
     Raises:
         LitetextError: a loss has a weight but lacks what it needs.
@@ -69,6 +70,7 @@ class DistillTask:
         config: TrainConfig,
         downstream: Downstream | None,
         processes: Processes,
+        initial_student: str = "",
     ) -> None:
         weights = config.losses.active()
         if "downstream" in weights and downstream is None:
@@ -77,6 +79,7 @@ class DistillTask:
             raise LitetextError("the consistency loss needs to know what may move; give the examples chunks")
         self.student, self.examples, self.held_out = student, examples, held_out
         self.config, self.downstream, self.processes, self.weights = config, downstream, processes, weights
+        self.initial_student = initial_student
         self.steps = config.total_steps(len(examples))
         self.movable = np.zeros(len(examples), bool)
         if examples.chunks is not None and "consistency" in weights:
@@ -141,7 +144,16 @@ class DistillTask:
         for free in ("report_every", "evaluate_every", "checkpoint_every", "gradient_accumulation_steps"):
             config.pop(free)
         shapes = {name: list(tensor.shape) for name, tensor in self.student.state_dict().items()}
-        return {**config, "prompts": self.examples.digest(), "student": shapes, "steps": self.steps}
+        through = getattr(self.downstream, "digest", "") if "downstream" in self.weights else ""
+        return {
+            **config,
+            "prompts": self.examples.digest(),
+            "teacher": self.examples.teacher,
+            "through": through,
+            "student": shapes,
+            "initial_student": self.initial_student,
+            "steps": self.steps,
+        }
 
     def state_dict(self) -> dict[str, Any]:
         """Return weights, optimizer and average; all processes must call it, since they agree on the statistics."""

@@ -54,6 +54,7 @@ def train(
     resume: bool = True,
     device: str | torch.device | None = None,
     on_report: Callable[[TrainReport], None] | None = None,
+    initial_student: str = "",
 ) -> TrainResult:
     """Train ``student`` in place to give its teacher's features.
 
@@ -68,13 +69,15 @@ def train(
         resume: go on from a checkpoint in ``out``.
         device: CUDA if there is one, else the CPU; under `torchrun` or `accelerate launch` each process's own.
         on_report: called every ``report_every`` steps and at the end, in the first process.
+        initial_student: a hash of what the student starts from, such as `weights_digest`; a run goes on only from a
+            checkpoint of the same. "" compares shapes alone.
 
     Raises:
         LitetextError: a checkpoint of another run or a damaged one, features of another width, a diverged loss.
         KeyboardInterrupt: on Ctrl-C or SIGTERM, after a checkpoint was written to ``out``.
     """
     processes = Processes.start(device)
-    task = DistillTask(student.to(processes.device), examples, held_out, config, downstream, processes)
+    task = DistillTask(student.to(processes.device), examples, held_out, config, downstream, processes, initial_student)
     trainer = Trainer(
         task,
         processes,

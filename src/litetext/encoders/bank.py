@@ -180,7 +180,7 @@ class ConceptBank:
     def encode(self, prompts: Sequence[str]) -> TextFeatures[NDArray[Any]]:
         """Return tokens float32 [B, L, D] (zero where padded) and mask bool [B, L] (True = padding).
 
-        L is the context length, or more where a concept shown by example has more tokens.
+        L is the context length, or more where a concept shown by example, or what the fallback answers, is longer.
 
         Raises:
             LitetextError: phrases the bank does not know, and there is no fallback.
@@ -194,20 +194,21 @@ class ConceptBank:
                 raise self._damaged(
                     f"{self._concept(row)!r} has {len(real)} tokens, its context is {self.context_length}"
                 )
-        longest = max([self.context_length, *map(len, entries.values())])
+        unknown: dict[str, list[int]] = {}
+        for place, text in enumerate(texts):
+            if place not in known:
+                unknown.setdefault(text, []).append(place)
+        answers = self._answers(list(unknown)) if unknown else {}
+        lengths = [*map(len, entries.values()), *(len(own_mask) for _, own_mask in answers.values())]
+        longest = max([self.context_length, *lengths])
         tokens = np.zeros((len(texts), longest, self._tokens.values.shape[1]), dtype=np.float32)
         mask = np.ones(tokens.shape[:2], dtype=bool)
         for place, row in known.items():
             tokens[place, : len(entries[row])] = entries[row]
             mask[place, : len(entries[row])] = self._entry(self._mask, row)
-        unknown: dict[str, list[int]] = {}
-        for place, text in enumerate(texts):
-            if place not in known:
-                unknown.setdefault(text, []).append(place)
-        if unknown:
-            for text, (own_tokens, own_mask) in self._answers(list(unknown)).items():
-                tokens[unknown[text], : len(own_tokens)] = own_tokens
-                mask[unknown[text], : len(own_mask)] = own_mask
+        for text, (own_tokens, own_mask) in answers.items():
+            tokens[unknown[text], : len(own_tokens)] = own_tokens
+            mask[unknown[text], : len(own_mask)] = own_mask
         return TextFeatures(tokens, mask, *self._own(rows))
 
     def concept(self, name: str) -> ExemplarConcept:
@@ -367,8 +368,9 @@ _SHAPES = {
 def _own_thresholds(texts: Sequence[str], thresholds: Mapping[str, float]) -> list[float | None]:
     """The threshold of each text, None where it has none."""
     named = {clean(phrase): threshold for phrase, threshold in thresholds.items()}
+    known = set(texts)
     for phrase, threshold in named.items():
-        if phrase not in texts:
+        if phrase not in known:
             raise LitetextError(f"there is a threshold for {phrase!r}, which is not among the phrases")
         if not 0 <= threshold <= 1:
             raise LitetextError(f"the threshold of {phrase!r} must lie in 0..1, got {threshold}")

@@ -75,8 +75,10 @@ class TorchTextEncoder:
         return TextFeatures(torch.cat([tokens for tokens, _ in parts]), torch.cat([mask for _, mask in parts]))
 
     def _check_rows(self, ids: Tensor) -> None:
-        if ids.numel() and not 0 <= int(ids.min()) <= int(ids.max()) < self.config.vocab_size:
+        lowest, highest = (int(ids.min()), int(ids.max())) if ids.numel() else (0, 0)
+        if not 0 <= lowest <= highest < self.config.vocab_size:
+            culprit = lowest if lowest < 0 else highest
             raise LitetextError(
-                f"token id {int(ids.max())} is outside the embedding's {self.config.vocab_size} rows; "
+                f"token id {culprit} is outside the embedding's {self.config.vocab_size} rows; "
                 "is this the vocabulary the encoder was made for?"
             )

@@ -80,9 +80,11 @@ class _Answers:
     def __init__(self, backend: TorchBackend, images: Sequence[ImageLike]) -> None:
         import torch
 
+        from ..distill.targets import weights_digest
         from ..segment import read_image
 
         self._backend = backend
+        self.digest = weights_digest(backend.detector, "answers")
         with torch.no_grad():
             self._images = backend.encode_images([read_image(image) for image in images])
 

@@ -608,9 +608,9 @@ class _FrozenPrompts:
         self._return_memory: Callable[[], None] | None = return_memory
 
     def encode(self, prompts: Sequence[str]) -> TextFeatures:
-        if self._return_memory is not None:  # while `freeze` ran, its caller still held the encoder
-            self._return_memory()
-            self._return_memory = None
+        run, self._return_memory = self._return_memory, None  # taken first: threads may share a segmenter
+        if run is not None:  # while `freeze` ran, its caller still held the encoder
+            run()
         unknown = [prompt for prompt in prompts if prompt not in self._rows]
         if unknown:
             raise LitetextError(
