@@ -81,7 +81,7 @@ def distill(
         _LOSSES.relational, help="Weight of the difference between the prompts' Gram matrices."
     ),
     downstream: float = typer.Option(_LOSSES.downstream, help="Weight of the difference that a detector sees."),
-    through: str = typer.Option("mini", help="The segmenter whose detector looks."),
+    through: str = typer.Option("mini", help="The segmenter whose detector --downstream uses."),
     through_way: str = typer.Option("reads", help="reads: its keys and values; answers: its scores over scenes."),
     permute: str = typer.Option("words", help="What a permutation moves: words, or attribute-noun."),
     stop_gradient: bool = typer.Option(False, help="Consistency teaches the permuted prompt alone."),

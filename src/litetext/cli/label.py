@@ -55,9 +55,9 @@ def label(
     keep: float = typer.Option(0.3, min=0.0, max=1.0, help="Lowest score to keep, for thresholds to be lowered to."),
     iou: float = typer.Option(0.7, min=0.0, max=1.0, help="Two masks are one object above this IoU."),
     containment: float = typer.Option(
-        0.9, min=0.0, max=1.0, help="So are two of one concept, one of which lies inside the other to this share."
+        0.9, min=0.0, max=1.0, help="Share of a mask inside another of its concept that makes them one object."
     ),
-    across: str = typer.Option("overlap", help="What of that holds across concepts: overlap, containment or off."),
+    across: str = typer.Option("overlap", help="Across concepts: overlap (--iou), containment (both) or off."),
     val: float = typer.Option(0.1, min=0.0, max=1.0, help="Share of the images that go into val, by their content."),
     images: str = typer.Option("link", help="Images beside YOLO, LabelMe and VOC labels: link, copy or none."),
     url_prefix: str = typer.Option("", help="Put before names for Label Studio, such as /data/local-files/?d=."),
@@ -66,7 +66,7 @@ def label(
         "--skip-near",
         min=0,
         max=63,
-        help="Skip images that look like an earlier one: bits of 64 to differ in.",
+        help="Skip near-duplicates: at most so many of 64 hash bits differ.",
     ),
     watch: float = typer.Option(
         None, "--watch", min=0.1, help="Look every so many seconds for new images, until Ctrl-C."

@@ -95,7 +95,7 @@ def train(
     out: Path = typer.Option(
         ..., "--out", "-o", help="Folder for checkpoints, curves, TensorBoard events and the trained mini."
     ),
-    preset: str = typer.Option("cpu", help="cpu (one core, four hours) or gpu (one GPU, bf16)."),
+    preset: str = typer.Option("cpu", help="cpu (one core, three and a half hours) or gpu (one GPU, bf16)."),
     resume: str = typer.Option("auto", help="auto: go on from the checkpoints in --out; never: start anew."),
     init: str = typer.Option("none", help="Start from the shipped weights (shipped) or from nothing (none)."),
     seed: int = typer.Option(0, min=0, help="Seed of weights and scenes."),

@@ -71,7 +71,7 @@ def serve(
 ) -> None:
     """Answer over HTTP: POST an image and phrases to /v1/segment, masks come back.
 
-    /openapi.json says everything that can be asked. Ctrl-C ends it once what is worked on is done.
+    /openapi.json describes the API. Ctrl-C ends the server after the requests in progress.
     """
     require(*EXTRAS["serve"])
     from ..serve.running import bound_socket, run

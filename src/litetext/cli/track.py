@@ -81,7 +81,7 @@ def track(
     model: str = typer.Option(_DEFAULT_MODEL, help="mini, photo, a folder, a file, or a hub name of a SAM3 model."),
     text: str = typer.Option(None, help="Another text encoder for it: a name, file, folder or hub name."),
     policy: str = typer.Option(
-        None, metavar="|".join(_POLICIES), help="How tracks are made; by default as well as the model can."
+        None, metavar="|".join(_POLICIES), help="By default full with a memory tracker, else by-detection."
     ),
     convention: str = AS,
     threshold: float = typer.Option(

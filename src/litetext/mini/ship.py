@@ -95,9 +95,9 @@ bottom.
 {_figures(facts.get("figures"))}
 ## What it cannot do
 
-It knows its world, not photographs: on a photo its answers mean nothing. Words outside its world are split into pieces
-it never saw in training. Box prompts run through a geometry encoder that was not trained. Objects smaller than about an
-eighth of the picture are not in its world; crowds are where it fails most.
+It is made for its drawn scenes, not photographs: results on photographs are meaningless. Words outside its vocabulary
+are split into tokens that did not occur in training. Box prompts run through a geometry encoder that was not trained.
+Objects smaller than about an eighth of the picture do not occur in its scenes; crowds have the most errors.
 
 ## Training
 

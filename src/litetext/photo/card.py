@@ -25,8 +25,8 @@ is in a photograph and roughly where; single instances it does not tell apart.
 
 ## What it knows
 
-Trained with masks on {len(facts["known"])} kinds of things: {", ".join(facts["known"])}. Other words reach it through
-the nouns of ImageNet and through what MiniLM thinks of them; expect less there.
+Trained with masks on {len(facts["known"])} kinds of things: {", ".join(facts["known"])}. Other words rely on
+the nouns of ImageNet and the embeddings of MiniLM, with lower quality.
 
 ## How well
 {_figures(facts.get("figures", []))}
