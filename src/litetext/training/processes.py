@@ -37,7 +37,8 @@ class Processes:
         from accelerate import PartialState
 
         state = PartialState(cpu=wanted.type == "cpu")
-        return cls(state.device, state.process_index, state.num_processes)
+        device = wanted if wanted.type == "cpu" else state.device  # which is cpu:0, and torch.load knows cpu alone
+        return cls(device, state.process_index, state.num_processes)
 
     def sum_(self, tensors: list[Tensor]) -> None:
         """Replace tensors by their sums over all processes, in one exchange."""
