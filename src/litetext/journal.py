@@ -88,8 +88,12 @@ def open_journal(path: Path, run: Mapping[str, Any], busy: str) -> Iterator[Jour
     Raises:
         LitetextError: the file is no journal, or another process writes it, or the disk is full.
     """
-    if not path.exists() or _run_of_journal(path) != run:
-        write_text(path, _line({**_ORIGIN, "run": run}))  # whole from the start, so that it is known to be ours
+    begun = _line({**_ORIGIN, "run": run})
+    if not path.exists():
+        write_text(path, begun)  # whole from the start, so that it is known to be ours
+    elif _run_of_journal(path) != run:
+        with path.open("rb") as other, exclusive(other, busy):  # nobody is writing what is replaced
+            write_text(path, begun)
     with full_disk_named(path), path.open("a+b") as file, exclusive(file, busy):
         yield Journal(file)
 

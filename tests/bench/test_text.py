@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,8 +13,10 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from litetext.bench.memory import peak_resident_bytes
-from litetext.bench.text import Candidate, bench_text, candidates, gflops
+from litetext.bench.text import Candidate, _row_of, bench_text, candidates, gflops
+from litetext.encoders import save_encoder
 from litetext.errors import LitetextError
+from litetext.tokenizer import Tokenizer
 
 from ..encoders.conftest import random_encoder, small_config
 
@@ -61,6 +65,24 @@ def test_rows_take_turns_and_ratios_need_their_reference() -> None:
         assert row.texts_per_s > 0 and row.vs_s0_eager is None and row.peak_mb == 0
         assert row.vs_teacher is not None and row.vs_teacher > 0
     assert rows[0].vs_teacher == rows[2].vs_teacher == 1.0
+
+
+def test_a_checkpoint_with_the_name_of_a_row_is_measured_as_itself(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    save_encoder(random_encoder(small_config("s1", output_dim=64)), Tokenizer(), "s0")
+    large, small = candidates(["s0-16"], ["s0"])
+    assert (small.name, small.length) == (large.name, large.length)
+    task = {"name": "s0", "L": 16, "dtype": None}
+    assert _row_of({**task, "of_file": True}).parameters == small.parameters
+    assert _row_of({**task, "of_file": False}).parameters == large.parameters != small.parameters
+
+
+def test_a_checkpoint_with_the_name_of_the_reference_is_not_it() -> None:
+    mine = replace(_fake("teacher", []), file="teacher")
+    (row,) = bench_text([mine], ["a"], batches=[1], rounds=1, memory=False)
+    assert row.vs_teacher is None
 
 
 def test_no_prompts_is_an_error() -> None:

@@ -157,8 +157,12 @@ def test_one_process_writes_at_a_time(world):
 
     class Second(Painter):
         def segment(self, images, prompts, *, threshold):
-            with pytest.raises(LitetextError, match="is being written by another process"):
-                predict(Painter(self.truth), self.truth, folder / "images", folder / "out.json", settings=SETTINGS)
+            for settings in (SETTINGS, {**SETTINGS, "threshold": 0.4}):
+                with pytest.raises(LitetextError, match="is being written by another process"):
+                    predict(
+                        Painter(self.truth), self.truth, folder / "images", folder / "out.json",
+                        settings=settings, overwrite=True,
+                    )  # fmt: skip
             return super().segment(images, prompts, threshold=threshold)
 
     predict(Second(truth), truth, folder / "images", folder / "out.json", settings=SETTINGS)

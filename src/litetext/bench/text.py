@@ -13,7 +13,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -197,17 +197,16 @@ def bench_text(
                 )
             )
     if reference is not None:
-        cosines = {row.name: _min_cosine(row, reference, prompts, allow_nan) for row in rows if row.file}
-        found = [replace(row, min_cosine=cosines.get(row.name)) for row in found]
+        cosines = [_min_cosine(row, reference, prompts, allow_nan) if row.file else None for row in rows]
+        found = [replace(row, min_cosine=cosines[place % len(rows)]) for place, row in enumerate(found)]
     if not memory:
         return found
     del encoders
-    peaks: dict[tuple[str, int, int], float] = {}
+    peaks = []
     for candidate in rows:
         step(f"measuring the memory of {candidate.name} at L = {candidate.length}")
-        for batch, peak in zip(batches, _peaks(candidate, prompts, batches, threads, device), strict=True):
-            peaks[candidate.name, candidate.length, batch] = peak
-    return [replace(row, peak_mb=peaks[row.name, row.L, row.batch]) for row in found]
+        peaks.append(_peaks(candidate, prompts, batches, threads, device))
+    return [replace(row, peak_mb=peaks[place % len(rows)][place // len(rows)]) for place, row in enumerate(found)]
 
 
 def gflops(config: EncoderConfig, length: int) -> float:
@@ -388,7 +387,8 @@ def _synchronize(device: str) -> None:
 
 
 def _times_of(rows: Sequence[Candidate], seconds: list[list[float]], name: str) -> list[float] | None:
-    return next((own for row, own in zip(rows, seconds, strict=True) if row.name == name), None)
+    """The seconds of a built-in row; a checkpoint of the user's may have its name."""
+    return next((own for row, own in zip(rows, seconds, strict=True) if row.name == name and row.file is None), None)
 
 
 def _ratio(reference: list[float] | None, own: list[float]) -> float | None:
@@ -405,6 +405,7 @@ def _peaks(
     for batch in batches:
         task = {
             "name": row.file or row.name,
+            "of_file": row.file is not None,
             "L": row.length,
             "dtype": row.dtype,
             "in_openvino": row.in_openvino,
@@ -428,17 +429,20 @@ def print_peak(task_json: str) -> None:
     task = json.loads(task_json)
     if task["threads"]:
         torch.set_num_threads(task["threads"])
-    known = {f"{c.name}@{c.length}": c for c in (maker() for maker in _makers().values())}
-    row = known.get(f"{task['name']}@{task['L']}") or _of_checkpoint(
-        task["name"], task["dtype"], allow_nan=True
-    )  # checked where it was timed
-    encode = row.ready(task["device"])
+    encode = _row_of(task).ready(task["device"])
     for _ in range(2):
         encode(task["prompts"])
     if task["device"] != "cpu":
         print(torch.cuda.max_memory_allocated(task["device"]) / 1e6)
     else:
         print(peak_resident_bytes() / 1e6)
+
+
+def _row_of(task: Mapping[str, Any]) -> Candidate:
+    if task["of_file"]:
+        return _of_checkpoint(task["name"], task["dtype"], allow_nan=True)  # checked where it was timed
+    made = (maker() for maker in _makers().values())
+    return next(one for one in made if (one.name, one.length) == (task["name"], task["L"]))
 
 
 def as_dicts(rows: Sequence[Row]) -> list[dict[str, Any]]:
