@@ -43,6 +43,7 @@ def test_json_is_one_document(litetext: Callable[..., Result], tmp_path: Path) -
         (["p.txt", "--contexts", "1"], "give 2 or more"),
         (["p.txt", "--compare", "mini"], "give the first with --encoder"),
         (["p.txt", "--encoder", "s0"], "shape of an encoder, without weights"),
+        (["p.txt", "--image", "a.png"], "--image is of --segmenter"),
         (["empty.txt"], "no phrases in empty"),
     ],
 )

@@ -37,3 +37,4 @@ def test_exported_encoders_are_rows_measured_without_torch(litetext: Callable[..
 def test_refusals(refused: Callable[..., str]) -> None:
     assert "row 'nope'" in refused("bench", "text", "--row", "nope")
     assert "no such file" in refused("bench", "text", "--prompts", "nowhere.txt")
+    assert "give --encoder too" in refused("bench", "text", "--row", "s0-16", "--reference", "mini")

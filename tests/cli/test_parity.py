@@ -163,6 +163,8 @@ def test_refusals(refused: Run, tmp_path: Path) -> None:
     assert "--prompt is of the comparison of whole models" in refused("parity", "mini", "-p", "dog")
     assert "--as is of the comparison of whole models" in refused("parity", "mini", "--as", "meta")
     assert "unknown model 'sam4'" in refused("parity", "mini", "--against", "sam4")
+    for option in ("--heads", "--context", "--positions"):
+        assert f"{option} is of an encoder alone" in refused("parity", "mini", "--against", "mini", option, 5)
 
 
 @pytest.mark.slow

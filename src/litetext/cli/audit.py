@@ -79,6 +79,8 @@ def audit(
             segmenter = "mini"
     if segmenter and not encoder:
         raise LitetextError(f"--segmenter {segmenter} needs an encoder whose features it takes; give it with --encoder")
+    if image and not segmenter:
+        raise LitetextError("--image is of --segmenter; give that too, or leave it out")
     require("jinja2", "matplotlib")
     OutputFolder(out, "audit").check(["report.html", "report.json", "recipe.toml"])
     with shown_progress("auditing") as progress:

@@ -9,6 +9,7 @@ import typer
 from rich.table import Table
 
 from ..data import SHIPPED_PHRASES
+from ..errors import LitetextError
 from .command import add
 from .encoder_options import ALLOW_NAN, COMPILE, DEVICE, DTYPE, IMAGE_SIZE
 from .output import console, notes, print_json, tell
@@ -41,6 +42,8 @@ def text(
     """Time text encoders side by side: the teacher, the students, and the encoders the paper compares (table 8)."""
     from ..prompts import read_prompts
 
+    if reference is not None and not encoder:
+        raise LitetextError("--reference is what --encoder rows are compared with; give --encoder too, or leave it out")
     texts = read_prompts(prompts)
     from ..bench.text import as_dicts, bench_text, candidates
 

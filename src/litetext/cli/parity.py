@@ -84,6 +84,9 @@ def parity(
     staged = against is not None or len(sides) == 2 or record is not None
     own = {"--image": images, "--prompt": phrases, "--tolerance": tolerance, "--device": device, "--dtype": dtype}
     _check_options(sides, against, staged, own)
+    readings = {"--heads": heads, "--context": context, "--positions": positions}
+    if staged and (named := [option for option, value in readings.items() if value is not None]):
+        raise LitetextError(f"{named[0]} is of an encoder alone; leave it out where whole models are compared")
     if not staged:
         gap = _text_gap(model, prompts, heads, context, position_reading(positions), allow_nan)
         _print(model, None, gap, as_json)
