@@ -190,3 +190,26 @@ def test_a_ground_truth_read_once_serves_many_systems():
 def test_masks_and_boxes_are_not_mixed():
     with pytest.raises(LitetextError, match=r"gt_a.json for bbox; read both alike"):
         evaluate_images(read_ground_truth(GOLDEN / "gt_a.json", "bbox"), GOLDEN / "pred.json")
+
+
+def test_documents_may_hold_what_numpy_and_pycocotools_give():
+    document = ground_truth(0)
+    results = perfect(document)
+    given = [
+        {
+            **result,
+            "image_id": np.int64(result["image_id"]),
+            "score": np.float32(0.75),
+            "bbox": np.array(result["bbox"]),
+            "segmentation": {
+                "size": tuple(result["segmentation"]["size"]),
+                "counts": result["segmentation"]["counts"].encode(),
+            },
+        }
+        for result in results
+    ]
+    plain = [{**result, "score": 0.75} for result in results]
+    truth = ground_truth_from(document)
+    assert evaluate_images(truth, given).to_dict() == evaluate_images(truth, plain).to_dict()
+    with pytest.raises(LitetextError, match="neither a compressed string nor a list of run lengths"):
+        evaluate_images(truth, [{**given[0], "segmentation": {"size": (24, 32), "counts": b"\xff"}}])

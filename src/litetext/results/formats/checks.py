@@ -24,6 +24,17 @@ LONGEST_OUTLINE = 1 << 22
 """Pixels along a polygon."""
 
 
+def plain(value: Any) -> Any:
+    """Return a value as JSON would give it: numpy's numbers and arrays, tuples and ASCII bytes become Python's own."""
+    if isinstance(value, dict):
+        return {key: plain(one) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(one) for one in value]
+    if isinstance(value, np.ndarray | np.generic):
+        return value.tolist()
+    return value.decode("ascii", "replace") if isinstance(value, bytes) else value
+
+
 def require(entry: Entry, key: str, kind: type | tuple[type, ...], name: str) -> Any:
     """Return ``entry.value[key]`` if it is there and of that kind; otherwise a `LitetextError` naming all three."""
     if not isinstance(entry.value, dict):

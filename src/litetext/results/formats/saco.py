@@ -31,6 +31,7 @@ from .checks import (
     ID,
     MaskCheck,
     fault,
+    plain,
     require,
     require_box,
     require_list,
@@ -158,9 +159,12 @@ def read_ground_truth(path: str | Path, iou_type: IouType = "segm") -> GroundTru
 def ground_truth_from(
     document: Mapping[str, Any], iou_type: IouType = "segm", name: str = "ground truth"
 ) -> GroundTruth:
-    """Return the ground truth of an annotation document already in memory, checked as `read_ground_truth` does."""
+    """Return the ground truth of an annotation document already in memory, checked as `read_ground_truth` does.
+
+    Numbers and arrays may be numpy's, run lengths bytes, as pycocotools gives them.
+    """
     entries = (
-        Entry(key, index, value)
+        Entry(key, index, plain(value))
         for key, values in document.items()
         for index, value in (enumerate(values) if isinstance(values, list) else [(None, values)])
     )
@@ -183,8 +187,11 @@ def read_predictions(path: str | Path, iou_type: IouType = "segm") -> Prediction
 def predictions_from(
     results: Sequence[Mapping[str, Any]], iou_type: IouType = "segm", name: str = "predictions"
 ) -> Predictions:
-    """Return predictions already in memory (COCO results), checked as `read_predictions` does."""
-    return _predictions(name, (Entry("", index, result) for index, result in enumerate(results)), iou_type)
+    """Return predictions already in memory (COCO results), checked as `read_predictions` does.
+
+    Numbers and arrays may be numpy's, run lengths bytes, as pycocotools gives them.
+    """
+    return _predictions(name, (Entry("", index, plain(result)) for index, result in enumerate(results)), iou_type)
 
 
 def check_predictions(predictions: Predictions, truths: Sequence[GroundTruth]) -> list[str]:
