@@ -198,7 +198,7 @@ def bench_text(
             )
     if reference is not None:
         cosines = [_min_cosine(row, reference, prompts, allow_nan) if row.file else None for row in rows]
-        found = [replace(row, min_cosine=cosines[place % len(rows)]) for place, row in enumerate(found)]
+        found = [replace(row, min_cosine=cosine) for row, cosine in zip(found, itertools.cycle(cosines))]
     if not memory:
         return found
     del encoders
@@ -206,7 +206,8 @@ def bench_text(
     for candidate in rows:
         step(f"measuring the memory of {candidate.name} at L = {candidate.length}")
         peaks.append(_peaks(candidate, prompts, batches, threads, device))
-    return [replace(row, peak_mb=peaks[place % len(rows)][place // len(rows)]) for place, row in enumerate(found)]
+    in_order = itertools.chain.from_iterable(zip(*peaks, strict=True))  # batch by batch, as the rows are
+    return [replace(row, peak_mb=peak) for row, peak in zip(found, in_order, strict=True)]
 
 
 def gflops(config: EncoderConfig, length: int) -> float:

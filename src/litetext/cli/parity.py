@@ -83,10 +83,7 @@ def parity(
     sides = sides_of(conventions)
     staged = against is not None or len(sides) == 2 or record is not None
     own = {"--image": images, "--prompt": phrases, "--tolerance": tolerance, "--device": device, "--dtype": dtype}
-    _check_options(sides, against, staged, own)
-    readings = {"--heads": heads, "--context": context, "--positions": positions}
-    if staged and (named := [option for option, value in readings.items() if value is not None]):
-        raise LitetextError(f"{named[0]} is of an encoder alone; leave it out where whole models are compared")
+    _check_options(sides, against, staged, own, {"--heads": heads, "--context": context, "--positions": positions})
     if not staged:
         gap = _text_gap(model, prompts, heads, context, position_reading(positions), allow_nan)
         _print(model, None, gap, as_json)
@@ -102,12 +99,17 @@ def parity(
         raise typer.Exit(DIFFERENT)
 
 
-def _check_options(sides: list[str], against: str | None, staged: bool, given: dict[str, Any]) -> None:
+def _check_options(
+    sides: list[str], against: str | None, staged: bool, given: dict[str, Any], of_encoders: dict[str, Any]
+) -> None:
     from ..segment.stages import is_recording
 
     for option, value in (given | {"--as": sides}).items():
         if value not in (None, []) and not staged:
             raise LitetextError(f"{option} is of the comparison of whole models; give --against, --as A,B or --record")
+    for option, value in of_encoders.items():
+        if value is not None and staged:
+            raise LitetextError(f"{option} is of an encoder alone; leave it out where whole models are compared")
     if against is not None and len(sides) == 2:
         raise LitetextError("--as A,B compares the model with itself; give one convention beside --against")
     if against is not None and is_recording(Path(against)) and (given["--image"] or given["--prompt"]):

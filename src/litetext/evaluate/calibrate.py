@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from ..progress import Progress, no_progress
 from ..results.formats.saco import GroundTruth, Predictions, Region
-from .compare import headline
+from .compare import headline, image_numbers
 from .image import PairScores, evaluated_pairs, matched_rows, pair_ious, score_pairs
 
 GRID = np.round(np.arange(0.05, 0.96, 0.05), 2)
@@ -93,7 +93,7 @@ def calibrate(
         float(GRID[column]),
         float(surface[row, column]),
         headline(score_pairs(truths, predictions))["cgF1"],
-        _held_out(at_query, presence, [pair.image for pair in pairs]),
+        _held_out(at_query, presence),
         surface,
         _curve(presence, at_query[0].truths > 0),
         _curve(*_query_answers(truths[0], by_query, [pair.id for pair in pairs])),
@@ -146,10 +146,9 @@ def _argmax(surface: NDArray[np.float64]) -> tuple[int, int]:
     return int(rows[nearest]), int(columns[nearest])
 
 
-def _held_out(at_query: Sequence[PairScores], presence: NDArray[np.float64], images: Sequence[int | str]) -> float:
+def _held_out(at_query: Sequence[PairScores], presence: NDArray[np.float64]) -> float:
     """cgF1 of all pairs when each half of the images uses the thresholds that were best on the other half."""
-    numbers: dict[int | str, int] = {}
-    half = np.array([numbers.setdefault(image, len(numbers)) % 2 == 0 for image in images], dtype=bool)
+    half = image_numbers(at_query[0]) % 2 == 0
     parts = []
     for rows in (half, ~half):
         row, column = _argmax(_surface(at_query, presence, ~rows))

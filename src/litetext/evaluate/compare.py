@@ -109,7 +109,7 @@ def compare(
             f"the systems were scored on different pairs ({len(first):,} and {len(second):,}); "
             "compare predictions for the same ground truth"
         )
-    images = _image_numbers(first)
+    images = image_numbers(first)
     drawn = _bootstrap(first, second, images, resamples, seed)
     ours, theirs = headline(first), headline(second)
     differences = {}
@@ -176,8 +176,8 @@ def _headline(summary: Mapping[str, NDArray[np.float64]]) -> dict[str, NDArray[n
     }
 
 
-def _image_numbers(scores: PairScores) -> NDArray[np.int64]:
-    """Which image each pair belongs to, counted from 0."""
+def image_numbers(scores: PairScores) -> NDArray[np.int64]:
+    """Return which image each pair belongs to, counted from 0."""
     numbers: dict[int | str, int] = {}
     rows = [numbers.setdefault(pair.image, len(numbers)) for pair in scores.pairs]
     return np.array(rows, dtype=np.int64)
